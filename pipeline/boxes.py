@@ -1,0 +1,133 @@
+"""Box algebra. A box is ``(x1, y1, x2, y2)``: float32, 0-based, half-open, in pixels of the original image.
+
+Every function takes and returns arrays of shape ``(N, 4)`` and accepts ``N = 0``. `encode` and `decode` work on
+NumPy arrays and on torch tensors alike, so that there is one formula for all six detectors.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float32]
+
+
+def as_boxes(values: ArrayLike) -> Boxes:
+    """Return ``values`` as a float32 array of shape ``(N, 4)``; an empty sequence becomes ``(0, 4)``."""
+    boxes = np.asarray(values, dtype=np.float32)
+    return boxes.reshape(-1, 4)
+
+
+def from_voc(corners: ArrayLike) -> Boxes:
+    """Convert VOC's 1-based inclusive corners: ``(xmin, ymin, xmax, ymax)`` to ``(xmin-1, ymin-1, xmax, ymax)``.
+
+    Plain areas of the result equal the devkit's areas with their "+1".
+    """
+    return as_boxes(corners) - np.float32([1, 1, 0, 0])
+
+
+def to_voc(boxes: ArrayLike) -> Boxes:
+    """Invert `from_voc`."""
+    return as_boxes(boxes) + np.float32([1, 1, 0, 0])
+
+
+def from_xywh(xywh: ArrayLike) -> Boxes:
+    """Convert ``(x, y, width, height)``, COCO's format, to corners."""
+    boxes = as_boxes(xywh).copy()
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def to_xywh(boxes: ArrayLike) -> Boxes:
+    """Invert `from_xywh`."""
+    xywh = as_boxes(boxes).copy()
+    xywh[:, 2:] -= xywh[:, :2]
+    return xywh
+
+
+def area(boxes: ArrayLike) -> NDArray[np.float32]:
+    """Return the areas, shape ``(N,)``, in square pixels; an inverted box has area 0."""
+    boxes = as_boxes(boxes)
+    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+
+
+def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
+    """Clip boxes to an image of ``width`` x ``height`` pixels."""
+    return np.clip(as_boxes(boxes), 0, np.float32([width, height, width, height]))
+
+
+def intersection(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+    """Return the areas that each of ``a`` (N, 4) shares with each of ``b`` (M, 4), shape ``(N, M)``."""
+    a, b = as_boxes(a), as_boxes(b)
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    return np.clip(sides, 0, None).prod(axis=2)
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+    """Return the intersection over union of each of ``a`` (N, 4) with each of ``b`` (M, 4), shape ``(N, M)``.
+
+    Areas are plain, without "+1": see `from_voc`. Two boxes without area have overlap 0.
+    """
+    shared = intersection(a, b)
+    union = area(a)[:, None] + area(b)[None, :] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def best_match(boxes: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return for each box the position of the truth box that it overlaps most, and that overlap.
+
+    Both have shape ``(N,)``. Where nothing overlaps the position is 0 and the overlap 0; without any truth box
+    the positions are -1.
+    """
+    overlaps = iou(boxes, truth)
+    if overlaps.shape[1] == 0:
+        return np.full(len(overlaps), -1, np.int64), np.zeros(len(overlaps), np.float32)
+    best = overlaps.argmax(axis=1)
+    return best, overlaps[np.arange(len(overlaps)), best]
+
+
+def encode(reference: Any, target: Any) -> Any:
+    """Return the offsets ``(dx, dy, dw, dh)``, shape ``(N, 4)``, that turn ``reference`` boxes into ``target`` ones.
+
+    ``dx = (gx - px) / pw``, ``dy`` alike, ``dw = log(gw / pw)``, ``dh`` alike, with centres and plain sides (R-CNN,
+    appendix C). Both arguments are arrays, or both are tensors, of shape ``(N, 4)`` with positive sides.
+    """
+    xp = _namespace(reference)
+    size, goal = reference[:, 2:] - reference[:, :2], target[:, 2:] - target[:, :2]
+    centre, goal_centre = reference[:, :2] + size / 2, target[:, :2] + goal / 2
+    return xp.concatenate([(goal_centre - centre) / size, xp.log(goal / size)], 1)
+
+
+def decode(reference: Any, offsets: Any) -> Any:
+    """Invert `encode`: apply ``offsets`` (N, 4) to ``reference`` boxes (N, 4).
+
+    Growth is limited to a factor of 62.5 per side (torchvision's and detectron's limit, ``log(1000 / 16)``), so
+    that a wild regressor gives a large box instead of an infinite one.
+    """
+    xp = _namespace(reference)
+    size = reference[:, 2:] - reference[:, :2]
+    centre = reference[:, :2] + size / 2 + offsets[:, :2] * size
+    half = size * xp.exp(xp.clip(offsets[:, 2:], None, float(np.log(1000 / 16)))) / 2
+    return xp.concatenate([centre - half, centre + half], 1)
+
+
+def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
+    """Return the positions kept by greedy non-maximum suppression, best score first.
+
+    A box falls when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order.
+    """
+    import torch
+    from torchvision.ops import nms as torchvision_nms
+
+    scores = np.asarray(scores, dtype=np.float32)
+    order = np.argsort(-scores, kind="stable")
+    ranked = torch.arange(len(order), 0, -1, dtype=torch.float32)  # ties are settled before torchvision sees them
+    kept = torchvision_nms(torch.from_numpy(as_boxes(boxes)[order]), ranked, threshold)
+    return order[kept.numpy()]
+
+
+def _namespace(array: Any) -> Any:
+    """Return the module whose functions fit ``array``: torch for a tensor, else NumPy; torch is never imported."""
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(array, torch.Tensor) else np

@@ -1,0 +1,45 @@
+"""Decoding: any image file that Pillow reads becomes an RGB array."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import InputError
+
+
+class UnreadableImageError(InputError):
+    """An image file that is missing, truncated, or not an image."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the image as ``(height, width, 3)`` uint8 RGB, upright by its EXIF orientation.
+
+    Grey, palette, CMYK and 16-bit images are converted; transparent pixels show their own colour on black.
+
+    Raises:
+        UnreadableImageError: the file is missing, truncated, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I") or upright.mode == "F":
+                return _from_wide(np.asarray(upright))
+            if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                rgba = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
+            return np.asarray(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{path}: the image does not exist.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{path}: the image cannot be decoded ({error}).") from error
+
+
+def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
+    """Scale a grey image of more than 8 bits to 8: 16-bit range where the values need it, else as they are."""
+    values = grey.astype(np.float64)
+    if values.max(initial=0) > 255:
+        values = values / 257
+    narrow = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.repeat(narrow[:, :, None], 3, axis=2)

@@ -1,0 +1,101 @@
+"""The dataset index: what every later stage knows about the images, one COCO JSON file per split."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.boxes import Boxes, as_boxes, from_xywh, to_xywh
+from pipeline.storage import read_json, write_json
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image and its objects.
+
+    Attributes:
+        id: unique over all splits, 1 or more.
+        file: path below the data root, with forward slashes.
+        width: in pixels, after the EXIF rotation.
+        height: likewise.
+        sha256: hash of the image file, so that a changed pixel re-runs what depends on it.
+        boxes: ``(N, 4)`` float32, the project's box format, with positive areas inside the image.
+        labels: ``(N,)`` int64, category ids from 1; 0 is the background everywhere.
+        ignore: ``(N,)`` bool, difficult (VOC) or crowd (COCO) objects.
+    """
+
+    id: int
+    file: str
+    width: int
+    height: int
+    sha256: str
+    boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    ignore: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+
+@dataclass(frozen=True)
+class Index:
+    """The images of one split, sorted by file name, and the classes of the whole dataset (category id 1 first)."""
+
+    classes: tuple[str, ...]
+    images: tuple[ImageRecord, ...]
+
+    def save(self, path: Path) -> None:
+        """Write the index as COCO JSON; ``ignore`` is an extra field of each annotation, ``sha256`` of each image."""
+        annotations = [
+            {
+                "image_id": image.id,
+                "category_id": int(label),
+                "bbox": [round(float(value), 3) for value in xywh],
+                "area": round(float(xywh[2] * xywh[3]), 3),
+                "iscrowd": 0,
+                "ignore": int(ignore),
+            }
+            for image in self.images
+            for xywh, label, ignore in zip(to_xywh(image.boxes), image.labels, image.ignore, strict=True)
+        ]
+        write_json(
+            path,
+            {
+                "categories": [{"id": i, "name": name} for i, name in enumerate(self.classes, 1)],
+                "images": [
+                    {
+                        "id": image.id,
+                        "file_name": image.file,
+                        "width": image.width,
+                        "height": image.height,
+                        "sha256": image.sha256,
+                    }
+                    for image in self.images
+                ],
+                "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, 1)],
+            },
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Index":
+        """Read an index that `save` wrote."""
+        content = read_json(path)
+        objects: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            objects[annotation["image_id"]].append(annotation)
+        return cls(
+            classes=tuple(category["name"] for category in content["categories"]),
+            images=tuple(
+                ImageRecord(
+                    id=image["id"],
+                    file=image["file_name"],
+                    width=image["width"],
+                    height=image["height"],
+                    sha256=image["sha256"],
+                    boxes=from_xywh(as_boxes([item["bbox"] for item in objects[image["id"]]])),
+                    labels=np.array([item["category_id"] for item in objects[image["id"]]], np.int64),
+                    ignore=np.array([item["ignore"] for item in objects[image["id"]]], np.bool_),
+                )
+                for image in content["images"]
+            ),
+        )

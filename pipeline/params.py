@@ -1,0 +1,281 @@
+"""Typed parameters: one frozen model per section of ``params.yaml``; a wrong key or value is named with its path.
+
+The meaning of each key stands beside it in ``params.yaml``. Only ``stages/`` and ``pipeline/cli.py`` call `load`.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Split = Literal["train", "val", "test"]
+Layer = Literal["conv5", "pool5", "fc6", "fc7"]
+
+
+def _distinct(values: tuple) -> tuple:
+    if len(set(values)) < len(values):
+        raise ValueError("each value may stand only once")
+    return values
+
+
+class Section(BaseModel):
+    """A part of the parameters: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Digits(Section):
+    """The generated dataset: handwritten digits on photographs."""
+
+    train: Positive
+    val: Positive
+    test: Positive
+    size: Annotated[int, Field(ge=64)]
+    objects: tuple[Count, Count]
+    side: tuple[Positive, Positive]
+
+
+class SplitShares(Section):
+    """Shares of the images for a dataset that names no splits; the rest is for training."""
+
+    val: Fraction
+    test: Fraction
+
+
+class Coco(Section):
+    """Where a COCO dataset keeps its files, below ``data.root``."""
+
+    images: str
+    annotations: str | dict[Split, str]
+
+
+class Data(Section):
+    """Which images, which classes, which splits."""
+
+    source: Literal["digits", "voc", "coco", "voc2007", "voc2012"]
+    root: str
+    classes: Annotated[tuple[str, ...], AfterValidator(_distinct)] | None
+    fit_splits: Annotated[tuple[Literal["train", "val"], ...], Field(min_length=1), AfterValidator(_distinct)]
+    split: SplitShares
+    skip_unreadable: bool
+    coco: Coco
+    digits: Digits
+    mirror: str | None
+
+
+class SelectiveSearch(Section):
+    """Settings of the ``selectivesearch`` engine: the union over several segmentation scales."""
+
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    sigma: PositiveFloat
+
+
+class OpenCV(Section):
+    """Settings of the ``opencv`` engine; the defaults are the fast mode of the selective search paper."""
+
+    colours: Annotated[tuple[Literal["hsv", "lab", "rgb", "grey"], ...], Field(min_length=1)]
+    k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    similarities: Annotated[tuple[str, ...], Field(min_length=1)]
+    sigma: PositiveFloat
+
+
+class Proposals(Section):
+    """Region proposals: engine, number, filter."""
+
+    engine: Literal["selectivesearch", "opencv"]
+    max_per_image: Positive
+    min_side: Count
+    selectivesearch: SelectiveSearch
+    opencv: OpenCV
+
+
+class Backbone(Section):
+    """The convolutional network that all systems start from."""
+
+    network: Literal["small", "squeezenet1_0", "alexnet", "vgg16"]
+    init: Literal["random", "torchvision"]
+    weights: str
+
+
+class Schedule(Section):
+    """A training run: stochastic gradient descent with momentum and step decay."""
+
+    steps: Count
+    lr: PositiveFloat
+    decay_at: tuple[Positive, ...]
+    gamma: PositiveFloat
+    warmup: Count
+    momentum: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    checkpoint_every: Positive
+
+
+class Pretrain(Section):
+    """Supervised pre-training on object crops, for networks that start without published weights."""
+
+    sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    fc_width: Positive
+    batch: Positive
+    background: Fraction
+    schedule: Schedule
+
+
+class Region(Section):
+    """How a region becomes the network's input (R-CNN, appendix A)."""
+
+    size: Annotated[int, Field(ge=16)]
+    padding: Count
+    mode: Literal["warp", "square"]
+
+
+class Finetune(Section):
+    """Fine-tuning on warped regions (R-CNN, section 2.3)."""
+
+    foreground: Positive
+    background: Count
+    foreground_iou: Fraction
+    background_iou: tuple[Fraction, Fraction]
+    new_layer_lr: PositiveFloat
+    schedule: Schedule
+
+
+class Svm(Section):
+    """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
+
+    layer: Layer
+    C: PositiveFloat
+    positive_weight: PositiveFloat
+    bias_scale: PositiveFloat
+    feature_norm: PositiveFloat
+    negative_iou: Fraction
+    hard_above: float
+    evict_below: float
+    retrain_after: Positive
+    passes: Positive
+
+
+class BoxRegression(Section):
+    """Ridge regression from proposals to boxes (R-CNN, appendix C)."""
+
+    layer: Layer
+    ridge: PositiveFloat
+    min_iou: Fraction
+    whiten: bool
+    feature_norm: PositiveFloat
+
+
+class Detection(Section):
+    """From region scores to detections."""
+
+    max_per_class: Positive
+    per_class_budget: Positive
+    nms: Fraction
+    box_regression: bool
+
+
+class Features(Section):
+    """The feature cache."""
+
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1), AfterValidator(_distinct)]
+    dtype: Literal["float16", "float32"]
+    shard_mb: PositiveFloat
+    batch: Count
+
+
+class Rcnn(Section):
+    """R-CNN, stage by stage."""
+
+    fc_width: Positive
+    region: Region
+    finetune: Finetune
+    features: Features
+    svm: Svm
+    bbox: BoxRegression
+    detect: Detection
+
+
+class Evaluation(Section):
+    """How detections are judged."""
+
+    iou: Fraction
+    similar: dict[str, tuple[str, ...]]
+
+
+class Report(Section):
+    """What the report page shows."""
+
+    images: Count
+    min_score: float | None
+
+
+class Runtime(Section):
+    """Where things run. No stage depends on it: it changes no byte of any output."""
+
+    device: str
+    workers: Count
+    image_cache_mb: Count
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    seed: int
+    data: Data
+    proposals: Proposals
+    backbone: Backbone
+    pretrain: Pretrain
+    rcnn: Rcnn
+    evaluation: Evaluation
+    report: Report
+    runtime: Runtime
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check the parameters.
+
+    Raises:
+        InputError: the file is missing or is not YAML, or a key is unknown, missing or has a wrong value.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: the file does not exist; run this in the project's folder.") from error
+    except YAMLError as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    return parse(content, str(path))
+
+
+def parse(content: Any, source: str) -> Params:
+    """Check ``content``, nested mappings as YAML gives them; ``source`` names it in errors.
+
+    Raises:
+        InputError: a key is unknown, missing or has a wrong value; the sentence names each such key.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{source}: " + "; ".join(_sentences(error.errors()))) from None
+
+
+def _sentences(errors: Iterable[Any]) -> Iterable[str]:
+    for error in errors:
+        key = ".".join(str(part) for part in error["loc"]) or "the file"
+        if error["type"] == "extra_forbidden":
+            yield f"{key} is no known parameter"
+        elif error["type"] == "missing":
+            yield f"{key} is missing"
+        else:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            yield f"{key} is {error['input']!r}: {message}"

@@ -1,0 +1,84 @@
+"""Where and how things run: device, workers, seeds, progress, and the frame around a stage's ``main``.
+
+Nothing here may change a byte of any output: `item_rng` draws from the seed and the item alone, never from a running
+stream, so the order and the number of workers do not matter.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+def device(name: str) -> "torch.device":
+    """Return the torch device called ``name``; ``auto`` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        InputError: the machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"params.yaml, runtime.device: {name!r} cannot be used here; 'auto' or 'cpu' always can."
+        ) from error
+    return torch.device(name)
+
+
+def worker_count(requested: int) -> int:
+    """Return how many workers to start: ``requested``, or one per usable core where it is 0."""
+    return requested if requested > 0 else len(os.sched_getaffinity(0))
+
+
+def item_seed(seed: int, *item: int | str) -> int:
+    """Return a 63-bit seed that depends on ``seed`` and ``item`` alone."""
+    text = "/".join(str(part) for part in (seed, *item))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def item_rng(seed: int, *item: int | str) -> np.random.Generator:
+    """Return a random generator that depends on ``seed`` and ``item`` alone."""
+    return np.random.default_rng(item_seed(seed, *item))
+
+
+def progress(
+    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image", done: int = 0
+) -> Iterator[T]:
+    """Yield ``items`` under a progress bar with rate and time left, on stderr.
+
+    ``done`` counts items that an earlier, interrupted run finished.
+    """
+    quiet = not sys.stderr.isatty()
+    yield from tqdm(
+        items,
+        desc=what,
+        total=total,
+        unit=unit,
+        initial=done,
+        dynamic_ncols=True,
+        mininterval=10 if quiet else 0.2,
+    )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a stage's or command's ``main``; turn an `InputError` into one line on stderr and exit code 1."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

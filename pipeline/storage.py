@@ -1,0 +1,97 @@
+"""Files: atomic writes, hashes, and the scratch folder from which an interrupted stage goes on."""
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what is written there (file or folder) replaces ``path`` at the end.
+
+    When the block raises, ``path`` is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield temporary
+        replace(temporary, path)
+    finally:
+        remove(temporary)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move the file or folder ``source`` to ``target``, whatever stood there before."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    source.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, one byte sequence for one value: indented, keys in their order, newline at the end."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that this project wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(**parts: Any) -> str:
+    """Return a 16-digit hash of everything that determines an output; the parts must be JSON values or paths.
+
+    A path to a file stands for the file's content, a path to a folder for the content of all files below it.
+    """
+    digest = hashlib.sha256()
+    for name, part in sorted(parts.items()):
+        value = _content(part) if isinstance(part, Path) else part
+        digest.update(json.dumps([name, value], sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _content(path: Path) -> list[list[str]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [[file.relative_to(path).as_posix(), sha256(file)] for file in files if file.is_file()]
+
+
+class Scratch:
+    """A folder for the unfinished output of one stage, named by the fingerprint of all that determines it.
+
+    The same stage started again with the same fingerprint finds what it had finished; with another fingerprint it
+    starts empty. `publish` moves the finished output to its place and clears the folder.
+    """
+
+    def __init__(self, stage: str, fingerprint: str, root: Path = Path(".scratch")) -> None:
+        self._stage = root / stage
+        self.folder = self._stage / fingerprint
+        self.resumed = self.folder.is_dir() and any(self.folder.iterdir())
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, name: str, target: Path) -> None:
+        """Move ``name`` out of the scratch folder to ``target``."""
+        replace(self.folder / name, target)
+
+    def clear(self) -> None:
+        """Remove this stage's scratch folders, those of older fingerprints too."""
+        shutil.rmtree(self._stage, ignore_errors=True)
