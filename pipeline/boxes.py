@@ -24,12 +24,12 @@ def from_voc(corners: ArrayLike) -> Boxes:
 
     Plain areas of the result equal the devkit's areas with their "+1".
     """
-    return as_boxes(corners) - np.float32([1, 1, 0, 0])
+    return as_boxes(corners) - np.array([1, 1, 0, 0], np.float32)
 
 
 def to_voc(boxes: ArrayLike) -> Boxes:
     """Invert `from_voc`."""
-    return as_boxes(boxes) + np.float32([1, 1, 0, 0])
+    return as_boxes(boxes) + np.array([1, 1, 0, 0], np.float32)
 
 
 def from_xywh(xywh: ArrayLike) -> Boxes:
@@ -54,7 +54,7 @@ def area(boxes: ArrayLike) -> NDArray[np.float32]:
 
 def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
     """Clip boxes to an image of ``width`` x ``height`` pixels."""
-    return np.clip(as_boxes(boxes), 0, np.float32([width, height, width, height]))
+    return np.clip(as_boxes(boxes), 0, np.array([width, height, width, height], np.float32))
 
 
 def intersection(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
