@@ -1,0 +1,86 @@
+"""Everything that is reported about one system's detections: a flat dictionary of figures, and its curves."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.index import Index
+from pipeline.evaluation.coco_ap import coco_ap
+from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.errors import TYPES, error_shares, top_shares
+from pipeline.evaluation.ranking import Ranking, rank
+from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap
+from pipeline.storage import atomic
+
+
+def rankings(index: Index, detections: Detections, iou: float) -> dict[str, Ranking]:
+    """Return the judged ranking of every class, by class name."""
+    return {name: rank(index, detections, label, iou) for label, name in enumerate(index.classes, 1)}
+
+
+def metrics(
+    index: Index,
+    detections: Detections,
+    ranked: Mapping[str, Ranking],
+    similar: Mapping[str, Sequence[str]],
+    iou: float,
+) -> dict[str, Any]:
+    """Return the figures of one system, rounded to six decimals; null where the data has no objects to find.
+
+    ``map_voc07`` (11 points), ``map_voc`` (area) and ``map_coco`` are means over the classes that have objects;
+    ``per_class`` is the 11-point AP by name. ``correct`` is the share of correct ones among the top N detections,
+    N being the number of objects; ``errors`` splits the rest by type and sums to 1.
+
+    Args:
+        index: the ground truth.
+        detections: of all classes.
+        ranked: from `rankings`, of the same detections.
+        similar: sets of similar classes by name, for the error types.
+        iou: the overlap of a correct detection; COCO's AP has its own ten.
+    """
+    eleven_point = [eleven_point_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
+    area = [area_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
+    shares = top_shares(index, detections, similar, iou)
+    return {
+        "map_voc07": _mean(eleven_point),
+        "map_voc": _mean(area),
+        "map_coco": _mean(coco_ap(index, detections)),
+        "correct": _figure(shares[0]),
+        "errors": dict(zip(TYPES[1:], map(_figure, error_shares(shares)), strict=True)),
+        "per_class": dict(zip(ranked, map(_figure, eleven_point), strict=True)),
+    }
+
+
+def curve_points(ranking: Ranking, most: int = 100) -> NDArray[np.float64]:
+    """Return at most ``most`` points ``(recall, precision)`` of a precision-recall curve, shape ``(P, 2)``.
+
+    Precision peaks where recall grows, at the correct detections; the points are these peaks, evenly thinned with
+    the first and the last kept.
+    """
+    peaks = np.flatnonzero(ranking.correct) if ranking.positives else np.zeros(0, np.int64)
+    if len(peaks) > most:
+        peaks = peaks[np.linspace(0, len(peaks) - 1, most).round().astype(np.int64)]
+    return np.column_stack([ranking.recall[peaks], ranking.precision[peaks]])
+
+
+def write_curves(path: Path, ranked: Mapping[str, Ranking]) -> None:
+    """Write the precision-recall curves as a table that ``dvc plots`` draws: columns class, recall, precision."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["class", "recall", "precision"])
+        for name, ranking in ranked.items():
+            table.writerows([name, _figure(r), _figure(p)] for r, p in curve_points(ranking))
+
+
+def _mean(values: Any) -> float | None:
+    known = np.asarray(values, np.float64)
+    known = known[~np.isnan(known)]
+    return _figure(known.mean()) if known.size else None
+
+
+def _figure(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)

@@ -1,0 +1,92 @@
+"""The ranked detections of one class over all images, each judged right or wrong by the rules of VOC."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.boxes import best_match
+from pipeline.data.index import ImageRecord, Index
+from pipeline.evaluation.detections import Detections
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The K detections of one class that count, best first, and the number of objects they were to find.
+
+    Attributes:
+        scores: ``(K,)`` float32, descending.
+        correct: ``(K,)`` bool, true and false positives.
+        positives: number of objects of the class that are not to be ignored.
+    """
+
+    scores: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+    positives: int
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Recall after each detection, ``(K,)``; NaN where the class has no object."""
+        if self.positives == 0:
+            return np.full(len(self.correct), np.nan)
+        return np.cumsum(self.correct) / self.positives
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Precision after each detection, ``(K,)``."""
+        return np.cumsum(self.correct) / np.arange(1, len(self.correct) + 1)
+
+    def best_f1_score(self) -> float:
+        """Return the score from which on accepting detections gives the greatest F1 on this ranking.
+
+        Infinity where no detection is correct. Detections of equal score are accepted together.
+        """
+        if not self.correct.any():
+            return float("inf")
+        found = np.cumsum(self.correct)
+        f1 = 2 * found / (np.arange(1, len(found) + 1) + self.positives)
+        f1[:-1][self.scores[:-1] == self.scores[1:]] = 0
+        return float(self.scores[f1.argmax()])
+
+
+def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False) -> Ranking:
+    """Rank and judge the detections of class ``label``.
+
+    Each detection looks at the object of its class and image that it overlaps most, objects to ignore (difficult)
+    among them, and at no other. Where that overlap passes: an ignored object drops the detection from the ranking,
+    an unclaimed one makes it correct, a claimed one wrong. Equal scores keep their order.
+
+    Args:
+        index: the ground truth.
+        detections: of any classes.
+        label: category id.
+        iou: the overlap that passes.
+        strict: an overlap of exactly ``iou`` fails (py-faster-rcnn's ``voc_eval.py``). The default lets it pass as
+            the devkit's ``VOCevaldet.m`` does, which gave the published figures.
+    """
+    mine = detections.take(detections.labels == label).ranked()
+    correct, dropped = np.zeros(len(mine), np.bool_), np.zeros(len(mine), np.bool_)
+    for image, rows in _by_image(index, mine, label):
+        of_class = image.labels == label
+        best, overlap = best_match(mine.boxes[rows], image.boxes[of_class])
+        passes = overlap > iou if strict else overlap >= iou
+        ignored = image.ignore[of_class][best]
+        dropped[rows[passes & ignored]] = True
+        hits = np.flatnonzero(passes & ~ignored)
+        first_claims = np.unique(best[hits], return_index=True)[1]
+        correct[rows[hits[first_claims]]] = True
+    positives = sum(int(((image.labels == label) & ~image.ignore).sum()) for image in index.images)
+    return Ranking(mine.scores[~dropped], correct[~dropped], positives)
+
+
+def _by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
+    """Yield each image that holds the class and has detections, with their positions in ``ranked``, best first."""
+    order = np.argsort(ranked.image_ids, kind="stable")
+    sorted_ids = ranked.image_ids[order]
+    images = [image for image in index.images if (image.labels == label).any()]
+    ids = [image.id for image in images]
+    starts, ends = np.searchsorted(sorted_ids, ids, "left"), np.searchsorted(sorted_ids, ids, "right")
+    for image, start, end in zip(images, starts, ends, strict=True):
+        if start < end:
+            yield image, order[start:end]
