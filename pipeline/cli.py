@@ -1,0 +1,93 @@
+"""The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up.",
+)
+# Modules of the project are imported inside the commands, so that --help answers at once.
+
+PARAMS_FILE = Path("params.yaml")
+PRESETS_FOLDER = Path("presets")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("boxline"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def preset(
+    name: Annotated[str | None, typer.Argument(help="A preset; without one, the presets are listed.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one parameter more; VALUE is YAML.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change and write nothing.")] = False,
+) -> None:
+    """Lay presets/NAME.yaml over params.yaml, keep its comments and print what changed."""
+    with _errors_as_sentences():
+        from pipeline import presets, storage
+
+        if name is None and not assignments:
+            for known, summary in presets.available(PRESETS_FOLDER).items():
+                typer.echo(f"{known:10} {summary}")
+            return
+        values = presets.read(PRESETS_FOLDER, name) if name is not None else {}
+        values |= presets.assigned(assignments or [])
+        result, changes = presets.lay_over(_read_params(), values, str(PARAMS_FILE))
+        for change in changes:
+            typer.echo(str(change))
+        if not changes:
+            typer.echo(f"{PARAMS_FILE} holds these values already.")
+        elif dry_run:
+            typer.echo("Nothing was written.")
+        else:
+            with storage.atomic(PARAMS_FILE) as temporary:
+                temporary.write_text(result, encoding="utf-8", newline="\n")
+
+
+def _read_params() -> str:
+    from pipeline.errors import InputError
+
+    try:
+        return PARAMS_FILE.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{PARAMS_FILE}: the file does not exist; run this in the project's folder.") from error
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    from pipeline.errors import InputError
+    from pipeline.presets import UnknownNameError
+
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,151 @@
+"""Prove that ``dvc.yaml`` lists the code and the parameters that each stage depends on, or mend it.
+
+    python -m pipeline.tools.dvc_deps --check
+    python -m pipeline.tools.dvc_deps --write
+
+Code: the stage's script (``stages/x.py`` for ``python -m stages.x``) and what it imports, directly or through others.
+A file directly in ``pipeline/`` is listed as that file, anything deeper as its room (``pipeline/data``), and in rooms
+whose files belong to separate systems (`SEPARATE`) as that file again, so that an edited detector re-runs that
+detector alone. Code stands first, sorted; data follow in their own order.
+
+``pipeline/params.py`` is the one file that no stage lists. Every script imports it, so a key added for one system
+would re-run all of them, and it decides nothing by itself: the values that a stage reads are its ``params``.
+
+Parameters: the keys that the script reads (see `params_read`), sorted, none beside its parent.
+
+Loops (``foreach``, ``matrix``) are written out first, and an entry such as ``pipeline/detectors/${key}.py`` must be
+right for every turn of the loop.
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline import runtime
+from pipeline.errors import InputError
+from pipeline.imports import closure
+from pipeline.storage import atomic
+from pipeline.tools.loop_entries import Need, faults, mend
+from pipeline.tools.params_read import keys_read
+from pipeline.tools.stage_graph import Stage, read_stages
+from pipeline.tools.yaml_list import entries, replacement
+
+SEPARATE = ("pipeline/detectors",)
+UNLISTED = "pipeline/params.py"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of a stage's two lists: its key in ``dvc.yaml``, which entries are judged, and what a script needs."""
+
+    key: str
+    judged: Callable[[str], bool]
+    needs: Callable[[Path], set[str]]
+
+
+def check(file: Path) -> list[str]:
+    """Return one sentence for each fault of ``file``, a ``dvc.yaml`` in the project's folder.
+
+    Raises:
+        InputError: the file cannot be read, a script is missing or hides what it reads.
+    """
+    text = file.read_text(encoding="utf-8")
+    found = []
+    for stage in read_stages(text, str(file)):
+        if not all(stage.scripts(instance) for instance in stage.instances):
+            found.append(f"{stage.name}: its cmd runs no script; `python -m stages.NAME` is expected.")
+            continue
+        for kind in _kinds(file.parent):
+            present = entries(text, stage.node, kind.key)
+            ours = [entry for entry in present if kind.judged(entry)]
+            wrong = [f"{stage.name}: {kind.key} {fault}." for fault in faults(ours, _needs(stage, kind, file))]
+            if not wrong and present != _in_order(sorted(set(ours)), present, kind):
+                wrong = [f"{stage.name}: {kind.key} stand out of order; code first, sorted, each once."]
+            found += wrong
+    return found
+
+
+def write(file: Path) -> None:
+    """Mend the lists of ``file``; comments and all else stay as they are.
+
+    Raises:
+        InputError: as for `check`, or no list fits all turns of a loop.
+    """
+    text = file.read_text(encoding="utf-8").removesuffix("\n") + "\n"
+    edits = []
+    for stage in read_stages(text, str(file)):
+        for kind in _kinds(file.parent) if all(stage.scripts(instance) for instance in stage.instances) else ():
+            present = entries(text, stage.node, kind.key)
+            ours = [entry for entry in present if kind.judged(entry)]
+            mended = mend(ours, _needs(stage, kind, file), f"{file}, stage {stage.name}: {kind.key}")
+            wanted = _in_order(mended, present, kind)
+            if wanted != present:
+                edits.append(replacement(text, stage.node, kind.key, wanted))
+    for start, end, lines in sorted(edits, key=lambda edit: edit[0], reverse=True):
+        text = text[:start] + lines + text[end:]
+    with atomic(file) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def code_deps(script: Path, root: Path) -> set[str]:
+    """Return the ``deps`` that ``script`` needs for its code."""
+    files = (PurePosixPath(file.relative_to(root.resolve()).as_posix()) for file in closure(script, root))
+    return {_room(file) for file in files} - {UNLISTED}
+
+
+def _kinds(root: Path) -> tuple[Kind, Kind]:
+    """Return both kinds; ``params`` first, so that of two lists put in at one place it comes second."""
+    return (
+        Kind("params", lambda entry: ":" not in entry, keys_read),
+        Kind(
+            "deps",
+            lambda entry: PurePosixPath(entry).parts[0] in ("pipeline", "stages"),
+            lambda script: code_deps(script, root),
+        ),
+    )
+
+
+def _room(file: PurePosixPath) -> str:
+    """Return the entry that stands for ``file``: itself, or the folder that it belongs to."""
+    depth = 3 if any(file.is_relative_to(room) for room in SEPARATE) else 2
+    return "/".join(file.parts[:depth])
+
+
+def _needs(stage: Stage, kind: Kind, file: Path) -> list[Need]:
+    needs = []
+    for instance in stage.instances:
+        scripts = [file.parent / script for script in stage.scripts(instance)]
+        for script in scripts:
+            if not script.is_file():
+                raise InputError(f"{file}, stage {stage.name}: its script {script} does not exist.")
+        needs.append(Need(instance, frozenset().union(*(kind.needs(script) for script in scripts))))
+    return needs
+
+
+def _in_order(ours: list[str], present: list[str], kind: Kind) -> list[str]:
+    return ours + [entry for entry in present if not kind.judged(entry)]
+
+
+def main() -> None:
+    """Check or mend the ``dvc.yaml`` of the current folder."""
+    parser = argparse.ArgumentParser(description="Check or mend the code and parameters that dvc.yaml lists.")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="print each fault; exit code 1 if there is one")
+    action.add_argument("--write", action="store_true", help="mend dvc.yaml in place, then check it")
+    arguments = parser.parse_args()
+    file = Path("dvc.yaml")
+    if not file.is_file():
+        raise InputError(f"{file}: the file does not exist; run this in the project's folder.")
+    if arguments.write:
+        write(file)
+    found = check(file)
+    if found:
+        raise InputError(
+            "dvc.yaml does not match the code; `python -m pipeline.tools.dvc_deps --write` mends it.\n  "
+            + "\n  ".join(found)
+        )
+
+
+if __name__ == "__main__":
+    runtime.run(main)
