@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from pipeline.evaluation.coco_ap import IOUS, coco_ap
+from pipeline.evaluation.ranking import rank
+from pipeline.evaluation.voc_ap import area_ap
+
+BOX = (10, 10, 30, 30)
+
+
+def test_worked_example(make_index, make_detections):
+    """One object found at overlap 0.75 (15 of 20 rows), after a false positive that outranks it: precision 1/2."""
+    index = make_index(["a"], [(1, BOX)])
+    detections = make_detections((1, 1, (60, 60, 90, 90), 0.9), (1, 1, (10, 10, 30, 25), 0.8))
+    expected = np.where(np.arange(50, 100, 5) <= 75, 0.5, 0)
+    np.testing.assert_allclose(coco_ap(index, detections)[0], expected)
+
+
+def test_half_of_the_objects_found(make_index, make_detections):
+    """Recall 1/2 at precision 1: COCO's 101 recall levels count 0, .01, ..., .5, that is 51 of them."""
+    index = make_index(["a"], [(1, BOX), (1, (60, 60, 90, 90))])
+    np.testing.assert_allclose(coco_ap(index, make_detections((1, 1, BOX, 0.9)))[0], 51 / 101)
+
+
+def test_ignored_objects_are_no_positives_and_absorb_detections(make_index, make_detections):
+    index = make_index(["a"], [(1, BOX, True), (1, (60, 60, 90, 90))])
+    detections = make_detections((1, 1, BOX, 0.9), (1, 1, BOX, 0.8), (1, 1, (60, 60, 90, 90), 0.7))
+    np.testing.assert_allclose(coco_ap(index, detections)[0], 1)
+
+
+def test_without_detections_and_without_objects(make_index, make_detections):
+    index = make_index(["a", "b", "c"], [(1, BOX), (2, BOX, True)], [])
+    for detections in (make_detections(), make_detections((1, 3, BOX, 0.9))):
+        result = coco_ap(index, detections)
+        assert result.shape == (3, len(IOUS))
+        assert (result[0] == 0).all()
+        assert np.isnan(result[1:]).all()
+    nothing_to_find = coco_ap(make_index(["a"], []), make_detections((1, 1, BOX, 0.5)))
+    assert np.isnan(nothing_to_find).all()
+
+
+def test_ap50_is_near_voc_s_area_on_real_detections(voc100, capfd):
+    """Both are areas under the same curve; COCO's has 101 steps and a second choice."""
+    ap50 = coco_ap(voc100.index, voc100.detections)[:, 0]
+    for label, name in enumerate(voc100.index.classes, 1):
+        ranking = rank(voc100.index, voc100.detections, label)
+        assert ap50[label - 1] == pytest.approx(area_ap(ranking.recall, ranking.precision), abs=0.05), name
+    assert capfd.readouterr().out == ""

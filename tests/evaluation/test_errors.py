@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.evaluation.errors import (
+    BG,
+    CORRECT,
+    LOC,
+    OTH,
+    SIM,
+    error_shares,
+    error_trend,
+    error_types,
+    similar_classes,
+    top_shares,
+)
+
+CLASSES = ("cat", "dog", "car")
+PETS = {"pets": ("cat", "dog")}
+CAT, DOG, CAR = (0, 0, 20, 20), (30, 0, 50, 20), (60, 0, 80, 20)
+
+
+def below(box, share):
+    """Return ``box`` moved down so that it shares ``share`` of its area with the original one."""
+    shift = 20 * (1 - share)
+    return box[0], box[1] + shift, box[2], box[3] + shift
+
+
+@pytest.fixture
+def scene(make_index):
+    return make_index(CLASSES, [(1, CAT), (2, DOG), (3, CAR)])
+
+
+def types(index, detections, sets=PETS, **options):
+    return error_types(index, detections, 1, similar_classes(index.classes, sets), **options).tolist()
+
+
+def test_each_type_once(scene, make_detections):
+    """Moved to share half its area a box has overlap 1/3, to share a fifth 1/9, to share a tenth 1/19."""
+    detections = make_detections(
+        (1, 1, CAT, 0.9),
+        (1, 1, CAT, 0.8),
+        (1, 1, below(CAT, 0.2), 0.7),
+        (1, 1, below(CAT, 0.1), 0.6),
+        (1, 1, DOG, 0.5),
+        (1, 1, CAR, 0.4),
+        (1, 1, below(CAR, 0.1), 0.3),
+        (1, 2, DOG, 0.99),
+    )
+    assert types(scene, detections) == [CORRECT, LOC, LOC, BG, SIM, OTH, BG]
+    assert types(scene, detections, sets={}) == [CORRECT, LOC, LOC, BG, OTH, OTH, BG]
+    assert types(scene, detections, limit=2) == [CORRECT, LOC]
+
+
+def test_own_class_goes_before_similar_before_other(make_index, make_detections):
+    index = make_index(CLASSES, [(1, below(CAT, 0.5)), (2, CAT), (3, CAT)], [(2, CAT), (3, CAT)])
+    assert types(index, make_detections((1, 1, CAT, 0.9), (2, 1, CAT, 0.8))) == [LOC, SIM]
+
+
+def test_unlike_the_ap_a_claimed_object_leaves_a_second_choice(make_index, make_detections):
+    index = make_index(CLASSES, [(1, (0, 0, 20, 20)), (1, (4, 0, 24, 20))])
+    assert types(index, make_detections((1, 1, (0, 0, 20, 20), 0.9), (1, 1, (1, 0, 21, 20), 0.8))) == [CORRECT, CORRECT]
+
+
+def test_a_difficult_object_takes_its_detection_out(make_index, make_detections):
+    index = make_index(CLASSES, [(1, CAT, True)])
+    assert types(index, make_detections((1, 1, CAT, 0.9), (1, 1, CAT, 0.8), (1, 1, CAR, 0.7))) == [LOC, BG]
+
+
+def test_images_without_objects(make_index, make_detections):
+    assert types(make_index(CLASSES, []), make_detections((1, 1, CAT, 0.9))) == [BG]
+    assert types(make_index(CLASSES, []), make_detections()) == []
+
+
+def test_classes_in_several_sets():
+    similar = similar_classes(("a", "b", "c", "d"), {"first": ("a", "b"), "second": ("b", "c")})
+    pairs = {(int(i), int(j)) for i, j in np.argwhere(similar)}
+    assert pairs == {(1, 2), (2, 1), (2, 3), (3, 2)}
+
+
+def test_an_unknown_similar_class_is_named():
+    with pytest.raises(InputError, match=r"evaluation\.similar\.pets: 'cow' is no class .* it has cat, dog"):
+        similar_classes(("cat", "dog"), {"pets": ("cat", "cow")})
+
+
+def test_shares_of_the_top_n(make_index, make_detections):
+    """Cats: 2 objects, so the top 2 of 3 (Correct, Sim); dogs: 1 object, BG first. The car was never detected."""
+    index = make_index(CLASSES, [(1, CAT), (2, DOG), (3, CAR)], [(1, CAT), (1, DOG, True)])
+    detections = make_detections(
+        (1, 1, CAT, 0.9), (1, 1, DOG, 0.8), (2, 1, CAT, 0.7), (1, 2, (0, 60, 20, 80), 0.9), (1, 2, DOG, 0.8)
+    )
+    shares = top_shares(index, detections, PETS)
+    np.testing.assert_allclose(shares, [1 / 4, 0, 1 / 4, 0, 1 / 2])
+    np.testing.assert_allclose(error_shares(shares), [0, 1 / 3, 0, 2 / 3])
+
+
+def test_no_errors_and_no_detections(scene, make_detections):
+    perfect = make_detections((1, 1, CAT, 0.9), (1, 2, DOG, 0.9), (1, 3, CAR, 0.9))
+    assert top_shares(scene, perfect, {}).tolist() == [1, 0, 0, 0, 0]
+    assert error_shares([1, 0, 0, 0, 0]).tolist() == [0, 0, 0, 0]
+    assert top_shares(scene, make_detections(), {}).tolist() == [0, 0, 0, 0, 0]
+
+
+def test_shares_sum_to_one_on_real_detections(voc100):
+    shares = top_shares(voc100.index, voc100.detections, {"animals": ("cat", "dog", "horse", "cow", "sheep", "bird")})
+    assert shares.sum() == pytest.approx(1)
+    assert error_shares(shares).sum() == pytest.approx(1)
+    assert (shares > 0).all()
+
+
+def test_trend():
+    trend = error_trend([CORRECT, LOC, CORRECT, BG, LOC, SIM])
+    np.testing.assert_allclose(trend, [[1, 0, 0, 0], [0.5, 0, 0, 0.5], [2 / 3, 0, 0, 1 / 3], [0.5, 0.25, 0, 0.25]])
+    assert error_trend([CORRECT]).shape == (0, 4)
+    assert OTH == 3

@@ -1,0 +1,47 @@
+import json
+import shutil
+import sys
+
+import pytest
+
+from pipeline.errors import InputError
+from stages import evaluate
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, request):
+    shutil.copy(request.config.rootpath / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "rcnn"])
+    return tmp_path
+
+
+def test_writes_metrics_and_curves(project, make_index, make_detections, capsys):
+    box = (10, 10, 30, 30)
+    make_index(["a", "b"], [(1, box)]).save(project / "data/index/test.json")
+    make_detections((1, 1, box, 0.9)).save(project / "detections/rcnn.json")
+    evaluate.main()
+    written = json.loads((project / "reports/metrics/rcnn.json").read_text())
+    assert written["map_voc07"] == 1
+    assert written["per_class"] == {"a": 1, "b": None}
+    assert (project / "reports/plots/rcnn_pr.csv").read_text() == "class,recall,precision\na,1.0,1.0\n"
+    assert "R-CNN: map_voc07 1.0000" in capsys.readouterr().out
+
+
+def test_the_same_bytes_twice(project, voc100):
+    voc100.index.save(project / "data/index/test.json")
+    voc100.detections.save(project / "detections/rcnn.json")
+    outputs = []
+    for _ in range(2):
+        evaluate.main()
+        outputs.append(
+            [(project / "reports" / name).read_bytes() for name in ("metrics/rcnn.json", "plots/rcnn_pr.csv")]
+        )
+    assert outputs[0] == outputs[1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["alexnet"], ["rcnn", "ssd"]])
+def test_the_argument_is_a_system(project, monkeypatch, arguments):
+    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
+    with pytest.raises(InputError, match="expected one of rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"):
+        evaluate.main()
