@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, as_boxes, from_xywh, to_xywh
+from pipeline.boxes import Boxes, as_boxes
 from pipeline.storage import read_json, write_json
 
 SPLITS = ("train", "val", "test")
@@ -50,13 +50,13 @@ class Index:
             {
                 "image_id": image.id,
                 "category_id": int(label),
-                "bbox": [round(float(value), 3) for value in xywh],
-                "area": round(float(xywh[2] * xywh[3]), 3),
+                "bbox": _to_bbox(box),
+                "area": round(_to_bbox(box)[2] * _to_bbox(box)[3], 3),
                 "iscrowd": 0,
                 "ignore": int(ignore),
             }
             for image in self.images
-            for xywh, label, ignore in zip(to_xywh(image.boxes), image.labels, image.ignore, strict=True)
+            for box, label, ignore in zip(image.boxes, image.labels, image.ignore, strict=True)
         ]
         write_json(
             path,
@@ -92,10 +92,23 @@ class Index:
                     width=image["width"],
                     height=image["height"],
                     sha256=image["sha256"],
-                    boxes=from_xywh(as_boxes([item["bbox"] for item in objects[image["id"]]])),
+                    boxes=as_boxes([_from_bbox(*item["bbox"]) for item in objects[image["id"]]]),
                     labels=np.array([item["category_id"] for item in objects[image["id"]]], np.int64),
                     ignore=np.array([item["ignore"] for item in objects[image["id"]]], np.bool_),
                 )
                 for image in content["images"]
             ),
         )
+
+
+def _to_bbox(box: NDArray[np.float32]) -> list[float]:
+    """Return COCO's ``[x, y, width, height]`` in thousandths of a pixel, in double precision.
+
+    With `_from_bbox` every box of whole thousandths comes back bit by bit, so none grows beyond its image.
+    """
+    x1, y1, x2, y2 = (round(float(value), 3) for value in box)
+    return [x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+
+
+def _from_bbox(x: float, y: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return x, y, round(x + width, 3), round(y + height, 3)

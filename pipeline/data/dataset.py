@@ -1,0 +1,158 @@
+"""From a folder to a checked dataset: one `Index` per split, and the report of what was found."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.data.cleaning import clean
+from pipeline.data.coco import CocoPart, read_coco
+from pipeline.data.images import UnreadableImageError
+from pipeline.data.index import SPLITS, ImageRecord, Index
+from pipeline.data.report import Report
+from pipeline.data.scan import Scan, scan_images
+from pipeline.data.source import Source, SourceImage
+from pipeline.data.voc import find_voc, read_voc
+from pipeline.params import Coco, Data
+
+YEARS = {"voc2007": "2007", "voc2012": "2012"}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three splits, all with the same classes, and the report on how they came about."""
+
+    splits: dict[str, Index]
+    report: Report
+
+
+def read_dataset(data: Data, seed: int, workers: int = 0) -> Dataset:
+    """Read and check the dataset at ``data.root``; every image is decoded once.
+
+    Boxes are taken to lie in the upright image, the one that a viewer shows after the EXIF rotation. Image ids count
+    from 1 in the order of the file names over all splits.
+
+    Raises:
+        InputError: the dataset cannot be used; the message has the first problems.
+    """
+    report = Report()
+    source = read_source(data, seed, report)
+    return build(source, Path(data.root), data.classes, data.skip_unreadable, workers, report)
+
+
+def read_source(data: Data, seed: int, report: Report) -> Source:
+    """Read the annotations with the reader that fits ``data.source``.
+
+    Raises:
+        InputError: there is no such folder, or it does not have the layout of the source.
+    """
+    root = Path(data.root)
+    if data.source == "coco":
+        return read_coco(root, coco_parts(data.coco), data.split, seed, report)
+    return read_voc(root, find_voc(root, YEARS.get(data.source, "*")), data.split, seed, report)
+
+
+def coco_parts(coco: Coco) -> list[CocoPart]:
+    """Return which files make up a COCO dataset; ``{split}`` in the images' folder stands for the split's name."""
+    if isinstance(coco.annotations, str):
+        return [CocoPart(coco.annotations, coco.images, None)]
+    return [CocoPart(file, coco.images.replace("{split}", split), split) for split, file in coco.annotations.items()]
+
+
+def build(
+    source: Source, root: Path, classes: Sequence[str] | None, skip_unreadable: bool, workers: int, report: Report
+) -> Dataset:
+    """Check a source against its images and make the index of each split.
+
+    Raises:
+        InputError: ``report`` holds a problem, from reading or from here.
+    """
+    images = [image for split in source.splits.values() for image in split]
+    names = _classes(images, classes, report)
+    scans = _readable(scan_images(root, [image.file for image in images], workers), skip_unreadable, report)
+    ids = {file: i for i, file in enumerate(sorted(scans), 1)}
+    splits = {}
+    for split in SPLITS:
+        kept = sorted((image for image in source.splits[split] if image.file in scans), key=lambda image: image.file)
+        label_of = {name: i for i, name in enumerate(names, 1)}
+        records = (
+            _record(image, ids[image.file], scans[image.file], label_of, source.inclusive, report) for image in kept
+        )
+        splits[split] = Index(classes=names, images=tuple(records))
+        report.count(split, splits[split])
+    _check_whole(splits, report)
+    report.stop_if_broken(str(root))
+    return Dataset(splits, report)
+
+
+def _classes(images: Sequence[SourceImage], declared: Sequence[str] | None, report: Report) -> tuple[str, ...]:
+    objects = [item for image in images for item in image.objects]
+    found = {item.name for item in objects}
+    if declared is None:
+        return tuple(sorted(found))
+    for item in objects:
+        if item.name not in declared:
+            report.problem(item.where, f"has the class {item.name!r}, which data.classes does not list.")
+    for name in declared:
+        if name not in found:
+            report.note("class without object", "data.classes", f"{name!r} is listed, but no object has this class.")
+    return tuple(declared)
+
+
+def _readable(
+    scans: Mapping[str, Scan | UnreadableImageError], skip_unreadable: bool, report: Report
+) -> dict[str, Scan]:
+    readable = {}
+    for file, scan in scans.items():
+        if isinstance(scan, Scan):
+            readable[file] = scan
+        elif skip_unreadable:
+            report.note("unreadable image", file, f"{scan.reason}; it is left out.")
+        else:
+            report.problem(file, f"{scan.reason}; mend it, or set data.skip_unreadable to leave such images out.")
+    return readable
+
+
+def _record(
+    image: SourceImage, key: int, scan: Scan, label_of: Mapping[str, int], inclusive: bool, report: Report
+) -> ImageRecord:
+    """Make the record of one image from its usable objects, and note what was done to the others."""
+    if image.size is not None and image.size != (scan.width, scan.height):
+        claimed = " x ".join(f"{side:g}" if isinstance(side, float) else str(side) for side in image.size)
+        what = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}, which counts."
+        report.note("size differs from the image", image.where, what)
+    boxes, fates = clean([item.corners for item in image.objects], scan.width, scan.height, inclusive=inclusive)
+    kept = []
+    for i, (item, fate) in enumerate(zip(image.objects, fates, strict=True)):
+        if fate in ("kept", "clipped box") and item.name in label_of:
+            kept.append(i)
+        if fate != "kept":
+            corners = ", ".join(f"{value:g}" for value in item.corners)
+            done = "cut to" if fate == "clipped box" else "dropped from"
+            report.note(fate, item.where, f"{item.name} at ({corners}) was {done} {scan.width} x {scan.height} pixels.")
+    return ImageRecord(
+        id=key,
+        file=image.file,
+        width=scan.width,
+        height=scan.height,
+        sha256=scan.sha256,
+        boxes=boxes[kept],
+        labels=np.array([label_of[image.objects[i].name] for i in kept], np.int64),
+        ignore=np.array([image.objects[i].ignore for i in kept], np.bool_),
+    )
+
+
+def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
+    """Report what makes a dataset useless as a whole, and images that stand in two splits under two names."""
+    if report.ok and not any(len(image.boxes) for index in splits.values() for image in index.images):
+        report.problem("the dataset", "has no object; at least one image needs one.")
+    for split in ("train", "test"):
+        if report.ok and not splits[split].images:
+            report.problem(f"split {split}", "has no image; more images or another data.split would be right.")
+    first: dict[str, tuple[str, str]] = {}
+    for split, index in splits.items():
+        for image in index.images:
+            other, file = first.setdefault(image.sha256, (split, image.file))
+            if other != split:
+                report.note("same image in two splits", image.file, f"({split}) has the bytes of {file} ({other}).")

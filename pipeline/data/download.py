@@ -1,0 +1,103 @@
+"""Downloading large files: resumed after a break, retried, checked."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+
+CHUNK = 1 << 20
+TIMEOUT = 60  # seconds without a byte
+
+
+def download(url: str, target: Path, md5: str, *, attempts: int = 6, pause: float = 2.0) -> None:
+    """Fetch ``url`` to ``target``, unless it is there already with the right checksum.
+
+    What has arrived is kept beside it as ``NAME.part``; a later attempt, or a later call, asks for the rest alone. A
+    server that cannot send a part sends all again. Attempts are ``pause``, 2 ``pause``, 4 ``pause`` ... seconds apart;
+    one that brought new bytes does not count.
+
+    Raises:
+        InputError: the address is wrong, the server stays out of reach, or the content is not what it should be.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url}: an address that starts with http:// or https:// would be right.")
+    if target.is_file() and _md5(target) == md5:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    resumed = _size(part) > 0
+    _fetch_all(url, part, attempts, pause)
+    if resumed and _md5(part) != md5:  # the beginning may be from another file
+        part.unlink()
+        _fetch_all(url, part, attempts, pause)
+    if (found := _md5(part)) != md5:
+        part.unlink()
+        raise InputError(
+            f"{url}: the file has the MD5 checksum {found}, not {md5}; see data.mirror for another address."
+        )
+    part.replace(target)
+
+
+def _fetch_all(url: str, part: Path, attempts: int, pause: float) -> None:
+    """Append to ``part`` until it is complete."""
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if _fetch_rest(url, part):
+                return
+            reason = "the connection ended early"
+        except HTTPError as error:
+            reason = f"the server answered {error.code} {error.reason}"
+            if error.code < 500 and error.code not in (408, 429):
+                raise InputError(f"{url}: {reason}; see data.mirror for another address.") from error
+        except (OSError, HTTPException) as error:
+            reason = str(getattr(error, "reason", error))
+        failures = 1 if _size(part) > before else failures + 1
+        if failures >= attempts:
+            raise InputError(f"{url}: {reason}, {attempts} times; see data.mirror for another address.")
+        time.sleep(pause * 2 ** (failures - 1))
+
+
+def _fetch_rest(url: str, part: Path) -> bool:
+    """Ask once for what is missing and append it; return whether the file is complete now."""
+    have = _size(part)
+    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urlopen(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to send; the checksum decides
+            return True
+        raise
+    with response:
+        if response.status != 206:
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length is not None else None
+        with part.open("ab" if have else "wb") as stream:
+            for chunk in _chunks(response, part.stem, have, total):
+                stream.write(chunk)
+    return total is None or _size(part) == total
+
+
+def _chunks(response: HTTPResponse, name: str, have: int, total: int | None) -> Iterator[bytes]:
+    with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+        while chunk := response.read(CHUNK):
+            bar.update(len(chunk))
+            yield chunk
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

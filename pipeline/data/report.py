@@ -1,0 +1,149 @@
+"""What the checks of a dataset found: counts, notes on what was changed or left out, and problems that stop a run."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipeline.data.index import Index
+from pipeline.errors import InputError
+
+Note = Literal[
+    "box without area",
+    "inverted box",
+    "box outside the image",
+    "box that is not finite",
+    "clipped box",
+    "unreadable image",
+    "size differs from the image",
+    "image without annotation",
+    "image in no split",
+    "file that is no image",
+    "name given twice",
+    "same image in two splits",
+    "class without object",
+    "split made here",
+]
+DROPPED_BOX: tuple[Note, ...] = (
+    "box without area",
+    "inverted box",
+    "box outside the image",
+    "box that is not finite",
+)
+SHOWN = 10  # messages of one kind that are printed; the JSON holds all
+
+
+@dataclass
+class Report:
+    """The findings on one dataset.
+
+    A *problem* stops the run: the dataset is wrong in a way that only its owner can mend. A *note* says what was
+    dropped, clipped, or decided. Each is one sentence that names the file and its line or object; paths are relative
+    to the dataset's folder, so that the same dataset elsewhere gives the same report.
+
+    Attributes:
+        problems: in the order found.
+        notes: by kind.
+        objects: for each split and class name the number of objects; ignored ones are included.
+        images: the number of images for each split.
+        ignored: the number of difficult or crowd objects for each split.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: dict[Note, list[str]] = field(default_factory=lambda: defaultdict(list))
+    images: dict[str, int] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+    objects: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run can use the dataset."""
+        return not self.problems
+
+    @property
+    def dropped_boxes(self) -> int:
+        """The number of boxes left out."""
+        return sum(len(self.notes.get(kind, ())) for kind in DROPPED_BOX)
+
+    @property
+    def clipped_boxes(self) -> int:
+        """The number of boxes cut to their image."""
+        return len(self.notes.get("clipped box", ()))
+
+    def problem(self, where: str, what: str) -> None:
+        """Add a problem: what is wrong, and what would be right, at the file, line or key ``where``."""
+        self.problems.append(f"{where}: {what}")
+
+    def note(self, kind: Note, where: str, what: str) -> None:
+        """Add a note of a kind."""
+        self.notes[kind].append(f"{where}: {what}")
+
+    def count(self, split: str, index: Index) -> None:
+        """Add a split's numbers."""
+        labels = Counter(int(label) for image in index.images for label in image.labels)
+        self.images[split] = len(index.images)
+        self.ignored[split] = int(sum(image.ignore.sum() for image in index.images))
+        self.objects[split] = {name: labels[i] for i, name in enumerate(index.classes, 1)}
+
+    def stop_if_broken(self, source: str) -> None:
+        """Raise what was found, the first problems in full; ``source`` names the dataset.
+
+        Raises:
+            InputError: there is a problem.
+        """
+        if self.ok:
+            return
+        if len(self.problems) == 1:
+            raise InputError(f"{source}: {self.problems[0]}")
+        raise InputError(f"{source}: {len(self.problems)} problems\n" + "\n".join(_first(self.problems)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "splits": {
+                split: {
+                    "images": self.images[split],
+                    "objects": sum(self.objects[split].values()),
+                    "ignored": self.ignored[split],
+                }
+                for split in self.images
+            },
+            "classes": {name: {split: self.objects[split][name] for split in self.objects} for name in self._classes()},
+            "dropped_boxes": self.dropped_boxes,
+            "clipped_boxes": self.clipped_boxes,
+            "problems": self.problems,
+            "notes": {kind: self.notes[kind] for kind in sorted(self.notes)},
+        }
+
+    def table(self) -> str:
+        """Return a text for the terminal: objects by class and split, then notes and problems, the first of each."""
+        lines: list[str] = []
+        if self.images:
+            rows: list[list[str | int]] = [["", *self.images], ["images", *self.images.values()]]
+            rows.append(["objects", *(sum(objects.values()) for objects in self.objects.values())])
+            rows.append(["  of which ignored", *self.ignored.values()])
+            rows += [[f"  {name}", *(self.objects[split][name] for split in self.objects)] for name in self._classes()]
+            lines += _columns(rows)
+        for kind in sorted(self.notes):
+            lines += ["", f"{kind}: {len(self.notes[kind])}", *_first(self.notes[kind])]
+        lines += ["", f"problems: {len(self.problems)}", *_first(self.problems)]
+        return "\n".join(lines).strip("\n")
+
+    def _classes(self) -> Iterable[str]:
+        return next(iter(self.objects.values()), {})
+
+
+def _first(messages: Sequence[str]) -> list[str]:
+    more = [f"  ... and {len(messages) - SHOWN} more"] if len(messages) > SHOWN else []
+    return [f"  {message}" for message in messages[:SHOWN]] + more
+
+
+def _columns(rows: Sequence[Sequence[str | int]]) -> list[str]:
+    """Align rows: the first column to the left, numbers to the right."""
+    widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [f"{row[0]:<{widths[0]}}", *(f"{value:>{width}}" for value, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for row in rows
+    ]
