@@ -1,0 +1,30 @@
+"""Colours of the report: one per class, system and error type, as ``#rrggbb``."""
+
+import colorsys
+
+SYSTEM_COLOURS = {
+    "rcnn": "#2f6fed",
+    "sppnet": "#e0862a",
+    "fast_rcnn": "#17a37a",
+    "faster_rcnn": "#d6456b",
+    "yolo": "#8b5cf6",
+    "ssd": "#0ea5c6",
+}
+TYPE_COLOURS = {"Correct": "#2e9e6b", "Loc": "#3f7fd1", "Sim": "#d9822b", "Oth": "#c94f7c", "BG": "#7d8597"}
+
+_GOLDEN_RATIO = 0.618034
+
+
+def class_colour(label: int) -> str:
+    """Return the colour of a class by its category id; neighbouring ids get distant hues, for any number of classes."""
+    hue = (0.03 + (label - 1) * _GOLDEN_RATIO) % 1
+    lightness = (0.55, 0.66, 0.47)[(label - 1) % 3]
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, 0.85))
+
+
+def ink_on(colour: str) -> str:
+    """Return black or white, whichever reads better on ``colour`` (relative luminance of WCAG 2)."""
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"

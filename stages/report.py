@@ -1,0 +1,47 @@
+"""Stage ``report``: one page on the dataset, the scores of all systems evaluated so far, and their detections.
+
+    python -m stages.report
+
+Reads data/index/*.json, reports/metrics/*.json, detections/*.json and the images below data.root; writes
+reports/index.html.
+"""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import SPLITS, Index
+from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.systems import SYSTEMS
+from pipeline.report.page import Results, render
+from pipeline.report.tables import summary
+from pipeline.storage import atomic, read_json
+
+METRICS = Path("reports/metrics")
+PAGE = Path("reports/index.html")
+
+
+def main() -> None:
+    p = params.load()
+    indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in SPLITS}
+    metrics = {name: read_json(METRICS / f"{name}.json") for name in SYSTEMS if (METRICS / f"{name}.json").exists()}
+    proposals = {split: METRICS / f"proposals_{split}.json" for split in SPLITS}
+    results = Results(
+        source=p.data.source,
+        indices=indices,
+        metrics=metrics,
+        detections={
+            name: Detections.load(Path(f"detections/{name}.json"), indices["test"], f"dvc repro detect@{name}")
+            for name in metrics
+        },
+        proposals={split: read_json(path) for split, path in proposals.items() if path.exists()},
+        parameters=params.PARAMS_FILE.read_text(encoding="utf-8"),
+    )
+    page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
+    with atomic(PAGE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(summary(metrics, {name: SYSTEMS[name].title for name in metrics}))
+    print(f"The page: {PAGE}")
+
+
+if __name__ == "__main__":
+    runtime.run(main)
