@@ -127,6 +127,7 @@ class Pretrain(Section):
     fc_width: Positive
     batch: Positive
     background: Fraction
+    flip: bool
     schedule: Schedule
 
 
@@ -146,6 +147,7 @@ class Finetune(Section):
     foreground_iou: Fraction
     background_iou: tuple[Fraction, Fraction]
     new_layer_lr: PositiveFloat
+    flip: bool
     schedule: Schedule
 
 
@@ -161,7 +163,10 @@ class Svm(Section):
     hard_above: float
     evict_below: float
     retrain_after: Positive
+    max_negatives: Positive
     passes: Positive
+    tolerance: PositiveFloat
+    max_iterations: Positive
 
 
 class BoxRegression(Section):
@@ -171,6 +176,7 @@ class BoxRegression(Section):
     ridge: PositiveFloat
     min_iou: Fraction
     whiten: bool
+    max_samples: Positive
     feature_norm: PositiveFloat
 
 

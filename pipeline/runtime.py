@@ -7,7 +7,7 @@ stream, so the order and the number of workers do not matter.
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+
+# OpenMP's threads spin while they wait for each other. With a busy neighbour (another process, our own reader and
+# writer threads) that costs a factor of 10 and more, so they sleep instead; must be set before torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def device(name: str) -> "torch.device":
@@ -56,23 +60,25 @@ def item_rng(seed: int, *item: int | str) -> np.random.Generator:
     return np.random.default_rng(item_seed(seed, *item))
 
 
+def bar(what: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
+    """Return a progress bar on stderr with rate and time left; ``done`` items were finished by an earlier run.
+
+    Where stderr is no terminal it prints a line every ten seconds at most.
+    """
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(desc=what, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
+
+
 def progress(
     items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image", done: int = 0
 ) -> Iterator[T]:
-    """Yield ``items`` under a progress bar with rate and time left, on stderr.
-
-    ``done`` counts items that an earlier, interrupted run finished.
-    """
-    quiet = not sys.stderr.isatty()
-    yield from tqdm(
-        items,
-        desc=what,
-        total=total,
-        unit=unit,
-        initial=done,
-        dynamic_ncols=True,
-        mininterval=10 if quiet else 0.2,
-    )
+    """Yield ``items`` under a `bar`."""
+    if total is None and isinstance(items, Sized):
+        total = len(items) + done
+    with bar(what, total, unit=unit, done=done) as shown:
+        for item in items:
+            yield item
+            shown.update()
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,0 +1,151 @@
+"""One linear SVM a class, with hard negative mining (R-CNN, section 2.3 and ``rcnn_train.m``).
+
+Positives are the ground truth alone. Negatives are all regions that overlap no object of the class by ``negative_iou``
+or more. One pass goes over the images: the first gives all its negatives, each later one those that the current SVM
+scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again and easy negatives are let go.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.classical.linear import LinearModel
+from pipeline.classical.training_set import TrainingSet
+from pipeline.params import Svm
+from pipeline.runtime import progress
+
+
+@dataclass(frozen=True)
+class SvmReport:
+    """What the mining did, one entry a class: objects, negatives in the last training, number of trainings."""
+
+    positives: list[int]
+    negatives: list[int]
+    trainings: list[int]
+    unconverged: int
+
+
+def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
+    """Train the SVMs of all classes in one pass over the cache; classes are trained in parallel.
+
+    A class without an object, or without a negative, gets a bias of minus infinity: it is never detected. Memory holds
+    the positives, one block of the cache, and at most ``max_negatives`` negatives a class.
+    """
+    scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
+    miners = [_Miner(settings, scale, seed) for _ in regions.classes]
+    _collect_positives(regions, settings.layer, miners)
+    for number in range(settings.passes):
+        what = f"mining hard negatives, {len(miners)} classes"
+        for image, features in progress(regions.images(settings.layer), what, total=len(regions)):
+            overlaps = image.overlaps(len(miners))
+            scores = _model(miners, scale, settings.layer)(features)
+            for label, miner in enumerate(miners):
+                miner.look_at(
+                    features, scores[:, label], overlaps[:, label] < settings.negative_iou, (number, *image.key)
+                )
+            _retrain([miner for miner in miners if miner.due()], workers)
+    _retrain([miner for miner in miners if miner.fresh], workers)
+    report = SvmReport(
+        [len(miner.positives) for miner in miners],
+        [len(miner.negatives) for miner in miners],
+        [miner.trainings for miner in miners],
+        sum(miner.unconverged for miner in miners),
+    )
+    return _model(miners, scale, settings.layer), report
+
+
+@dataclass
+class _Miner:
+    """One class: its positives, the negatives kept so far, and the current SVM."""
+
+    settings: Svm
+    scale: float
+    seed: int
+    positives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    negatives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    weights: NDArray[np.float32] | None = None
+    bias: float = -np.inf
+    fresh: int = 0
+    trainings: int = 0
+    unconverged: int = 0
+    _parts: list[NDArray] = field(default_factory=list)
+    _seen: set[tuple[int, int, int]] = field(default_factory=set)
+
+    def look_at(self, features: NDArray, scores: NDArray, eligible: NDArray, visit: tuple[int, int, int]) -> None:
+        """Take the negatives of one image: all before the first training, the hard ones after it."""
+        if not len(self.positives):
+            return
+        hard = eligible & ((scores > self.settings.hard_above) if self.weights is not None else True)
+        rows = [row for row in np.flatnonzero(hard).tolist() if (visit[1], visit[2], row) not in self._seen]
+        if self.settings.passes > 1:
+            self._seen.update((visit[1], visit[2], row) for row in rows)
+        if rows:
+            self._parts.append(features[rows])
+            self.fresh += len(rows)
+
+    def due(self) -> bool:
+        """Say whether it is time to train: at once with the first negatives, later after enough new ones."""
+        return self.fresh > (self.settings.retrain_after if self.weights is not None else 0)
+
+    def train(self) -> None:
+        """Train on all positives and kept negatives, then let go of the easy ones."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+
+        old = [self.negatives] if len(self.negatives) else []
+        self.negatives = np.concatenate([*old, *self._parts])
+        self._parts, self.fresh = [], 0
+        settings = self.settings
+        svm = LinearSVC(
+            loss="hinge",
+            C=settings.C,
+            intercept_scaling=settings.bias_scale,
+            class_weight={1: settings.positive_weight},
+            tol=settings.tolerance,
+            max_iter=settings.max_iterations,
+            random_state=self.seed % (1 << 32),
+        )
+        features = np.concatenate([self.positives, self.negatives]).astype(np.float64) * self.scale
+        labels = np.arange(len(features)) < len(self.positives)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            svm.fit(features, labels.astype(np.int64))
+        self.unconverged += len(caught)
+        self.trainings += 1
+        self.weights = svm.coef_[0].astype(np.float32)
+        self.bias = float(svm.intercept_[0])
+        scores = svm.decision_function(features[len(self.positives) :])
+        kept = np.flatnonzero(scores >= settings.evict_below)
+        if len(kept) > settings.max_negatives:
+            kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: settings.max_negatives]])
+        self.negatives = self.negatives[kept]
+
+
+def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
+    found: list[list[NDArray]] = [[] for _ in miners]
+    for image, features in progress(regions.images(layer), "collecting objects", total=len(regions)):
+        for row, label in enumerate(image.labels.tolist()):
+            found[label - 1].append(features[row])
+    for miner, rows in zip(miners, found, strict=True):
+        if rows:
+            miner.positives = np.stack(rows)
+
+
+def _retrain(miners: Sequence[_Miner], workers: int) -> None:
+    """Train ``miners`` in parallel; liblinear works outside the interpreter lock, so threads do."""
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=workers, prefer="threads")(delayed(miner.train)() for miner in miners)
+
+
+def _model(miners: Sequence[_Miner], scale: float, layer: str) -> LinearModel:
+    width = max((miner.positives.shape[1] for miner in miners), default=0)
+    return LinearModel(
+        weights=np.stack([np.zeros(width, np.float32) if m.weights is None else m.weights for m in miners]),
+        bias=np.array([miner.bias for miner in miners], np.float32),
+        scale=scale,
+        layer=layer,
+    )

@@ -1,0 +1,207 @@
+"""The feature cache on disk: row arrays in sharded zarr, written shard by shard, resumable, read by image.
+
+All arrays below ``features/`` share one row axis; ``offsets`` says which rows belong to which image. A shard is a fixed
+stretch of rows, the same stretch in every array, so that it can be computed, written and checked off on its own. An
+image at the border of two shards is computed for each side, rows of the other side left out.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from pipeline.errors import InputError
+
+CHUNK_BYTES = 1 << 20
+# Rectified features are mostly zeros; zstd leaves a third to a half of them. A run is refused when even half does not fit.
+EXPECTED_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array of the cache: ``name`` below ``features/``, values per row, ``float16`` or ``float32``."""
+
+    name: str
+    width: int
+    dtype: str
+
+    @property
+    def row_bytes(self) -> int:
+        """Raw bytes of one row."""
+        return self.width * np.dtype(self.dtype).itemsize
+
+
+class CacheWriter:
+    """Writes a cache into ``folder``; what an interrupted writer finished there is kept.
+
+    Use as a context manager: the last writes end with the block. Each shard is compressed and written on a thread of
+    its own while the next one is computed; no shard ever has two writers.
+
+    Args:
+        folder: scratch folder; the cache is ``folder / "cache.zarr"``.
+        columns: the feature arrays.
+        rows: their common length.
+        shard_mb: raw megabytes of one shard, all columns together.
+        tables: small arrays that say what the rows are: ``offsets``, ``boxes``, ``image_ids`` and the like.
+        attributes: what the cache was made with.
+
+    Raises:
+        InputError: the disk has no room for the cache.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        columns: Sequence[Column],
+        rows: int,
+        shard_mb: float,
+        tables: Mapping[str, NDArray],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        self.path = folder / "cache.zarr"
+        self._done = folder / "done"
+        self._columns = columns
+        self.rows = rows
+        row_bytes = sum(column.row_bytes for column in columns)
+        self._chunk_rows = max(1, CHUNK_BYTES // max(column.row_bytes for column in columns))
+        self.shard_rows = self._chunk_rows * max(1, round(shard_mb * (1 << 20) / row_bytes / self._chunk_rows))
+        if not self._done.is_dir():
+            _check_space(folder, rows * row_bytes)
+            self._create(tables, attributes)
+        self._group = zarr.open_group(self.path, mode="r+")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-writer")
+        self._last: Future[None] | None = None
+
+    def pending(self) -> list[tuple[int, int]]:
+        """Return the row stretches ``(start, stop)`` of the shards that are still to be written, in order."""
+        starts = range(0, self.rows, self.shard_rows)
+        return [
+            (start, min(start + self.shard_rows, self.rows))
+            for start in starts
+            if not (self._done / str(start)).exists()
+        ]
+
+    def buffers(self, start: int, stop: int) -> dict[str, NDArray]:
+        """Return empty arrays, one a column, for the rows ``start`` to ``stop``."""
+        return {column.name: np.empty((stop - start, column.width), column.dtype) for column in self._columns}
+
+    def write(self, start: int, values: Mapping[str, NDArray]) -> None:
+        """Write the shard that starts at row ``start``; returns as soon as the previous shard is on disk."""
+        self._wait()
+        self._last = self._thread.submit(self._write, start, dict(values))
+
+    def __enter__(self) -> "CacheWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            self._last.result()
+
+    def _write(self, start: int, values: dict[str, NDArray]) -> None:
+        for name, rows in values.items():
+            self._group[f"features/{name}"][start : start + len(rows)] = rows
+        (self._done / str(start)).touch()
+
+    def _create(self, tables: Mapping[str, NDArray], attributes: Mapping[str, Any]) -> None:
+        group = zarr.create_group(self.path, overwrite=True, attributes=dict(attributes))
+        for name, table in tables.items():
+            group.create_array(name, data=table, chunks=tuple(max(1, side) for side in table.shape), compressors=None)
+        for column in self._columns:
+            group.create_array(
+                f"features/{column.name}",
+                shape=(self.rows, column.width),
+                dtype=column.dtype,
+                chunks=(self._chunk_rows, column.width),
+                shards=(self.shard_rows, column.width),
+                compressors=ZstdCodec(level=1),
+            )
+        self._done.mkdir()
+
+
+class FeatureCache:
+    """A cache, opened for reading; arrays are read when asked for.
+
+    Attributes:
+        path: of the zarr group.
+        attributes: what it was made with.
+        offsets: ``(images + 1,)`` int64; rows ``offsets[i]:offsets[i + 1]`` belong to image ``i``.
+        image_ids: ``(images,)`` int64.
+    """
+
+    def __init__(self, path: Path, stage: str) -> None:
+        if not (path / "zarr.json").is_file():
+            raise InputError(f"{path}: there is no feature cache; the stage {stage} writes it (dvc repro {stage}).")
+        self.path = path
+        self._group = zarr.open_group(path, mode="r")
+        self.attributes = dict(self._group.attrs)
+        try:
+            self.offsets: NDArray[np.int64] = self.table("offsets")
+            self.image_ids: NDArray[np.int64] = self.table("image_ids")
+        except KeyError as error:
+            raise InputError(
+                f"{path}: not a feature cache ({error} is missing); the stage {stage} writes it."
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def table(self, name: str) -> NDArray:
+        """Return one of the small arrays, such as ``boxes`` (rows, 4) or ``is_ground_truth`` (rows,)."""
+        return np.asarray(self._group[name])
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the names of the cached layers."""
+        return tuple(sorted(name for name, _ in self._group["features"].arrays()))
+
+    def array(self, layer: str) -> zarr.Array:
+        """Return the lazy array of a layer, ``(rows, width)``.
+
+        Raises:
+            InputError: the cache does not hold that layer.
+        """
+        if layer not in self.layers():
+            raise InputError(f"{self.path}: layer {layer} is not cached, only {', '.join(self.layers())}.")
+        return self._group[f"features/{layer}"]
+
+    def image(self, position: int, layer: str) -> NDArray:
+        """Return the rows of the image at ``position``, ``(rows of the image, width)``."""
+        return self.array(layer)[self.offsets[position] : self.offsets[position + 1]]
+
+    def images(self, layer: str, block_mb: float = 64) -> Iterator[tuple[int, NDArray]]:
+        """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``."""
+        array = self.array(layer)
+        rows = max(1, int(block_mb * (1 << 20) / (array.shape[1] * array.dtype.itemsize)))
+        first = 0
+        while first < len(self):
+            last = int(np.searchsorted(self.offsets, self.offsets[first] + rows, side="right")) - 1
+            last = min(max(last, first + 1), len(self))
+            start = self.offsets[first]
+            block = array[start : self.offsets[last]]
+            for position in range(first, last):
+                yield position, block[self.offsets[position] - start : self.offsets[position + 1] - start]
+            first = last
+
+
+def _check_space(folder: Path, raw: int) -> None:
+    free = shutil.disk_usage(folder).free
+    expected = int(raw * EXPECTED_SHARE)
+    if expected > free:
+        raise InputError(
+            f"{folder}: the feature cache needs about {expected / 1e9:.1f} GB ({raw / 1e9:.1f} GB before compression), "
+            f"but the disk has {free / 1e9:.1f} GB free; fewer proposals or fewer layers would fit."
+        )

@@ -1,0 +1,100 @@
+"""Weights on disk: safetensors with torchvision's key names and their origin as metadata; no pickle anywhere."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pipeline.errors import InputError
+from pipeline.nets.backbones import architecture
+from pipeline.storage import atomic
+
+Weights = dict[str, torch.Tensor]
+
+
+def save(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write ``weights`` and ``metadata``; equal input gives equal bytes."""
+    tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, dict(sorted(metadata.items())))
+
+
+def load(path: Path) -> tuple[Weights, dict[str, str]]:
+    """Read weights and metadata.
+
+    Raises:
+        InputError: there is no such file, or it is no safetensors file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: the weights file does not exist; a safetensors file belongs here.")
+    try:
+        with safe_open(path, "pt") as content:
+            return {name: content.get_tensor(name) for name in sorted(content.keys())}, content.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file ({error}).") from error
+
+
+def published(path: Path, network: str) -> Weights:
+    """Read a classifier's weights in torchvision's naming and check each name and shape against ``network``.
+
+    The last, class-specific layer is left out; fc6 and fc7 are kept where the network has them.
+
+    Raises:
+        InputError: a name is missing or unknown, or a shape differs.
+    """
+    weights, _ = load(path)
+    expected = _expected_shapes(network)
+    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or unknown:
+        raise InputError(
+            f"{path}: not the weights of {network}: {len(missing)} names are missing ({_some(missing)}) and "
+            f"{len(unknown)} are unknown ({_some(unknown)}); torchvision's names of {network} would be right."
+        )
+    for name, shape in expected.items():
+        found = tuple(weights[name].shape)
+        if found != shape and not _is_last(name, network):
+            raise InputError(f"{path}: {name} has shape {found}, but {network} needs {shape}.")
+    return {name: tensor.float() for name, tensor in weights.items() if not _is_last(name, network)}
+
+
+def from_torchvision(network: str) -> Weights:
+    """Download torchvision's ImageNet weights of ``network``, checked against the hash in their name.
+
+    Raises:
+        InputError: torchvision has no such weights, or they cannot be downloaded.
+    """
+    from torchvision.models import get_model_weights
+
+    if network == "small":
+        raise InputError(
+            "backbone.init: 'torchvision' has no weights for the network 'small'; 'random' would be right."
+        )
+    weights = get_model_weights(network).IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{weights.url}: the weights of {network} cannot be downloaded ({error}); set backbone.weights to a file."
+        ) from error
+    return dict(state)
+
+
+def _expected_shapes(network: str) -> dict[str, tuple[int, ...]]:
+    from torchvision.models import get_model
+
+    if network == "small":
+        conv = architecture(network).conv()
+        return {f"features.{name}": tuple(tensor.shape) for name, tensor in conv.state_dict().items()}
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in get_model(network).state_dict().items()}
+
+
+def _is_last(name: str, network: str) -> bool:
+    last = {"alexnet": "classifier.6.", "vgg16": "classifier.6.", "squeezenet1_0": "classifier.1."}
+    return network in last and name.startswith(last[network])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "none"

@@ -1,0 +1,110 @@
+"""Region warping against a transcription of the official Matlab code and against a slow loop."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.boxes import from_voc
+from pipeline.features.warp import resize_each, sample_all, warp, windows
+from pipeline.params import Region
+
+PAPER = Region(size=227, padding=16, mode="warp")
+
+
+def matlab_window(box, width, height, size, padding, square):
+    """rcnn_im_crop.m in its own 1-based inclusive coordinates: the clipped box and the filled part of the square."""
+    x1, y1, x2, y2 = box
+
+    def rnd(value):
+        return int(np.floor(value + 0.5))
+
+    scale = size / (size - padding * 2)
+    half_height, half_width = (y2 - y1 + 1) / 2, (x2 - x1 + 1) / 2
+    centre = (x1 + half_width, y1 + half_height)
+    if square:
+        half_height = half_width = max(half_height, half_width)
+    bx1, by1 = rnd(centre[0] - half_width * scale), rnd(centre[1] - half_height * scale)
+    bx2, by2 = rnd(centre[0] + half_width * scale), rnd(centre[1] + half_height * scale)
+    full_width, full_height = bx2 - bx1 + 1, by2 - by1 + 1
+    pad_x, pad_y = max(0, 1 - bx1), max(0, 1 - by1)
+    bx1, by1, bx2, by2 = max(1, bx1), max(1, by1), min(width, bx2), min(height, by2)
+    left, top = rnd(pad_x * size / full_width), rnd(pad_y * size / full_height)
+    return (bx1, by1, bx2, by2), (left, top), (
+        rnd((bx2 - bx1 + 1) * size / full_width),
+        rnd((by2 - by1 + 1) * size / full_height),
+    )
+
+
+@pytest.mark.parametrize("mode", ["warp", "square"])
+@pytest.mark.parametrize("box", [(100, 80, 199, 239), (1, 1, 60, 40), (500, 300, 640, 480), (300, 1, 310, 480)])
+def test_windows_follow_the_official_code(box, mode):
+    region = Region(size=227, padding=16, mode=mode)
+    shown, filled = windows(from_voc([box]), 640, 480, region)
+    clipped, (left, top), (wide, high) = matlab_window(box, 640, 480, 227, 16, mode == "square")
+    assert tuple(shown[0]) == (clipped[0] - 1, clipped[1] - 1, clipped[2], clipped[3])
+    assert tuple(filled[0, :2]) == (left, top)
+    # Where both edges of an axis are rounded the official code may step one pixel over the square and shrink back.
+    assert np.abs(filled[0, 2:] - filled[0, :2] - (wide, high)).max() <= 1
+
+
+def test_scale_is_227_over_195():
+    shown, filled = windows(from_voc([(201, 201, 395, 395)]), 640, 640, PAPER)
+    assert tuple(filled[0]) == (0, 0, 227, 227)
+    assert shown[0, 2] - shown[0, 0] == 228  # 195 * 227 / 195, and the official code's pixel
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 200), st.floats(-50, 200), st.floats(0.1, 300), st.floats(0.1, 300)), max_size=6),
+    st.integers(1, 150),
+    st.integers(1, 150),
+    st.sampled_from(["warp", "square"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_windows_are_never_empty_and_stay_inside(corners, width, height, mode):
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in corners], np.float32).reshape(-1, 4)
+    shown, filled = windows(boxes, width, height, Region(size=48, padding=4, mode=mode))
+    assert (shown[:, 2:] > shown[:, :2]).all()
+    assert (filled[:, 2:] > filled[:, :2]).all()
+    assert (shown >= 0).all()
+    assert (shown[:, [0, 2]] <= width).all()
+    assert (shown[:, [1, 3]] <= height).all()
+    assert (filled >= 0).all()
+    assert (filled <= 48).all()
+
+
+def slow_warp(image, shown, filled, size):
+    out = np.zeros((len(shown), 3, size, size))
+    for n, ((x1, y1, x2, y2), (left, top, right, bottom)) in enumerate(zip(shown, filled, strict=True)):
+        patch = image[:, y1:y2, x1:x2]
+        for row in range(top, bottom):
+            for column in range(left, right):
+                sy = np.clip((row - top + 0.5) * (y2 - y1) / (bottom - top) - 0.5, 0, y2 - y1 - 1)
+                sx = np.clip((column - left + 0.5) * (x2 - x1) / (right - left) - 0.5, 0, x2 - x1 - 1)
+                r0, c0 = int(sy), int(sx)
+                r1, c1 = min(r0 + 1, y2 - y1 - 1), min(c0 + 1, x2 - x1 - 1)
+                fy, fx = sy - r0, sx - c0
+                out[n, :, row, column] = (1 - fy) * ((1 - fx) * patch[:, r0, c0] + fx * patch[:, r0, c1]) + fy * (
+                    (1 - fx) * patch[:, r1, c0] + fx * patch[:, r1, c1]
+                )
+    return out
+
+
+@pytest.mark.parametrize("method", [resize_each, sample_all])
+def test_both_methods_equal_a_slow_loop(method):
+    image = np.random.default_rng(0).normal(size=(3, 40, 60)).astype(np.float32)
+    region = Region(size=24, padding=3, mode="warp")
+    boxes = np.array([[5, 5, 30, 30], [0, 0, 4, 39], [50, 20, 60, 40], [10, 10, 11, 11], [0, 0, 60, 40]], np.float32)
+    shown, filled = windows(boxes, 60, 40, region)
+    warped = method(torch.from_numpy(image), shown, filled, 24)
+    assert warped.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(warped.numpy(), slow_warp(image, shown, filled, 24), atol=2e-4)
+
+
+def test_outside_the_image_is_the_mean_and_no_box_gives_no_region():
+    image = torch.full((3, 50, 50), 7.0)
+    warped = warp(image, np.array([[0, 0, 20, 20]], np.float32), PAPER)
+    assert (warped[0, :, :10] == 0).all()
+    assert (warped[0, :, -10:, -10:] == 7).all()
+    assert warp(image, np.zeros((0, 4), np.float32), PAPER).shape == (0, 3, 227, 227)
