@@ -25,7 +25,7 @@ $(READY): requirements.txt pyproject.toml
 		fi; \
 		if "$$python" $(FITS) 2>/dev/null && "$$python" -m venv --clear $(VENV); then break; fi; \
 	done
-	@$(UV) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet uv
+	@$(UV) --version >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)

@@ -68,6 +68,19 @@ def preset(
                 temporary.write_text(result, encoding="utf-8", newline="\n")
 
 
+@app.command()
+def validate(folder: Annotated[Path, typer.Argument(help="Images with annotations, in VOC or COCO layout.")]) -> None:
+    """Check a dataset as `dvc repro` would: count objects, name each fault by file and line; nothing is written."""
+    with _errors_as_sentences():
+        from pipeline.data.validate import validate as check
+        from pipeline.errors import InputError
+
+        report = check(folder)
+        typer.echo(report.table())
+        if not report.ok:
+            raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
+
+
 def _read_params() -> str:
     from pipeline.errors import InputError
 
