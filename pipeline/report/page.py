@@ -15,7 +15,7 @@ from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.colours import SYSTEM_COLOURS, TYPE_COLOURS, class_colour
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.gallery import photos, thresholds, tile_ratio
-from pipeline.report.tables import class_table, number, parameter_rows, percent, proposal_table, split_rows
+from pipeline.report.tables import class_table, least_score, number, parameter_rows, percent, proposal_table, split_rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number}
+    environment.filters |= {"percent": percent, "number": number, "least_score": least_score}
     return environment.get_template("page.html").render(
         source=results.source,
         classes={name: class_colour(label) for label, name in enumerate(test.classes, 1)},

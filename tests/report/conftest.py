@@ -1,0 +1,99 @@
+"""A small project with results of two systems, and a reader of the page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.boxes import as_boxes
+from pipeline.data.index import ImageRecord, Index
+from pipeline.evaluation.detections import Detections
+
+CLASSES = ("cat & <dog>", "car")
+
+
+@dataclass
+class Element:
+    """One element: tag, attributes, the text inside it, and the elements that it stands in."""
+
+    tag: str
+    attributes: dict[str, str | None]
+    ancestors: "list[Element]"
+    text: str = ""
+
+
+class Page(HTMLParser):
+    """All elements of an HTML text, in their order."""
+
+    VOID = frozenset(("meta", "input", "br", "link"))
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self._open: list[Element] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        element = Element(tag, dict(attrs), list(self._open))
+        self.elements.append(element)
+        if tag not in self.VOID:
+            self._open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append(Element(tag, dict(attrs), list(self._open)))
+
+    def handle_endtag(self, tag):
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data):
+        for element in self._open:
+            element.text += data
+
+    def find(self, tag: str, inside: tuple[str, str] | None = None) -> list[Element]:
+        """Return the elements called ``tag``, those below an element with the attribute value ``inside``."""
+        return [
+            element
+            for element in self.elements
+            if element.tag == tag
+            and (inside is None or any(parent.attributes.get(inside[0]) == inside[1] for parent in element.ancestors))
+        ]
+
+
+@pytest.fixture
+def read_page() -> Callable[[str], Page]:
+    return Page
+
+
+@pytest.fixture
+def indices(tmp_path: Path) -> dict[str, Index]:
+    """Return three splits; the four test images, grey gradients of unlike sizes, lie below ``tmp_path / "photos"``."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    images = []
+    for i, (width, height) in enumerate(((120, 80), (80, 120), (1400, 700), (64, 64)), 1):
+        gradient = np.linspace(0, 255, width * height).reshape(height, width).astype(np.uint8)
+        Image.fromarray(gradient).save(folder / f"{i} <b>.png")
+        boxes = as_boxes([[10, 10, 40, 40], [20, 20, 60, 60]])
+        labels, ignore = np.array([1, 2]), np.array([False, i == 4])
+        images.append(ImageRecord(i, f"{i} <b>.png", width, height, "", boxes, labels, ignore))
+    return {
+        "train": Index(CLASSES, tuple(images[:1])),
+        "val": Index(CLASSES, ()),
+        "test": Index(CLASSES, tuple(images)),
+    }
+
+
+@pytest.fixture
+def detections() -> dict[str, Detections]:
+    """Return a system that finds half of the first class, after one error, and one that finds nothing right."""
+    boxes = [[10, 10, 40, 40], [50, 50, 60, 60], [12, 10, 40, 40], [0, 0, 5, 5]]
+    found = Detections(
+        np.array([1, 1, 2, 3]), np.array([1, 1, 1, 1]), as_boxes(boxes), np.array([-0.5, 0.9, -0.7, -0.9], np.float32)
+    )
+    wrong = Detections(np.array([4]), np.array([2]), as_boxes([[0, 0, 5, 5]]), np.array([0.5], np.float32))
+    return {"rcnn": found, "ssd": wrong}

@@ -1,0 +1,59 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import InputError
+from pipeline.evaluation.metrics import metrics, rankings
+from pipeline.storage import write_json
+from stages import report
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, pytestconfig, indices, detections):
+    yaml = YAML()
+    content = yaml.load((pytestconfig.rootpath / "params.yaml").read_text())
+    content["data"]["root"] = "photos"
+    yaml.dump(content, tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    for split, index in indices.items():
+        index.save(tmp_path / f"data/index/{split}.json")
+    found, test = detections["rcnn"], indices["test"]
+    found.save(tmp_path / "detections/rcnn.json")
+    write_json(tmp_path / "reports/metrics/rcnn.json", metrics(test, found, rankings(test, found, 0.5), {}, 0.5))
+    write_json(tmp_path / "reports/metrics/proposals_test.json", {"mabo": 0.8})
+    return tmp_path
+
+
+def test_writes_the_page_and_says_where(project, read_page, capsys):
+    report.main()
+    text = (project / "reports/index.html").read_text(encoding="utf-8")
+    page = read_page(text)
+    assert len(page.find("data", inside=("data-system", "rcnn"))) == 3
+    assert [value.text for value in page.find("data", inside=("data-proposals", "test"))] == ["0.8"]
+    assert str(project) not in text
+    printed = capsys.readouterr().out
+    assert "R-CNN" in printed
+    assert "reports/index.html" in printed
+
+
+def test_the_page_does_not_depend_on_where_it_was_made(project, tmp_path_factory, monkeypatch):
+    report.main()
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(project, elsewhere)
+    monkeypatch.chdir(elsewhere)
+    report.main()
+    assert (elsewhere / "reports/index.html").read_bytes() == (project / "reports/index.html").read_bytes()
+
+
+def test_metrics_without_detections(project):
+    (project / "detections/rcnn.json").unlink()
+    with pytest.raises(InputError, match=r"detections/rcnn\.json: .* `dvc repro detect@rcnn` writes it"):
+        report.main()
+
+
+def test_nothing_here_imports_torch(pytestconfig):
+    code = "import sys, stages.report; sys.exit(bool({'torch', 'matplotlib', 'cv2', 'sklearn'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=pytestconfig.rootpath)
