@@ -40,7 +40,9 @@ def _root(
 
 @app.command()
 def preset(
-    name: Annotated[str | None, typer.Argument(help="A preset; without one, the presets are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A preset; without one, the presets are listed.")
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one parameter more; VALUE is YAML.")
     ] = None,
@@ -69,7 +71,9 @@ def preset(
 
 
 @app.command()
-def validate(folder: Annotated[Path, typer.Argument(help="Images with annotations, in VOC or COCO layout.")]) -> None:
+def validate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images with annotations, in VOC or COCO layout.")],
+) -> None:
     """Check a dataset as `dvc repro` would: count objects, name each fault by file and line; nothing is written."""
     with _errors_as_sentences():
         from pipeline.data.validate import validate as check

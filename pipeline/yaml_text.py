@@ -91,7 +91,8 @@ def replace(text: str, values: Mapping[KeyPath, str], source: str) -> str:
         if match is None:
             raise InputError(f"{source}: {'.'.join(path)} is missing.")
         key_end = match[0].end_mark.index
-        edits.append((key_end, max(span(text, match[1])[1], key_end + 1), value))
+        start, end = span(text, match[1])
+        edits.append((key_end, end if end > start else key_end + 1, value))  # an absent value is marked further down
     for start, end, value in sorted(edits, reverse=True):
         text = f"{text[:start]}: {value}{text[end:]}"
     return text
@@ -102,8 +103,8 @@ def write_flow(value: Any) -> str:
     writer: Any = _reader()
     writer.default_flow_style, writer.width, writer.sort_base_mapping_type_on_output = True, 1_000_000, False
     stream = StringIO()
-    writer.dump([value], stream)
-    return stream.getvalue().strip()[1:-1]
+    writer.dump({"x": value}, stream)  # in a list, a mapping of one key would lose its braces
+    return stream.getvalue().strip().removeprefix("{x: ").removesuffix("}")
 
 
 def _reader() -> YAML:

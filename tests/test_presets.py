@@ -1,0 +1,168 @@
+"""Presets laid over params.yaml: what changes, what stays byte for byte, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import params, presets
+from pipeline.errors import InputError
+from pipeline.presets import UnknownNameError
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "presets"
+COMMITTED = (ROOT / "params.yaml").read_text(encoding="utf-8")
+NAMES = ("digits", "folder", "tiny", "voc2007")
+
+
+def lay(text: str, name: str, *assignments: str) -> str:
+    values = presets.read(FOLDER, name) | presets.assigned(assignments)
+    return presets.lay_over(text, values, "params.yaml")[0]
+
+
+def load(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(value, dict) or not value or path == ("evaluation", "similar"):
+        return {path: value}
+    return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, (*path, name)).items()}
+
+
+def test_the_shipped_presets_are_listed_with_their_first_line() -> None:
+    listed = presets.available(FOLDER)
+    assert tuple(listed) == NAMES
+    assert all(listed.values())
+
+
+def test_the_default_preset_is_the_committed_file() -> None:
+    assert lay(COMMITTED, "digits") == COMMITTED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_valid_and_holds_what_its_file_says(name: str) -> None:
+    text = lay(COMMITTED, name)
+    params.parse(load(text), name)
+    wanted, result = leaves(load((FOLDER / f"{name}.yaml").read_text())), leaves(load(text))
+    assert {key: result[key] for key in wanted} == wanted
+    assert result == leaves(load(COMMITTED)) | wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_and_the_default_after_it_restore_every_byte(name: str) -> None:
+    assert lay(lay(COMMITTED, name), "digits") == COMMITTED
+
+
+def test_each_preset_sets_every_key_that_any_of_them_changes() -> None:
+    files = {name: leaves(load((FOLDER / f"{name}.yaml").read_text())) for name in NAMES}
+    assert len({frozenset(keys) for keys in files.values()}) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_states_cost_and_score_at_its_top(name: str) -> None:
+    head = (FOLDER / f"{name}.yaml").read_text().partition("\n\n")[0]
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert "# cost: " in head
+    assert "# score: " in head
+
+
+def test_only_changed_values_change_and_comments_stay() -> None:
+    changed = lay(COMMITTED, "digits", "rcnn.svm.C=0.01", "data.split.val=0.25")
+    before, after = COMMITTED.splitlines(), changed.splitlines()
+    different = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
+    assert different == [("split: {val: 0.2, test: 0.2}", "split: {val: 0.25, test: 0.2}"), ("C: 0.001", "C: 0.01")]
+
+
+def test_changes_name_the_key_and_both_values() -> None:
+    values = presets.assigned(["rcnn.svm.C=0.01", "rcnn.svm.passes=1", "data.fit_splits=[train]"])
+    _, changes = presets.lay_over(COMMITTED, values, "params.yaml")
+    assert [str(change) for change in changes] == [
+        "rcnn.svm.C: 0.001 -> 0.01",
+        "data.fit_splits: [train, val] -> [train]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "path", "value"),
+    [
+        ("data.classes=[cat, dog]", ("data", "classes"), ["cat", "dog"]),
+        ("data.root=my pictures, all", ("data", "root"), "my pictures, all"),
+        ("data.root='a: b # c'", ("data", "root"), "a: b # c"),
+        ("data.root='7'", ("data", "root"), "7"),
+        ("data.mirror=null", ("data", "mirror"), None),
+        ("data.split={val: 0.3, test: 0.1}", ("data", "split"), {"val": 0.3, "test": 0.1}),
+        ("data.coco.annotations={train: a.json, test: b.json}", ("data", "coco", "annotations", "test"), "b.json"),
+        ("evaluation.similar={pets: [cat, dog]}", ("evaluation", "similar", "pets"), ["cat", "dog"]),
+        ("rcnn.svm.C=1e-4", ("rcnn", "svm", "C"), 0.0001),
+        ("data.skip_unreadable=true", ("data", "skip_unreadable"), True),
+    ],
+)
+def test_a_value_is_yaml(assignment: str, path: tuple[str, ...], value: Any) -> None:
+    found = load(lay(COMMITTED, "digits", assignment))
+    for key in path:
+        found = found[key]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_value_that_somebody_wrote_over_several_lines_is_replaced_whole() -> None:
+    block = COMMITTED.replace("  classes: null\n", "  classes:\n    - cat  # a pet\n    - dog\n")
+    assert load(block)["data"]["classes"] == ["cat", "dog"]
+    assert lay(block, "digits") == COMMITTED
+    folded = COMMITTED.replace("root: data/fetched", "root: >-\n    data/fetched")
+    assert load(lay(folded, "digits", "data.root=x"))["data"]["root"] == "x"
+    assert lay(folded, "digits") == folded
+    empty = COMMITTED.replace("  mirror: null\n", "  mirror:\n")
+    assert load(lay(empty, "digits", "data.mirror=x"))["data"]["mirror"] == "x"
+
+
+def test_a_preset_may_be_written_in_block_layout(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("# Mine\ndata:\n  classes:\n  - cat\n  # another\n  - '7'\nseed: 3\n")
+    assert presets.available(tmp_path) == {"mine": "Mine"}
+    assert presets.read(tmp_path, "mine") == {("data", "classes"): "[cat, '7']", ("seed",): "3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "assignments", "words"),
+    [
+        ("digit", (), ["'digit'", "digits"]),
+        ("xyz", (), ["'xyz'", "digits, folder, tiny, voc2007"]),
+        ("digits", ("svm.C=1",), ["'svm.C'", "rcnn.svm.C"]),
+        ("digits", ("rcnn.smv.C=1",), ["rcnn.svm.C"]),
+        ("digits", ("rcnn.svm.C",), ["KEY=VALUE"]),
+        ("digits", ("rcnn.svm={c: 1}",), ["'rcnn.svm.c'", "rcnn.svm.C"]),
+        ("digits", ("=1",), ["''"]),
+    ],
+)
+def test_an_unknown_name_lists_near_ones(name: str, assignments: tuple[str, ...], words: list[str]) -> None:
+    with pytest.raises(UnknownNameError) as error:
+        lay(COMMITTED, name, *assignments)
+    assert all(word in str(error.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("rcnn.svm.C=much", ["rcnn.svm.C is 'much'", "number"]),
+        ("rcnn.svm.C=-1", ["rcnn.svm.C is -1", "greater than 0"]),
+        ("data=3", ["data is 3"]),
+        ("data.source=[", ["data.source", "YAML"]),
+        ("data.split.val=7", ["data.split.val is 7"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(assignment: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        lay(COMMITTED, "digits", assignment)
+    assert not isinstance(error.value, UnknownNameError)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_faults_of_the_file_itself_are_named() -> None:
+    with pytest.raises(InputError, match=r"params.yaml: rcnn.svm.C is missing"):
+        lay(COMMITTED.replace("    C: 0.001\n", ""), "digits", "rcnn.svm.C=1")
+    with pytest.raises(InputError, match=r"params.yaml: not readable as YAML"):
+        lay("a: [", "digits")
+    with pytest.raises(InputError, match=r"params.yaml: holds no keys"):
+        lay("- a", "digits")
