@@ -1,0 +1,53 @@
+"""Stage ``proposals@SPLIT``: region proposals of one split, and how well they cover its objects.
+
+    python -m stages.proposals train
+
+Reads data/index/SPLIT.json and the images; writes proposals/SPLIT.h5, reports/metrics/proposals_SPLIT.json and
+reports/plots/proposals_SPLIT.csv.
+"""
+
+import csv
+import sys
+import time
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import SPLITS, Index
+from pipeline.errors import InputError
+from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
+from pipeline.proposals.extract import extract
+from pipeline.storage import atomic, write_json
+
+
+def main() -> None:
+    p = params.load()
+    split = _split(sys.argv[1:])
+    index = Index.load(Path(f"data/index/{split}.json"))
+    start = time.perf_counter()
+    proposals = extract(index, Path(p.data.root), p.proposals, p.runtime.workers)
+    rate = len(proposals) / (time.perf_counter() - start)
+    proposals.save(Path(f"proposals/{split}.h5"))
+    coverage = cover(index, proposals, curve_counts(p.proposals.max_per_image))
+    figures = summary(coverage)
+    write_json(Path(f"reports/metrics/proposals_{split}.json"), figures)
+    _write_rows(Path(f"reports/plots/proposals_{split}.csv"), curve(coverage))
+    print(
+        f"{split}: {len(proposals)} images, {rate:.2f} images/s, " + ", ".join(f"{k} {v}" for k, v in figures.items())
+    )
+
+
+def _split(arguments: list[str]) -> str:
+    if len(arguments) != 1 or arguments[0] not in SPLITS:
+        raise InputError(f"the stage takes one split, {', '.join(SPLITS)}; found {' '.join(arguments) or 'nothing'}.")
+    return arguments[0]
+
+
+def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    runtime.run(main)
