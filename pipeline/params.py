@@ -84,7 +84,9 @@ class OpenCV(Section):
 
     colours: Annotated[tuple[Literal["hsv", "lab", "rgb", "grey"], ...], Field(min_length=1)]
     k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-    similarities: Annotated[tuple[str, ...], Field(min_length=1)]
+    similarities: Annotated[
+        tuple[Annotated[str, Field(pattern="^[ctsf]+$"), AfterValidator(_distinct)], ...], Field(min_length=1)
+    ]
     sigma: PositiveFloat
 
 
