@@ -27,6 +27,20 @@ class SvmReport:
     trainings: list[int]
     unconverged: int
 
+    def as_json(self) -> dict[str, int]:
+        """Return the sums over all classes, as metrics."""
+        return {
+            "positives": sum(self.positives),
+            "hard_negatives": sum(self.negatives),
+            "trainings": sum(self.trainings),
+            "unconverged_trainings": self.unconverged,
+        }
+
+    def table(self, classes: Sequence[str]) -> str:
+        """Return a line a class for the terminal."""
+        rows = zip(classes, self.positives, self.negatives, self.trainings, strict=True)
+        return "\n".join(f"{name}: {p} objects, {n} hard negatives, {t} trainings" for name, p, n, t in rows)
+
 
 def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
     """Train the SVMs of all classes in one pass over the cache; classes are trained in parallel.

@@ -33,7 +33,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-            return np.asarray(upright.convert("RGB"))
+            return np.array(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise UnreadableImageError(path, "the image does not exist") from error
     except UnidentifiedImageError as error:  # its message holds the whole path

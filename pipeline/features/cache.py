@@ -21,7 +21,7 @@ from zarr.codecs import ZstdCodec
 from pipeline.errors import InputError
 
 CHUNK_BYTES = 1 << 20
-# Rectified features are mostly zeros; zstd leaves a third to a half of them. A run is refused when even half does not fit.
+# Rectified features are mostly zeros and zstd leaves a third to a half. A run is refused when not even half would fit.
 EXPECTED_SHARE = 0.5
 
 

@@ -1,12 +1,14 @@
 """The network that sees one region at a time: conv, pool5, fc6, fc7 and a classification layer (R-CNN, section 2.1)."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.nets.backbones import Architecture
+from pipeline.nets import weights
+from pipeline.nets.backbones import Architecture, architecture
 
 LAYERS = ("conv5", "pool5", "fc6", "fc7")
 
@@ -28,6 +30,8 @@ class RegionNetwork(nn.Module):
     def __init__(self, net: Architecture, side: int, fc_width: int, outputs: int, dropout: float = 0.5) -> None:
         super().__init__()
         self.net = net
+        self.side = side
+        self._shape = {"side": side, "fc_width": fc_width, "outputs": outputs}
         self.conv = net.conv()
         self.pool5 = net.pool5()
         width = net.fc[2] if net.fc else fc_width
@@ -49,7 +53,7 @@ class RegionNetwork(nn.Module):
     def taps(self, regions: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the values of ``layers`` for ``regions`` ``(N, 3, side, side)``; nothing past the last is computed.
 
-        ``pool5`` is ``(N, channels * h * w)``, ``fc6`` and ``fc7`` are ``(N, width)``; conv5 is ``(N, channels, H, W)``.
+        ``conv5`` is ``(N, channels, H, W)``, ``pool5`` ``(N, channels * h * w)``, ``fc6`` and ``fc7`` ``(N, width)``.
         """
         last = max(LAYERS.index(layer) for layer in layers)
         values = {"conv5": self.conv(regions)}
@@ -61,13 +65,13 @@ class RegionNetwork(nn.Module):
             values["fc7"] = self.fc7(self.dropout(values["fc6"])).relu()
         return {layer: values[layer] for layer in layers}
 
-    def load_backbone(self, weights: Mapping[str, torch.Tensor]) -> list[str]:
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> list[str]:
         """Copy backbone weights (torchvision's names) and return the layers that stay new.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        conv = {name.removeprefix("features."): w for name, w in weights.items() if name.startswith("features.")}
+        conv = {name.removeprefix("features."): w for name, w in backbone.items() if name.startswith("features.")}
         try:
             self.conv.load_state_dict(conv)
         except RuntimeError as error:
@@ -77,12 +81,33 @@ class RegionNetwork(nn.Module):
         fresh = ["output"]
         places = self.net.fc[:2] if self.net.fc else (None, None)
         for name, layer, place in (("fc6", self.fc6, places[0]), ("fc7", self.fc7, places[1])):
-            weight = weights.get(f"classifier.{place}.weight")
+            weight = backbone.get(f"classifier.{place}.weight")
             if weight is None or weight.shape != layer.weight.shape:
                 fresh.append(name)
                 continue
-            layer.load_state_dict({"weight": weight, "bias": weights[f"classifier.{place}.bias"]})
+            layer.load_state_dict({"weight": weight, "bias": backbone[f"classifier.{place}.bias"]})
         return fresh
+
+    def save(self, path: Path) -> None:
+        """Write the weights with what is needed to build the network again."""
+        metadata = {"network": self.net.name, **{name: str(value) for name, value in self._shape.items()}}
+        weights.save(path, self.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path: Path, stage: str) -> "RegionNetwork":
+        """Build the network that `save` wrote.
+
+        Raises:
+            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
+        """
+        tensors, metadata = weights.load(path)
+        try:
+            shape = {name: int(metadata[name]) for name in ("side", "fc_width", "outputs")}
+            network = cls(architecture(metadata["network"]), **shape)
+            network.load_state_dict(tensors)
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"{path}: no region network can be read ({error}); {stage} writes it.") from error
+        return network.eval()
 
     def _pool5_size(self, side: int) -> int:
         with torch.no_grad():

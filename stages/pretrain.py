@@ -1,0 +1,70 @@
+"""Make the backbone: take published weights, or train on object crops; writes models/backbone.safetensors."""
+
+from pathlib import Path
+
+import torch
+
+from pipeline import params, runtime
+from pipeline.data.image_cache import ImageCache
+from pipeline.data.index import Index
+from pipeline.imports import code_fingerprint
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.pyramid_network import PyramidNetwork
+from pipeline.pretraining.classifier import accuracy, pretrain
+from pipeline.pretraining.crops import CropBatches
+from pipeline.storage import Scratch, fingerprint, sha256, write_json
+from pipeline.training.loop import publish_curves
+
+BACKBONE = Path("models/backbone.safetensors")
+METRICS = Path("reports/metrics/pretrain.json")
+CURVES = Path("reports/plots/pretrain")
+
+
+def main() -> None:
+    p = params.load()
+    given = Path(p.backbone.weights)
+    file = given / "backbone.safetensors" if given.is_dir() else given
+    if given.is_dir() and not file.is_file():
+        return train_on_crops()
+    origin = {"network": p.backbone.network, "source": sha256(file)}
+    weights.save(BACKBONE, weights.published(file, p.backbone.network), origin)
+    write_json(METRICS, {"steps": 0})
+    CURVES.mkdir(parents=True, exist_ok=True)
+    print(f"{BACKBONE}: published weights of {p.backbone.network} from {file}")
+
+
+def train_on_crops() -> None:
+    p = params.load()
+    device = runtime.device(p.runtime.device)
+    index = Index.load(Path("data/index/train.json"))
+    held_out = Index.load(Path("data/index/val.json"))
+    root, megabytes = Path(p.data.root), p.runtime.image_cache_mb
+    crops = CropBatches(index.images, ImageCache([root / i.file for i in index.images], megabytes), p.pretrain, p.seed)
+    torch.manual_seed(p.seed)
+    network = PyramidNetwork(
+        architecture(p.backbone.network), p.pretrain.pyramid, p.pretrain.fc_width, len(index.classes) + 1
+    )
+    scratch = Scratch(
+        "pretrain",
+        fingerprint(
+            code=code_fingerprint(Path(__file__), Path.cwd()),
+            params=[p.seed, p.backbone.network, p.pretrain.model_dump()],
+            index=Path("data/index"),
+            torch=torch.__version__,
+        ),
+    )
+    workers = 0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers)
+    pretrain(network, crops, p.pretrain, scratch=scratch.folder, seed=p.seed, device=device, workers=workers)
+    cache = ImageCache([root / image.file for image in held_out.images], megabytes)
+    scores = {f"accuracy_{size}": accuracy(network, held_out.images, cache, size, device) for size in p.pretrain.sizes}
+    kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
+    weights.save(BACKBONE, kept, {"network": p.backbone.network, "source": "pretrain"})
+    write_json(METRICS, {"steps": p.pretrain.schedule.steps, **scores})
+    publish_curves(scratch.folder, CURVES)
+    scratch.clear()
+    print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

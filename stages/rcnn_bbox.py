@@ -1,0 +1,25 @@
+"""R-CNN, stage 4: ridge regression of boxes from cached features; writes models/rcnn/bbox.safetensors."""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.classical.box_regression import train_box_regressor
+from pipeline.classical.training_set import TrainingSet
+from pipeline.data.index import Index
+from pipeline.features.cache import FeatureCache
+
+
+def main() -> None:
+    p = params.load()
+    regions = TrainingSet(
+        [FeatureCache(Path(f"features/rcnn/{split}.zarr"), f"rcnn_features@{split}") for split in p.data.fit_splits],
+        [Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits],
+    )
+    regressor, counts = train_box_regressor(regions, p.rcnn.bbox, seed=p.seed)
+    regressor.save(Path("models/rcnn/bbox.safetensors"))
+    for name, count in zip(regions.classes, counts, strict=True):
+        print(f"{name}: {count} regions")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,31 @@
+"""R-CNN at test: score, regress and suppress the cached regions of the test split; writes detections/rcnn.json."""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.classical.box_regression import BoxRegressor
+from pipeline.classical.linear import LinearModel
+from pipeline.data.index import Index
+from pipeline.detectors.rcnn import detect
+from pipeline.features.cache import FeatureCache
+
+
+def main() -> None:
+    p = params.load()
+    settings = p.rcnn.detect
+    index = Index.load(Path("data/index/test.json"))
+    svm = LinearModel.load(Path("models/rcnn/svm.safetensors"), "rcnn_svm")
+    regressor = BoxRegressor.load(Path("models/rcnn/bbox.safetensors"), "rcnn_bbox")
+    detections = detect(
+        FeatureCache(Path("features/rcnn/test.zarr"), "rcnn_features@test"),
+        [(image.width, image.height) for image in index.images],
+        svm,
+        regressor if settings.box_regression else None,
+        settings,
+    )
+    detections.save(Path("detections/rcnn.json"))
+    print(f"{len(detections)} detections in {len(index.images)} images")
+
+
+if __name__ == "__main__":
+    runtime.run(main)
