@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text
 from pipeline.data.splits import complete
 from pipeline.data.voc import IMAGE_ENDINGS
 from pipeline.errors import InputError
@@ -43,9 +43,9 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
             continue
         for image in read:
             if image.file in images:
-                report.problem(image.where, f"names {image.file}, which is in another split too.")
+                report.problem(image.where, f"names {image.file}, which another file, or another entry, names too.")
             images[image.file] = image
-        lists[part.split or "trainval"] = [image.file for image in read]
+        lists.setdefault(part.split or "trainval", []).extend(image.file for image in read)
     _note_unused(root, {part.images for part in parts}, images, report)
     splits, carved = complete(lists, shares, seed)
     for split in carved if images else ():
@@ -114,7 +114,7 @@ class _Entries:
             key, text = entry.get("id"), entry.get(value)
             if not isinstance(key, int | str):
                 self.report.problem(where, f"has {key!r} as 'id'; a number would be right.")
-            elif not isinstance(text, str) or not text:
+            elif not isinstance(text, str) or not is_text(text):
                 self.report.problem(where, f"has {text!r} as {value!r}; a text would be right.")
             elif key in keyed:
                 self.report.problem(where, f"has the id {key!r}, which another {kind} has too.")

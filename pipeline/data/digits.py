@@ -33,7 +33,7 @@ PHOTOGRAPHS = (
     ("sklearn", "datasets/images/flower.jpg"),
 )
 POOL_SHARES = (0.5, 0.2, 0.3)  # of the 1,797 scans, for train, val and test; fixed, so that no count moves a scan
-STROKE = 70  # of 240: how dark an upscaled scan must be to count as ink; lower is bolder
+STROKE = 90  # of 240: how dark an upscaled scan must be to count as ink; lower is bolder
 CROPS = (0.5, 1.5)  # sides of the squares cut from the photographs, in image sides
 CLEARANCE = 3  # pixels of background between the boxes of two digits
 PLACEMENTS = 40  # attempts to find room for a digit before it is left out

@@ -112,7 +112,7 @@ class Report:
             "dropped_boxes": self.dropped_boxes,
             "clipped_boxes": self.clipped_boxes,
             "problems": self.problems,
-            "notes": {kind: self.notes[kind] for kind in sorted(self.notes)},
+            "notes": {kind: messages for kind, messages in sorted(self.notes.items()) if messages},
         }
 
     def table(self) -> str:
@@ -124,8 +124,8 @@ class Report:
             rows.append(["  of which ignored", *self.ignored.values()])
             rows += [[f"  {name}", *(self.objects[split][name] for split in self.objects)] for name in self._classes()]
             lines += _columns(rows)
-        for kind in sorted(self.notes):
-            lines += ["", f"{kind}: {len(self.notes[kind])}", *_first(self.notes[kind])]
+        for kind, messages in sorted(self.notes.items()):
+            lines += ["", f"{kind}: {len(messages)}", *_first(messages)] if messages else []
         lines += ["", f"problems: {len(self.problems)}", *_first(self.problems)]
         return "\n".join(lines).strip("\n")
 

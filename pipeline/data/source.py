@@ -30,6 +30,11 @@ class SourceImage:
     where: str
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: not empty, and without the halves of characters that bad bytes leave."""
+    return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 @dataclass(frozen=True)
 class Source:
     """A whole dataset as annotated: the images of each split.

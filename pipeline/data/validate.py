@@ -44,7 +44,8 @@ def _read(folder: Path, report: Report) -> Source:
 def find_coco(folder: Path) -> list[CocoPart]:
     """Find the COCO files of a folder, at most one level deep, and the folders of their images.
 
-    The images' folder is that in which the first image of the file lies. A file whose path names one split alone is
+    Where files of several kinds lie together, those called ``instances`` count, as COCO calls its boxes. The images'
+    folder is that in which the first image of the file lies. A file whose path names one split alone is
     that split; any other is taken as a whole dataset.
     """
     parts = []
@@ -59,4 +60,4 @@ def find_coco(folder: Path) -> list[CocoPart]:
         places = [folder, path.parent, *sorted(place for place in folder.glob("**/") if place != folder)]
         images = next((place for place in places if (place / first).is_file()), path.parent)
         parts.append(CocoPart(name, images.relative_to(folder).as_posix(), named[0] if len(named) == 1 else None))
-    return parts
+    return [part for part in parts if "instances" in part.annotations] or parts

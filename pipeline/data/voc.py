@@ -7,7 +7,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage
+from pipeline.data.source import Source, SourceImage, is_text
 from pipeline.data.splits import complete
 from pipeline.data.voc_xml import parse_annotation
 from pipeline.errors import InputError
@@ -96,7 +96,9 @@ def _list(root: Path, folder: Path, endings: tuple[str, ...], report: Report) ->
         file = path.relative_to(root).as_posix()
         if path.name.startswith("."):
             continue
-        if path.suffix.lower() in endings:
+        if not is_text(file):
+            report.problem(ascii(file), "the name is not UTF-8; another name would be right.")
+        elif path.suffix.lower() in endings:
             found[normalize("NFC", path.stem)].append(file)
         else:
             report.note("file that is no image", file, f"it ends in none of {', '.join(endings)} and is not used.")

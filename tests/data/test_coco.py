@@ -1,0 +1,156 @@
+"""The COCO reader, by way of `read_dataset`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.data.dataset import Dataset, read_dataset
+from pipeline.errors import InputError
+
+Read = Callable[..., Dataset]
+
+
+@pytest.fixture
+def read(coco: Any, make_data: Callable) -> Read:
+    def read(images: str = "images", annotations: Any = "annotations.json", **changes: Any) -> Dataset:
+        section = {"images": images, "annotations": annotations}
+        return read_dataset(make_data(coco.root, "coco", coco=section, **changes), 1, 2)
+
+    return read
+
+
+def test_one_file_is_split_by_seed(coco: Any, read: Read) -> None:
+    for i in range(10):
+        coco.image(i, f"{i}.png")
+        coco.box(i, [10, 20, 30.5, 40], iscrowd=i % 2)
+    coco.image(10, "empty.png")
+    coco.content["images"][-1].pop("width")
+    coco.save()
+    dataset = read()
+    images = [image for index in dataset.splits.values() for image in index.images]
+    assert dataset.report.images == {"train": 7, "val": 2, "test": 2}
+    assert sum(dataset.report.ignored.values()) == 5
+    assert sorted(image.id for image in images) == list(range(1, 12))
+    boxes = np.concatenate([image.boxes for image in images])
+    np.testing.assert_array_equal(boxes, np.array([[10, 20, 40.5, 60]] * 10, np.float32))
+    assert {image.file: image.ignore.tolist() for image in images}["images/3.png"] == [True]
+
+
+def test_files_with_other_category_ids_go_together(coco: Any, read: Read) -> None:
+    files = {}
+    for i, split in enumerate(("train", "val", "test"), 1):
+        coco.content = {
+            "images": [],
+            "annotations": [],
+            "categories": [{"id": i, "name": "dog"}, {"id": 9, "name": "ant"}],
+        }
+        coco.image(i, f"../{split}2017/x.png")
+        coco.content["images"][0]["file_name"] = "x.png"
+        coco.box(i, category=i)
+        coco.box(i, [200, 1, 5, 5], category=9)
+        files[split] = coco.save(f"{split}.json").name
+    dataset = read("{split}2017", files)
+    assert [index.images[0].file for index in dataset.splits.values()] == [
+        "train2017/x.png",
+        "val2017/x.png",
+        "test2017/x.png",
+    ]
+    assert dataset.splits["val"].classes == ("ant", "dog")
+    assert all(index.images[0].labels.tolist() == [2] for index in dataset.splits.values())
+    assert dataset.report.dropped_boxes == 3
+    assert dataset.report.notes["box outside the image"][0].startswith("train.json: annotation 2: ant at (200,")
+
+
+def test_an_image_in_two_files_and_an_unlisted_one(coco: Any, read: Read) -> None:
+    coco.image(1, "a.png")
+    coco.image(2, "b.png")
+    coco.content["images"].pop()
+    coco.save("train.json")
+    coco.save("test.json")
+    with pytest.raises(InputError, match=r"test.json: image 1: names images/a.png, which another file"):
+        read(annotations={"train": "train.json", "test": "test.json"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["annotations"][0].pop("bbox"), "annotation 1: has no 'bbox'"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), r"annotation 1: has \[1, 2, 3\] as 'bbox'"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), "as 'bbox'; four numbers"),
+        (lambda c: c["annotations"][0].update(image_id=5), "annotation 1: has image_id 5, which no"),
+        (lambda c: c["annotations"][0].update(category_id=[7]), r"annotation 1: has category_id \[7\]"),
+        (lambda c: c["images"][0].update(file_name="no.png"), "image 0: names images/no.png, but there is no such"),
+        (lambda c: c["images"][0].update(file_name="../../x"), "image 0: has the file_name '../../x'"),
+        (lambda c: c["images"][0].pop("id"), "image number 1: has None as 'id'"),
+        (lambda c: c["images"][0].pop("file_name"), "image number 1: has None as 'file_name'"),
+        (lambda c: c["images"][1].update(id=0), "image number 2: has the id 0, which another"),
+        (lambda c: c["images"][1].update(file_name="0.png"), "image number 2: has the file_name '0.png', which"),
+        (lambda c: c["categories"][0].update(name="\ud83d"), "category number 1: has '.ud83d' as 'name'"),
+        (lambda c: c["categories"].append({"id": 8, "name": "cat"}), "category number 2: has the name 'cat', which"),
+        (lambda c: c.update(images=[]), "annotations.json: lists no image"),
+        (lambda c: c.pop("categories"), "annotations.json: has no list of mappings called 'categories'"),
+        (lambda c: c.update(annotations=[1]), "annotations.json: has no list of mappings called 'annotations'"),
+    ],
+)
+def test_broken_entries(coco: Any, read: Read, change: Callable, message: str) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i)
+    change(coco.content)
+    coco.save()
+    with pytest.raises(InputError, match=message):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{\n"images": ]', r"annotations.json:2: this is not JSON \(Expecting value, column 11\)"),
+        (b"\xff\xff", "annotations.json: this is not JSON"),
+        (b"[" * 100_000, "annotations.json: this is not JSON"),
+        (b"[]", "annotations.json: holds a JSON list"),
+        (None, "annotations.json: the file cannot be read"),
+    ],
+)
+def test_broken_files(coco: Any, read: Read, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (coco.root / "annotations.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read()
+
+
+def test_numbers_that_are_not_finite_and_wrong_sizes_are_noted(coco: Any, read: Read) -> None:
+    for i in range(3):
+        coco.image(i, f"sub/{i}.png", width="wide")
+        coco.box(i)
+        coco.box(i, [float("nan"), 1, 2, 2])
+        coco.box(i, [5, 5, -1, 2])
+    coco.image(4, "spare.png")
+    coco.content["images"].pop()
+    coco.save()
+    report = read().report
+    assert json.loads(json.dumps(report.as_json()))["dropped_boxes"] == 6
+    assert len(report.notes["box that is not finite"]) == len(report.notes["inverted box"]) == 3
+    assert report.notes["size differs from the image"][0].endswith(
+        "says wide x 80 pixels, but the image has 100 x 80, which counts."
+    )
+    assert report.notes["image without annotation"] == ["images/spare.png: no annotation file lists it: not used."]
+
+
+def test_our_own_index_is_coco_too(coco: Any, read: Read, tmp_path: Path) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i, ignore=1)
+    coco.save()
+    first = read()
+    for split, index in first.splits.items():
+        index.save(coco.root / f"{split}.json")
+    again = read(".", {split: f"{split}.json" for split in first.splits})
+    for split, index in first.splits.items():
+        again.splits[split].save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == (coco.root / f"{split}.json").read_bytes()
+        assert index.images[0].ignore.all()

@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.images import UnreadableImageError, read_image
+
+RED = (200, 30, 10)
+
+
+def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
+    for mode in ("1", "L", "P", "RGB", "RGBA", "LA"):
+        path = tmp_path / f"{mode}.png"
+        Image.new("RGB", (6, 4), (255, 255, 255)).convert(mode).save(path)
+        image = read_image(path)
+        assert image.shape == (4, 6, 3), mode
+        assert image.dtype == np.uint8
+        assert (image == 255).all(), mode
+
+
+def test_cmyk_jpeg_keeps_its_colour(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    Image.new("RGB", (16, 16), RED).convert("CMYK").save(path, quality=100)
+    np.testing.assert_allclose(read_image(path)[8, 8], RED, atol=4)
+
+
+def test_transparent_parts_are_laid_on_black(tmp_path: Path) -> None:
+    Image.new("RGBA", (2, 2), (*RED, 0)).save(tmp_path / "rgba.png")
+    Image.new("LA", (2, 2), (100, 51)).save(tmp_path / "la.png")
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([*RED, 0, 255, 0])
+    palette.putdata([0, 1])
+    palette.save(tmp_path / "p.png", transparency=1)
+    Image.new("L", (2, 2), 77).save(tmp_path / "l.png", transparency=77)
+    assert (read_image(tmp_path / "rgba.png") == 0).all()
+    assert (read_image(tmp_path / "la.png") == 20).all()
+    np.testing.assert_array_equal(read_image(tmp_path / "p.png"), [[RED, (0, 0, 0)]])
+    assert (read_image(tmp_path / "l.png") == 0).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"deep.{ending}"
+    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(path)
+    np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 1, 128, 255])
+
+
+def test_wide_modes_without_large_values_stay(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 7, 255]], np.int32)).save(tmp_path / "int.tif")
+    Image.fromarray(np.array([[0, 6.6, np.nan]], np.float32)).save(tmp_path / "float.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "int.tif")[0, :, 1], [0, 7, 255])
+    np.testing.assert_array_equal(read_image(tmp_path / "float.tif")[0, :, 2], [0, 7, 0])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_exif_rotation_is_applied(tmp_path: Path, mode: str) -> None:
+    image = Image.new(mode, (40, 20))
+    image.paste(Image.new(mode, (8, 8), "white"), (0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: the upper left corner goes to the upper right
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    upright = read_image(tmp_path / "turned.jpg")
+    assert upright.shape == (40, 20, 3)
+    assert upright[4, 16].min() > 240
+    assert upright[4, 4].max() < 15
+    assert upright[36, 4].max() < 15
+
+
+def test_truncated_missing_and_false_images(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(whole)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[:900])
+    text = tmp_path / "text.png"
+    text.write_text("no pixels")
+    broken = tmp_path / "broken.png"
+    Image.new("RGB", (64, 64)).save(broken)
+    content = bytearray(broken.read_bytes())
+    content[45:60] = bytes(15)
+    broken.write_bytes(content)
+    for path, reason in (
+        (cut, "truncated"),
+        (text, "no image"),
+        (broken, "cannot be decoded"),
+        (tmp_path / "none.png", "does not exist"),
+    ):
+        with pytest.raises(UnreadableImageError, match=reason) as caught:
+            read_image(path)
+        assert str(path) in str(caught.value)
+        assert str(tmp_path) not in caught.value.reason

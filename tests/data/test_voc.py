@@ -1,0 +1,282 @@
+"""The VOC reader, by way of `read_dataset`."""
+
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.dataset import Dataset, read_dataset
+from pipeline.errors import InputError
+
+Read = Callable[..., Dataset]
+
+
+@pytest.fixture
+def read(voc: Any, make_data: Callable) -> Read:
+    return lambda root=voc.root, **changes: read_dataset(make_data(root, **changes), 1, workers=2)
+
+
+def three(voc: Any) -> None:
+    """Write the least dataset: one image for each split."""
+    for split in ("train", "val", "test"):
+        voc.pair(split)
+        voc.list(split, split)
+
+
+def messages(error: pytest.ExceptionInfo) -> str:
+    assert "\nTraceback" not in str(error.value)
+    return str(error.value)
+
+
+def test_boxes_labels_and_ids(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.image("a.JPG")
+    voc.xml("a", ("dog", (1, 1, 100, 80)), ("cat", (2.5, 3, 4, "5.25")), more="<difficult>1</difficult>")
+    voc.image("b.jpeg")
+    voc.xml("b", more="")
+    voc.list("train", "b", "train", "a")
+    dataset = read()
+    train = dataset.splits["train"]
+    assert train.classes == ("cat", "dog")
+    assert [(image.id, image.file) for image in train.images] == [
+        (1, "JPEGImages/a.JPG"),
+        (2, "JPEGImages/b.jpeg"),
+        (4, "JPEGImages/train.png"),
+    ]
+    np.testing.assert_array_equal(train.images[0].boxes, np.array([[0, 0, 100, 80], [1.5, 2, 4, 5.25]], np.float32))
+    assert train.images[0].labels.tolist() == [2, 1]
+    assert train.images[0].ignore.all()
+    assert not train.images[2].ignore.any()  # no <difficult> means 0
+    assert train.images[1].boxes.shape == (0, 4)
+    assert (train.images[0].width, train.images[0].height) == (100, 80)
+    assert dataset.splits["val"].images[0].id == 5
+    assert dataset.report.ignored == {"train": 2, "val": 0, "test": 0}
+    assert dataset.report.images == {"train": 3, "val": 1, "test": 1}
+
+
+def test_the_order_of_declared_classes_counts(voc: Any, read: Read) -> None:
+    three(voc)
+    dataset = read(classes=["dog", "cat"])
+    assert dataset.splits["train"].images[0].labels.tolist() == [2]
+    assert dataset.report.notes["class without object"] == [
+        "data.classes: 'dog' is listed, but no object has this class."
+    ]
+    with pytest.raises(InputError, match=r"Annotations/train.xml:3: has the class 'cat', which data.classes"):
+        read(classes=["dog"])
+
+
+def test_bccd(shared: Path, read: Read) -> None:
+    dataset = read(shared / "data/bccd")
+    assert {split: len(index.images) for split, index in dataset.splits.items()} == {
+        "train": 205,
+        "val": 87,
+        "test": 72,
+    }
+    assert dataset.splits["train"].classes == ("Platelets", "RBC", "WBC")
+    assert dataset.report.dropped_boxes == len(dataset.report.notes["box without area"]) == 2
+    assert any(":158: RBC" in note for note in dataset.report.notes["box without area"])
+    assert sum(sum(split.values()) for split in dataset.report.objects.values()) == 4888 - 2
+
+
+def test_voc100(shared: Path, read: Read) -> None:
+    dataset = read(shared / "data/voc100")
+    images = [image for index in dataset.splits.values() for image in index.images]
+    assert (len(images), sum(len(image.boxes) for image in images)) == (100, 273)
+    assert sum(image.ignore.sum() for image in images) == 38
+    assert len(dataset.splits["test"].classes) == 20
+    assert len(dataset.report.notes["split made here"]) == 2
+
+
+def test_the_unpacked_devkit_is_found(voc: Any, read: Read, tmp_path: Path) -> None:
+    three(voc)
+    target = tmp_path / "download" / "VOCdevkit" / "VOC2007"
+    target.parent.mkdir(parents=True)
+    voc.root.rename(target)
+    for root, source in ((tmp_path / "download", "voc2007"), (tmp_path / "download/VOCdevkit", "voc")):
+        index = read(root, source=source).splits["val"]
+        assert index.images[0].file == (target / "JPEGImages/val.png").relative_to(root).as_posix()
+    with pytest.raises(InputError, match="no VOC folder"):
+        read(tmp_path / "download", source="voc2012")
+    for name in ("Annotations", "JPEGImages"):
+        (target.parent / "VOC2012" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"several VOC folders \(VOCdevkit/VOC2007, VOCdevkit/VOC2012\)"):
+        read(tmp_path / "download")
+    with pytest.raises(InputError, match="no such folder"):
+        read(tmp_path / "nothing")
+
+
+def test_without_lists_images_without_annotation_are_noted(voc: Any, read: Read) -> None:
+    for i in range(10):
+        voc.pair(f"{i}")
+    voc.image("bare.png")
+    (voc.root / "JPEGImages" / ".hidden.png").write_text("")
+    (voc.root / "JPEGImages" / "notes.txt").write_text("")
+    dataset = read()
+    assert dataset.report.images == {"train": 6, "val": 2, "test": 2}
+    assert len(dataset.report.notes["image without annotation"]) == 1
+    assert dataset.report.notes["file that is no image"][0].startswith("JPEGImages/notes.txt: ")
+
+
+def test_lists_may_have_endings_repeats_marks_and_unlisted_images(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.pair("spare")
+    voc.list("train", "\ufefftrain.png", "", "train")
+    dataset = read()
+    assert dataset.report.images["train"] == 1
+    assert dataset.report.notes["name given twice"] == [
+        "ImageSets/Main/train.txt:3: train stands already at ImageSets/Main/train.txt:1."
+    ]
+    assert dataset.report.notes["image in no split"][0].startswith("JPEGImages/spare.png: ")
+
+
+def test_names_beyond_ascii_in_either_form(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.image(unicodedata.normalize("NFD", "größe 1") + ".png")
+    voc.xml(unicodedata.normalize("NFC", "größe 1"), ("猫", (1, 1, 9, 9)))
+    voc.list("train", "train", unicodedata.normalize("NFC", "größe 1"))
+    dataset = read()
+    assert dataset.report.objects["train"] == {"cat": 1, "猫": 1}
+
+
+def test_a_name_that_is_no_text(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.image("train.png").rename(voc.root / "JPEGImages" / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(InputError, match=r"caf.udce9.png': the name is not UTF-8"):
+        read()
+
+
+def test_all_problems_are_told_together(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.image("bare.png")
+    voc.image("train.jpg")
+    voc.xml("orphan")
+    voc.list("train", "train", "gone", "bare")
+    voc.list("val", "val", "train")
+    with pytest.raises(InputError) as error:
+        read()
+    for part in (
+        f"{voc.root}: 5 problems",
+        "Annotations/orphan.xml: this annotation has no image",
+        "ImageSets/Main/train.txt:2: names 'gone', but JPEGImages has no such image.",
+        "ImageSets/Main/train.txt:3: names 'bare', but Annotations has no bare.xml.",
+        "ImageSets/Main/val.txt:2: names 'train', which is in another split too: ImageSets/Main/train.txt:1.",
+        "JPEGImages/train.jpg: has the same name as JPEGImages/train.png",
+    ):
+        assert part in messages(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation>\n<object>\n</annotation>", r"train.xml:3: this is not well-formed XML \(mismatched tag\)"),
+        ("", r"train.xml:1: this is not well-formed XML \(no element found\)"),
+        ("<annotations/>", r"train.xml:1: the outermost element is <annotations>"),
+        (
+            '<!DOCTYPE a [<!ENTITY b "boom">]>\n<annotation><object><name>&b;</name></object></annotation>',
+            "train.xml: entity declarations are refused",
+        ),
+        ("<annotation>\n\n<object><bndbox/></object></annotation>", r"train.xml:3: <object> has no <name>"),
+        (
+            "<annotation>\n<object><name>cat</name></object></annotation>",
+            r"train.xml:2: this object \(cat\) has no <bndbox>",
+        ),
+        (
+            "<annotation><object><name>cat</name><bndbox>\n<xmin>left</xmin></bndbox></object></annotation>",
+            "train.xml:2: <xmin> is 'left'; a number",
+        ),
+        ("<annotation><size>\n<width/><height>2</height></size></annotation>", "train.xml:2: <size> has no <width>"),
+    ],
+)
+def test_broken_annotations(voc: Any, read: Read, text: str, message: str) -> None:
+    three(voc)
+    voc.raw("train", text)
+    with pytest.raises(InputError, match=message):
+        read()
+
+
+def test_an_annotation_that_is_a_folder_and_a_list_that_is_no_text(voc: Any, read: Read) -> None:
+    three(voc)
+    (voc.root / "Annotations/train.xml").unlink()
+    (voc.root / "Annotations/train.xml").mkdir()
+    (voc.root / "ImageSets/Main/val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError) as error:
+        read()
+    assert "Annotations/train.xml: the file cannot be read" in messages(error)
+    assert "ImageSets/Main/val.txt: is not UTF-8 text." in messages(error)
+
+
+def test_no_image_and_no_object(voc: Any, read: Read) -> None:
+    with pytest.raises(InputError, match="JPEGImages: holds no image"):
+        read()
+    for name in "abc":
+        voc.image(f"{name}.png")
+        voc.raw(name, "<annotation/>")
+    with pytest.raises(InputError, match="the dataset: has no object"):
+        read()
+
+
+def test_a_split_without_image(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.list("test")
+    with pytest.raises(InputError, match="split test: has no image"):
+        read()
+
+
+def test_parts_of_an_object_are_no_objects(voc: Any, read: Read) -> None:
+    three(voc)
+    part = "<part><name>head</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></part>"
+    voc.xml("train", ("person", (1, 1, 50, 50)), more=part)
+    assert read().splits["train"].images[0].boxes.tolist() == [[0, 0, 50, 50]]
+
+
+def test_many_annotations_are_read_under_a_progress_bar(
+    voc: Any, read: Read, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    three(voc)
+    monkeypatch.setattr("pipeline.data.voc.PARSED_WITH_BAR", 1)
+    assert read().report.ok
+    assert "reading annotations" in capsys.readouterr().err
+
+
+def test_upright_size_counts_and_unreadable_images_stop_or_go(voc: Any, read: Read) -> None:
+    three(voc)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (100, 80)).save(voc.root / "JPEGImages/turned.jpg", exif=exif)
+    voc.xml("turned", ("cat", (1, 1, 80, 100)))
+    voc.image("cut.png").write_bytes(b"\x89PNG\r\n")
+    voc.xml("cut", ("cat", (1, 1, 80, 80)))
+    voc.list("train", "train", "turned", "cut")
+    with pytest.raises(InputError, match=r"JPEGImages/cut.png: the file is no image .* data.skip_unreadable"):
+        read()
+    dataset = read(skip_unreadable=True)
+    turned = dataset.splits["train"].images[1]
+    assert (turned.width, turned.height, turned.boxes.tolist()) == (80, 100, [[0, 0, 80, 100]])
+    assert len(dataset.report.notes["unreadable image"]) == 1
+    assert dataset.report.notes["size differs from the image"] == [
+        "Annotations/turned.xml: says 100 x 80 pixels, but the image has 80 x 100, which counts."
+    ]
+    assert [image.id for index in dataset.splits.values() for image in index.images] == [2, 3, 4, 1]
+
+
+def test_the_same_pixels_in_two_splits_are_noted(voc: Any, read: Read) -> None:
+    three(voc)
+    (voc.root / "JPEGImages/test.png").write_bytes((voc.root / "JPEGImages/train.png").read_bytes())
+    assert read().report.notes["same image in two splits"] == [
+        "JPEGImages/test.png: (test) has the bytes of JPEGImages/train.png (train)."
+    ]
+
+
+def test_one_worker_and_many_agree(voc: Any, make_data: Callable, tmp_path: Path) -> None:
+    for i in range(12):
+        voc.pair(f"{i}", ("cat", (0, 1, 20 + i, 200)))
+    for workers in (1, 3):
+        dataset = read_dataset(make_data(voc.root), 1, workers)
+        dataset.splits["train"].save(tmp_path / f"{workers}.json")
+        assert dataset.report.clipped_boxes == 12
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
