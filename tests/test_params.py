@@ -1,0 +1,112 @@
+"""Errors in params.yaml are sentences that name the key."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from pipeline import params
+from pipeline.errors import InputError
+from pipeline.parameter_keys import all_keys
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMITTED = ROOT / "params.yaml"
+
+
+def content() -> Any:
+    return YAML(typ="safe").load(COMMITTED.read_text(encoding="utf-8"))
+
+
+def test_the_committed_file_is_valid_and_typed() -> None:
+    p = params.load(COMMITTED)
+    assert p.rcnn.svm.C == 0.001
+    assert p.data.fit_splits == ("train", "val")
+    assert p.rcnn.finetune.background_iou == (0.0, 0.5)
+
+
+def test_the_committed_file_and_the_models_name_the_same_keys() -> None:
+    def keys(value: Any, prefix: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return set()
+        return {prefix + k for k in value}.union(*(keys(v, f"{prefix}{k}.") for k, v in value.items()))
+
+    assert keys(content()) == set(all_keys())
+
+
+def change(path: str, value: Any) -> Callable[[Any], None]:
+    def apply(values: Any) -> None:
+        *owners, key = path.split(".")
+        for owner in owners:
+            values = values[owner]
+        values[key] = value
+
+    return apply
+
+
+def remove(path: str) -> Callable[[Any], None]:
+    def apply(values: Any) -> None:
+        *owners, key = path.split(".")
+        for owner in owners:
+            values = values[owner]
+        del values[key]
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (change("rcnn.svm.c", 1), r"^p: rcnn\.svm\.c is no known parameter$"),
+        (remove("rcnn.svm.C"), r"^p: rcnn\.svm\.C is missing$"),
+        (remove("proposals"), r"^p: proposals is missing$"),
+        (change("rcnn.svm.C", 0), r"^p: rcnn\.svm\.C is 0: input should be greater than 0$"),
+        (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
+        (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'voc'"),
+        (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
+        (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),
+        (change("data.fit_splits", ["test"]), r"data\.fit_splits\.0 is 'test'"),
+        (change("pretrain.sizes", [64, 0]), r"pretrain\.sizes\.1 is 0"),
+        (change("rcnn", None), r"^p: rcnn is None"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(edit: Callable[[Any], None], sentence: str) -> None:
+    values = content()
+    edit(values)
+    with pytest.raises(InputError, match=sentence):
+        params.parse(values, "p")
+
+
+def test_every_fault_is_named_at_once() -> None:
+    values = content()
+    change("rcnn.svm.c", 1)(values)
+    remove("seed")(values)
+    with pytest.raises(InputError) as error:
+        params.parse(values, "p")
+    assert "rcnn.svm.c is no known parameter" in str(error.value)
+    assert "seed is missing" in str(error.value)
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 3])
+def test_a_file_without_keys_is_refused(value: Any) -> None:
+    with pytest.raises(InputError, match="p: the file is"):
+        params.parse(value, "p")
+
+
+def test_a_missing_file_and_a_file_that_is_not_yaml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"params\.yaml: the file does not exist"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("seed: [1,\n")
+    with pytest.raises(InputError, match=r"params\.yaml: not readable as YAML"):
+        params.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text(COMMITTED.read_text() + "seed: 2\n")
+    with pytest.raises(InputError, match=r"duplicate key"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_parameters_never_change() -> None:
+    p = params.load(COMMITTED)
+    with pytest.raises(ValidationError, match="frozen"):
+        p.rcnn.svm.C = 1.0
