@@ -18,30 +18,33 @@ right for every turn of the loop.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pipeline import runtime
 from pipeline.errors import InputError
-from pipeline.imports import closure
+from pipeline.imports import PACKAGES, closure
 from pipeline.storage import atomic
 from pipeline.tools.loop_entries import Need, faults, mend
 from pipeline.tools.params_read import keys_read
 from pipeline.tools.stage_graph import Stage, read_stages
 from pipeline.tools.yaml_list import entries, replacement
 
+# Rooms whose files belong to one system each.
 SEPARATE = ("pipeline/detectors",)
 UNLISTED = "pipeline/params.py"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One of a stage's two lists: its key in ``dvc.yaml``, which entries are judged, and what a script needs."""
+class Listing:
+    """One of a stage's two lists as it stands: the entries judged here, the others, and what the script needs."""
 
     key: str
-    judged: Callable[[str], bool]
-    needs: Callable[[Path], set[str]]
+    ours: list[str]
+    others: list[str]
+    in_order: bool
+    needs: list[Need]
 
 
 def check(file: Path) -> list[str]:
@@ -53,15 +56,13 @@ def check(file: Path) -> list[str]:
     text = file.read_text(encoding="utf-8")
     found = []
     for stage in read_stages(text, str(file)):
-        if not all(stage.scripts(instance) for instance in stage.instances):
+        if not _runs_scripts(stage):
             found.append(f"{stage.name}: its cmd runs no script; `python -m stages.NAME` is expected.")
             continue
-        for kind in _kinds(file.parent):
-            present = entries(text, stage.node, kind.key)
-            ours = [entry for entry in present if kind.judged(entry)]
-            wrong = [f"{stage.name}: {kind.key} {fault}." for fault in faults(ours, _needs(stage, kind, file))]
-            if not wrong and present != _in_order(sorted(set(ours)), present, kind):
-                wrong = [f"{stage.name}: {kind.key} stand out of order; code first, sorted, each once."]
+        for listing in _listings(text, stage, file):
+            wrong = [f"{stage.name}: {listing.key} {fault}." for fault in faults(listing.ours, listing.needs)]
+            if not wrong and not listing.in_order:
+                wrong = [f"{stage.name}: {listing.key} stand out of order; code first, sorted, each once."]
             found += wrong
     return found
 
@@ -74,14 +75,11 @@ def write(file: Path) -> None:
     """
     text = file.read_text(encoding="utf-8").removesuffix("\n") + "\n"
     edits = []
-    for stage in read_stages(text, str(file)):
-        for kind in _kinds(file.parent) if all(stage.scripts(instance) for instance in stage.instances) else ():
-            present = entries(text, stage.node, kind.key)
-            ours = [entry for entry in present if kind.judged(entry)]
-            mended = mend(ours, _needs(stage, kind, file), f"{file}, stage {stage.name}: {kind.key}")
-            wanted = _in_order(mended, present, kind)
-            if wanted != present:
-                edits.append(replacement(text, stage.node, kind.key, wanted))
+    for stage in filter(_runs_scripts, read_stages(text, str(file))):
+        for listing in _listings(text, stage, file):
+            mended = mend(listing.ours, listing.needs, f"{file}, stage {stage.name}: {listing.key}")
+            if mended != listing.ours or not listing.in_order:
+                edits.append(replacement(text, stage.node, listing.key, mended + listing.others))
     for start, end, lines in sorted(edits, key=lambda edit: edit[0], reverse=True):
         text = text[:start] + lines + text[end:]
     with atomic(file) as temporary:
@@ -94,37 +92,38 @@ def code_deps(script: Path, root: Path) -> set[str]:
     return {_room(file) for file in files} - {UNLISTED}
 
 
-def _kinds(root: Path) -> tuple[Kind, Kind]:
-    """Return both kinds; ``params`` first, so that of two lists put in at one place it comes second."""
-    return (
-        Kind("params", lambda entry: ":" not in entry, keys_read),
-        Kind(
-            "deps",
-            lambda entry: PurePosixPath(entry).parts[0] in ("pipeline", "stages"),
-            lambda script: code_deps(script, root),
-        ),
-    )
-
-
 def _room(file: PurePosixPath) -> str:
     """Return the entry that stands for ``file``: itself, or the folder that it belongs to."""
     depth = 3 if any(file.is_relative_to(room) for room in SEPARATE) else 2
     return "/".join(file.parts[:depth])
 
 
-def _needs(stage: Stage, kind: Kind, file: Path) -> list[Need]:
+def _listings(text: str, stage: Stage, file: Path) -> Iterator[Listing]:
+    """Yield ``params``, then ``deps``: of two lists that are put in at one place, the last put in comes first."""
+    yield _listing(text, stage, "params", lambda entry: ":" not in entry, _needs(stage, file, keys_read))
+    needs = _needs(stage, file, lambda script: code_deps(script, file.parent))
+    yield _listing(text, stage, "deps", lambda entry: PurePosixPath(entry).parts[0] in PACKAGES, needs)
+
+
+def _listing(text: str, stage: Stage, key: str, judged: Callable[[str], bool], needs: list[Need]) -> Listing:
+    present = entries(text, stage.node, key)
+    ours, others = [entry for entry in present if judged(entry)], [entry for entry in present if not judged(entry)]
+    return Listing(key, ours, others, present == sorted(set(ours)) + others, needs)
+
+
+def _needs(stage: Stage, file: Path, needed_by: Callable[[Path], set[str]]) -> list[Need]:
     needs = []
     for instance in stage.instances:
         scripts = [file.parent / script for script in stage.scripts(instance)]
         for script in scripts:
             if not script.is_file():
                 raise InputError(f"{file}, stage {stage.name}: its script {script} does not exist.")
-        needs.append(Need(instance, frozenset().union(*(kind.needs(script) for script in scripts))))
+        needs.append(Need(instance, frozenset().union(*map(needed_by, scripts))))
     return needs
 
 
-def _in_order(ours: list[str], present: list[str], kind: Kind) -> list[str]:
-    return ours + [entry for entry in present if not kind.judged(entry)]
+def _runs_scripts(stage: Stage) -> bool:
+    return all(stage.scripts(instance) for instance in stage.instances)
 
 
 def main() -> None:
@@ -141,10 +140,8 @@ def main() -> None:
         write(file)
     found = check(file)
     if found:
-        raise InputError(
-            "dvc.yaml does not match the code; `python -m pipeline.tools.dvc_deps --write` mends it.\n  "
-            + "\n  ".join(found)
-        )
+        hint = f"{file} does not match the code; `python -m pipeline.tools.dvc_deps --write` mends it."
+        raise InputError("\n  ".join([hint, *found]))
 
 
 if __name__ == "__main__":

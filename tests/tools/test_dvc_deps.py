@@ -260,26 +260,33 @@ def test_dvc_reads_the_mended_file_the_same_way(project: Path) -> None:
     assert deps["index"] >= {"pipeline/boxes.py", "pipeline/data", "stages/index.py", "data"}
 
 
-def run(folder: Path, option: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline.tools.dvc_deps", option]
+def test_the_command_checks_and_mends(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project)
+    file = project / "dvc.yaml"
+    file.write_text(GOOD.replace("      - seed\n", ""))
+    monkeypatch.setattr(sys, "argv", ["dvc_deps", "--check"])
+    with pytest.raises(InputError, match=r"dvc_deps --write` mends it\.\n  index: params lack seed\."):
+        dvc_deps.main()
+    monkeypatch.setattr(sys, "argv", ["dvc_deps", "--write"])
+    dvc_deps.main()
+    assert file.read_text() == GOOD
+    file.unlink()
+    with pytest.raises(InputError, match=r"dvc\.yaml: the file does not exist"):
+        dvc_deps.main()
+    monkeypatch.setattr(sys, "argv", ["dvc_deps"])
+    with pytest.raises(SystemExit, match="2"):
+        dvc_deps.main()
+    assert "--check" in capsys.readouterr().err
+
+
+def test_the_command_fails_with_exit_code_1(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline.tools.dvc_deps", "--check"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_command_checks_and_mends(tmp_path_factory: pytest.TempPathFactory) -> None:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")  # without a `pipeline` of its own, which would hide the tool
-    (elsewhere / "stages").mkdir()
-    (elsewhere / "stages/s.py").write_text("from pipeline import params\nprint(params.load().seed)\n")
-    (elsewhere / "dvc.yaml").write_text("stages:\n  s:\n    cmd: python -m stages.s\n")
-    failed = run(elsewhere, "--check")
-    assert failed.returncode == 1
-    assert "s: params lack seed." in failed.stderr
-    assert run(elsewhere, "--write").returncode == 0
-    assert run(elsewhere, "--check").returncode == 0
-    (elsewhere / "dvc.yaml").unlink()
-    missing = run(elsewhere, "--check")
-    assert missing.returncode == 1
-    assert "dvc.yaml: the file does not exist" in missing.stderr
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "error: dvc.yaml: the file does not exist; run this in the project's folder.\n"
 
 
 @pytest.mark.skipif(not (ROOT / "dvc.yaml").is_file(), reason="the project has no dvc.yaml yet")
