@@ -59,8 +59,8 @@ def _each(files: list[Path], settings: Proposals, workers: int) -> Iterator[Boxe
 def _propose_file(file: Path, settings: Proposals) -> Boxes:
     try:
         return propose(read_image(file), settings)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(str(error)) from None  # its subclasses do not survive the way back from a worker
     except Exception as error:
         raise RuntimeError(f"{file}: no proposals, as the engine {settings.engine} failed: {error!r}") from error
 

@@ -1,0 +1,53 @@
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.data.index import Index
+from pipeline.errors import InputError
+from pipeline.proposals import extract as module
+from pipeline.proposals.extract import extract
+
+
+def test_one_and_two_workers_write_the_same_bytes(tmp_path, split, settings):
+    for workers in (1, 2):
+        extract(split, tmp_path, settings(min_side=5), workers).save(tmp_path / f"{workers}.h5")
+    assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+
+
+def test_order_and_settings_are_kept(tmp_path, split, settings):
+    backwards = Index(split.classes, split.images[::-1])
+    found = extract(backwards, tmp_path, settings("selectivesearch", max_per_image=7), 1)
+    assert found.image_ids.tolist() == [6, 5, 4, 3, 2, 1]
+    assert found.boxes_of(6).tolist() == [[0, 0, 30, 20]]
+    assert max(len(boxes) for boxes in found) <= 7
+    assert found.engine == "selectivesearch"
+    assert found.settings == {"max_per_image": 7, "min_side": 1, "scales": [50, 100, 150, 300], "sigma": 0.8}
+
+
+def test_no_image(tmp_path, split, settings):
+    assert len(extract(Index(split.classes, ()), tmp_path, settings(), 2)) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_unreadable_image_is_named(tmp_path, split, settings, workers):
+    (tmp_path / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png: the file is no image"):
+        extract(split, tmp_path, settings(), workers)
+
+
+def test_a_failing_engine_names_the_image(tmp_path, split, settings, monkeypatch):
+    def fail(*_):
+        raise ValueError("out of ideas")
+
+    monkeypatch.setattr(module, "propose", fail)
+    with pytest.raises(RuntimeError, match=r"1\.png: .*engine opencv failed: ValueError\('out of ideas'\)"):
+        extract(split, tmp_path, settings(), 1)
+
+
+def test_workers_need_no_torch():
+    code = (
+        "import sys, pipeline.proposals.extract, pipeline.proposals.opencv, pipeline.proposals.selective_search;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

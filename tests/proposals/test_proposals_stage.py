@@ -1,0 +1,51 @@
+import csv
+import json
+import sys
+
+import pytest
+
+from pipeline.data.index import Index
+from pipeline.errors import InputError
+from pipeline.proposals.store import ProposalSet
+from stages import proposals
+
+
+@pytest.fixture
+def project(tmp_path, split, monkeypatch, request):
+    text = (request.config.rootpath / "params.yaml").read_text()
+    for old, new in (
+        ("root: data/fetched", "root: ."),
+        ("engine: selectivesearch", "engine: opencv"),
+        ("workers: 0", "workers: 1"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "params.yaml").write_text(text)
+    split.save(tmp_path / "data/index/train.json")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_writes_proposals_metrics_and_curve(project, split, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["proposals", "train"])
+    outputs = []
+    for _ in range(2):
+        proposals.main()
+        outputs.append({f: f.read_bytes() for f in sorted(project.rglob("*")) if f.suffix in (".h5", ".json", ".csv")})
+    assert outputs[0] == outputs[1]
+    found = ProposalSet.load(project / "proposals/train.h5", Index.load(project / "data/index/train.json"))
+    figures = json.loads((project / "reports/metrics/proposals_train.json").read_text())
+    assert list(figures) == ["boxes_per_image", "recall_50", "recall_70", "mabo"]
+    assert figures["boxes_per_image"] == pytest.approx(len(found.boxes) / 6, abs=1e-4)
+    assert figures["recall_50"] == 1
+    rows = list(csv.DictReader((project / "reports/plots/proposals_train.csv").open()))
+    assert list(rows[0]) == ["boxes", "recall_50", "recall_70"]
+    assert rows[-1]["recall_50"] == "1.0"
+    assert "images/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["all"], ["train", "val"]])
+def test_needs_one_split(project, monkeypatch, arguments):
+    monkeypatch.setattr(sys, "argv", ["proposals", *arguments])
+    with pytest.raises(InputError, match="one split, train, val, test; found"):
+        proposals.main()
