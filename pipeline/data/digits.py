@@ -2,8 +2,8 @@
 
 The digits are scikit-learn's copy of the UCI set (1,797 scans of 8x8 pixels, Alpaydin and Kaynak 1998); the photographs
 ship inside the scikit-image and scikit-learn packages. Image ``i`` of a split is a function of the seed, the split and
-``i`` alone, and the three splits never share a digit. All drawing is done with Pillow's integer arithmetic, so the
-pixels are the same on every machine.
+``i`` alone, and the three splits never share a digit. Pixels are computed in whole numbers, by Pillow and here, so
+that no floating-point unit rounds them differently.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from pipeline.boxes import as_boxes, intersection
 from pipeline.data.images import read_image
 from pipeline.data.index import SPLITS
 from pipeline.data.voc_folder import VocObject, write_annotation, write_image_set
+from pipeline.errors import InputError
 from pipeline.params import Digits
 from pipeline.runtime import item_rng, progress
 
@@ -53,7 +54,15 @@ def write_digits(folder: Path, digits: Digits, seed: int) -> None:
 
     Images are square PNG files of ``digits.size`` pixels with ``digits.objects`` digits (a digit that finds no room is
     left out) whose longer side is ``digits.side`` pixels, small ones more frequent. Boxes enclose the visible ink.
+
+    Raises:
+        InputError: a range has its ends the wrong way round, or digits are larger than images.
     """
+    for key, (least, most) in (("objects", digits.objects), ("side", digits.side)):
+        if least > most:
+            raise InputError(f"data.digits.{key}: [{least}, {most}] has the larger number first; least, most is right.")
+    if digits.side[1] > digits.size:
+        raise InputError(f"data.digits.side: {digits.side[1]} pixels do not fit into images of {digits.size}.")
     photographs = load_photographs()
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,8 @@ def find_voc(root: Path, year: str = "*") -> Path:
         names = ", ".join(folder.relative_to(root).as_posix() for folder in found)
         raise InputError(f"{root}: holds several VOC folders ({names}); name one of them.")
     if not found:
-        raise InputError(f"{root}: holds no VOC folder; one has the folders Annotations and JPEGImages.")
+        year = "" if year == "*" else f" of {year}"
+        raise InputError(f"{root}: holds no VOC folder{year}; one has the folders Annotations and JPEGImages.")
     return found[0]
 
 

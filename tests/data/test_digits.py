@@ -9,6 +9,7 @@ from PIL import Image
 from pipeline.boxes import iou
 from pipeline.data.dataset import Dataset, read_dataset
 from pipeline.data.digits import NAMES, draw, ink, load_photographs, load_scans, write_digits
+from pipeline.errors import InputError
 from pipeline.params import Digits
 from pipeline.runtime import item_rng
 
@@ -107,6 +108,20 @@ def test_digits_without_room_are_left_out() -> None:
     assert 1 <= len(objects) <= 2
     too_large = crowded.model_copy(update={"side": (100, 120)})
     assert draw(load_photographs(), load_scans(1)["val"], too_large, item_rng(1))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objects": (3, 2)}, r"data.digits.objects: \[3, 2\] has the larger number first"),
+        ({"side": (60, 24)}, "data.digits.side"),
+        ({"side": (24, 200)}, "200 pixels do not fit into images of 160"),
+    ],
+)
+def test_ranges_that_cannot_be_drawn(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_digits(tmp_path, DIGITS.model_copy(update=changes), 1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_selective_search_finds_them() -> None:

@@ -100,7 +100,7 @@ def test_the_unpacked_devkit_is_found(voc: Any, read: Read, tmp_path: Path) -> N
     for root, source in ((tmp_path / "download", "voc2007"), (tmp_path / "download/VOCdevkit", "voc")):
         index = read(root, source=source).splits["val"]
         assert index.images[0].file == (target / "JPEGImages/val.png").relative_to(root).as_posix()
-    with pytest.raises(InputError, match="no VOC folder"):
+    with pytest.raises(InputError, match="no VOC folder of 2012"):
         read(tmp_path / "download", source="voc2012")
     for name in ("Annotations", "JPEGImages"):
         (target.parent / "VOC2012" / name).mkdir(parents=True)
