@@ -28,8 +28,8 @@ def atomic(path: Path) -> Iterator[Path]:
 def replace(source: Path, target: Path) -> None:
     """Move the file or folder ``source`` to ``target``, whatever stood there before."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
+    if target.is_dir() or source.is_dir():
+        remove(target)
     source.replace(target)
 
 

@@ -67,6 +67,8 @@ def test_a_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path) 
         ("nothing", "file"),
         ("folder", "folder"),
         ("nothing", "folder"),
+        ("file", "folder"),
+        ("link", "folder"),
     ],
 )
 def test_whatever_stood_there_is_replaced(tmp_path: Path, old: str, new: str) -> None:

@@ -48,15 +48,15 @@ def architecture(name: str) -> Architecture:
 
 
 def _small() -> nn.Sequential:
-    """Return a VGG of six thin layers: stride 8, for images of a few hundred pixels on a CPU."""
+    """Return a VGG of seven thin layers: stride 8, for images of a few hundred pixels on a CPU."""
     layers: list[nn.Module] = []
     inputs = 3
-    for width in (24, 48, 96):
+    for width in (16, 32, 64):
         for _ in range(2):
             layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(inplace=True)]
             inputs = width
         layers.append(nn.MaxPool2d(2))
-    layers += [nn.Conv2d(inputs, 128, 3, padding=1), nn.ReLU(inplace=True)]
+    layers += [nn.Conv2d(inputs, 96, 3, padding=1), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -86,7 +86,7 @@ def _pool_to(pool: nn.Module, grid: int) -> nn.Sequential:
 ARCHITECTURES = {
     net.name: net
     for net in (
-        Architecture("small", _small, lambda: nn.MaxPool2d(2), 128, None, 8),
+        Architecture("small", _small, lambda: nn.MaxPool2d(2), 96, None, 8),
         Architecture("squeezenet1_0", _squeezenet, lambda: nn.MaxPool2d(3, 2, ceil_mode=True), 512, None, 4),
         Architecture("alexnet", _alexnet, lambda: _pool_to(nn.MaxPool2d(3, 2), 6), 256, ("1", "4", 4096), 16),
         Architecture("vgg16", _vgg16, lambda: _pool_to(nn.MaxPool2d(2), 7), 512, ("0", "3", 4096), 2),

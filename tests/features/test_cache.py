@@ -1,7 +1,6 @@
 """The cache: shards, resume, bytes, and reading by image."""
 
 import hashlib
-import os
 import shutil
 
 import numpy as np
@@ -101,12 +100,12 @@ def test_too_little_disk_space_names_both_numbers(folder, monkeypatch):
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000_000))
     with pytest.raises(InputError, match=r"needs about 50\.0 GB.*disk has 10\.0 GB"):
         CacheWriter(folder, [Column("fc7", 1000, "float16")], 50_000_000, 64, {}, {})
-    assert not os.listdir(folder)
+    assert not list(folder.iterdir())
 
 
 def test_a_failed_write_is_not_silent(folder):
     with (
-        pytest.raises(Exception, match="shape|broadcast|dimension"),
+        pytest.raises(Exception, match=r"shape|broadcast|dimension"),
         CacheWriter(folder, COLUMNS, ROWS, 1, TABLES, {}) as writer,
     ):
         writer.write(0, {"fc7": np.zeros((5, 3))})

@@ -31,9 +31,13 @@ def matlab_window(box, width, height, size, padding, square):
     pad_x, pad_y = max(0, 1 - bx1), max(0, 1 - by1)
     bx1, by1, bx2, by2 = max(1, bx1), max(1, by1), min(width, bx2), min(height, by2)
     left, top = rnd(pad_x * size / full_width), rnd(pad_y * size / full_height)
-    return (bx1, by1, bx2, by2), (left, top), (
-        rnd((bx2 - bx1 + 1) * size / full_width),
-        rnd((by2 - by1 + 1) * size / full_height),
+    return (
+        (bx1, by1, bx2, by2),
+        (left, top),
+        (
+            rnd((bx2 - bx1 + 1) * size / full_width),
+            rnd((by2 - by1 + 1) * size / full_height),
+        ),
     )
 
 
