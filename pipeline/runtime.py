@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# OpenMP's threads spin while they wait for each other. With a busy neighbour (another process, our own reader and
-# writer threads) that costs a factor of 10 and more, so they sleep instead; must be set before torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 
 def device(name: str) -> "torch.device":
     """Return the torch device called ``name``; ``auto`` is the first GPU, or the CPU where there is none.

@@ -34,7 +34,17 @@ def main() -> None:
             for name in metrics
         },
         proposals={split: read_json(path) for split, path in proposals.items() if path.exists()},
-        parameters=params.PARAMS_FILE.read_text(encoding="utf-8"),
+        # Without runtime, which changes no result and so may not change the page.
+        parameters={
+            "seed": p.seed,
+            "data": p.data.model_dump(mode="json"),
+            "proposals": p.proposals.model_dump(mode="json"),
+            "backbone": p.backbone.model_dump(mode="json"),
+            "pretrain": p.pretrain.model_dump(mode="json"),
+            "rcnn": p.rcnn.model_dump(mode="json"),
+            "evaluation": p.evaluation.model_dump(mode="json"),
+            "report": p.report.model_dump(mode="json"),
+        },
     )
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
     with atomic(PAGE) as temporary:

@@ -28,7 +28,7 @@ class Results:
         metrics: figures by system, in the order to show (`pipeline.evaluation.metrics.metrics`).
         detections: by system, the same systems.
         proposals: figures about the proposals by split, may be empty.
-        parameters: text of the parameters file.
+        parameters: all that changes a result, nested as in ``params.yaml``.
     """
 
     source: str
@@ -36,7 +36,7 @@ class Results:
     metrics: Mapping[str, Mapping[str, Any]]
     detections: Mapping[str, Detections]
     proposals: Mapping[str, Mapping[str, Any]]
-    parameters: str
+    parameters: Mapping[str, Any]
 
 
 def render(results: Results, root: Path, images: int, min_score: float | None, iou: float) -> str:

@@ -56,15 +56,9 @@ def proposal_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(columns, {split: [content.get(key) for key in columns] for split, content in flat.items()})
 
 
-def parameter_rows(yaml_text: str) -> list[tuple[str, str]]:
-    """Return all parameters of ``yaml_text`` under dotted names, in their order.
-
-    The section ``runtime`` is left out: it changes no result, so it may not change the page either.
-    """
-    from ruamel.yaml import YAML
-
-    content = YAML(typ="safe").load(yaml_text)
-    flat = _flatten({key: value for key, value in content.items() if key != "runtime"})
+def parameter_rows(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return nested ``parameters`` under dotted names, in their order, values as JSON where they are no text."""
+    flat = _flatten(parameters)
     return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for key, value in flat]
 
 

@@ -20,9 +20,9 @@ def test_proposals_of_splits_with_unlike_figures():
     assert table.rows == {"train": [0.8, None], "test": [0.7, 0.9]}
 
 
-def test_parameters_without_those_that_change_no_result():
-    text = "a: {b: [1, x], c: {}}\nruntime: {workers: 2}\nd: 'ü'\ne: true\n"
-    assert parameter_rows(text) == [("a.b", '[1, "x"]'), ("a.c", "{}"), ("d", "ü"), ("e", "true")]
+def test_parameters_under_dotted_names():
+    nested = {"a": {"b": [1, "x"], "c": {}}, "d": "ü", "e": True}
+    assert parameter_rows(nested) == [("a.b", '[1, "x"]'), ("a.c", "{}"), ("d", "ü"), ("e", "true")]
 
 
 def test_summary():
