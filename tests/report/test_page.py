@@ -9,7 +9,7 @@ from pipeline.data.images import UnreadableImageError
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.report.page import Results, render
 
-PARAMETERS = "seed: 1\ndata: {source: voc, root: '<root>', classes: null}\nruntime: {workers: 3}\n"
+PARAMETERS = {"seed": 1, "data": {"source": "voc", "root": "<root>", "classes": None}}
 PROPOSALS = {"test": {"boxes": 1217, "recall": {"0.5": 0.911}}, "train": {"boxes": 7}}
 
 
