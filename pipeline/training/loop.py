@@ -90,6 +90,7 @@ def train(
     """
     if schedule.steps == 0:
         return
+    task.network.train()  # Lightning leaves modules in the mode in which they come
     scratch.mkdir(parents=True, exist_ok=True)
     checkpoint = scratch / CHECKPOINT
     with warnings.catch_warnings():
@@ -106,7 +107,7 @@ def train(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
-    task.network.eval()
+    task.network.to(device).eval()  # Lightning leaves modules on the CPU
 
 
 def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str) -> lightning.Trainer:
