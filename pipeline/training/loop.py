@@ -126,7 +126,7 @@ def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str)
         logger=logger,
         callbacks=[keep, _Bar(what, schedule.steps)],
         enable_progress_bar=False,
-        log_every_n_steps=10,
+        log_every_n_steps=max(1, min(10, schedule.steps // 20)),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -184,9 +184,14 @@ class _Loop(lightning.LightningModule):
 
 
 def publish_curves(scratch: Path, target: Path) -> None:
-    """Move the loss curves of a finished run to ``target``, replacing those of an earlier one."""
+    """Write the loss curves of a finished run to ``target``, replacing those of an earlier one.
+
+    Steps that were repeated after an interruption count once.
+    """
     source = scratch / "live" / "plots" / "metrics" / "train"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True, exist_ok=True)
     for curve in sorted(source.glob("*.tsv")) if source.is_dir() else ():
-        shutil.copyfile(curve, target / curve.name)
+        rows = curve.read_text(encoding="utf-8").splitlines(keepends=True)
+        by_step = {row.partition("\t")[0]: row for row in rows}
+        (target / curve.name).write_text("".join(by_step.values()), encoding="utf-8")
