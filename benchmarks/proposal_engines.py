@@ -8,6 +8,7 @@ Seconds are processor seconds of one core, so that a busy machine counts little;
 
 import argparse
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def _compare_workers(index: Index, root: Path, settings: params.Proposals, optio
     wall = {}
     for workers in (1, options.scaling):
         start, busy = time.perf_counter(), _processor_seconds()
-        extract(index, root, settings, workers)
+        with tempfile.TemporaryDirectory() as scratch:
+            extract(index, root, settings, workers, Path(scratch))
         wall[workers] = time.perf_counter() - start
         print(
             f"{settings.engine}, {workers} workers: {wall[workers]:.1f} s, {_processor_seconds() - busy:.1f} s of cores"

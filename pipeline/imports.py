@@ -33,8 +33,12 @@ def closure(script: Path, root: Path) -> list[Path]:
     return sorted(found)
 
 
-def code_fingerprint(script: Path, root: Path) -> str:
-    """Return a 16-digit hash of the names and contents of all files in the script's `closure`."""
+def code_fingerprint(script: Path, root: Path | None = None) -> str:
+    """Return a 16-digit hash of the names and contents of all files in the script's `closure`.
+
+    Without ``root`` the script is taken to stand in a folder of the project, such as ``stages/``.
+    """
+    root = root or script.resolve().parent.parent
     digest = hashlib.sha256()
     for file in closure(script, root):
         name = file.relative_to(root.resolve()).as_posix()

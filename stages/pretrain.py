@@ -48,7 +48,7 @@ def train_on_crops() -> None:
     scratch = Scratch(
         "pretrain",
         fingerprint(
-            code=code_fingerprint(Path(__file__), Path.cwd()),
+            code=code_fingerprint(Path(__file__)),
             params=[p.seed, p.backbone.network, p.pretrain.model_dump()],
             index=Path("data/index"),
             torch=torch.__version__,

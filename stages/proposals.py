@@ -8,32 +8,35 @@ reports/plots/proposals_SPLIT.csv.
 
 import csv
 import sys
-import time
 from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.data.index import SPLITS, Index
 from pipeline.errors import InputError
 from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
+from pipeline.imports import code_fingerprint
 from pipeline.proposals.extract import extract
-from pipeline.storage import atomic, write_json
+from pipeline.storage import Scratch, atomic, fingerprint, write_json
 
 
 def main() -> None:
     p = params.load()
     split = _split(sys.argv[1:])
     index = Index.load(Path(f"data/index/{split}.json"))
-    start = time.perf_counter()
-    proposals = extract(index, Path(p.data.root), p.proposals, p.runtime.workers)
-    rate = len(proposals) / (time.perf_counter() - start)
+    mark = fingerprint(
+        code=code_fingerprint(Path(__file__)),
+        index=Path(f"data/index/{split}.json"),
+        settings=p.proposals.model_dump(mode="json"),
+    )
+    scratch = Scratch(f"proposals_{split}", mark)
+    proposals = extract(index, Path(p.data.root), p.proposals, p.runtime.workers, scratch.folder)
     proposals.save(Path(f"proposals/{split}.h5"))
     coverage = cover(index, proposals, curve_counts(p.proposals.max_per_image))
     figures = summary(coverage)
     write_json(Path(f"reports/metrics/proposals_{split}.json"), figures)
     _write_rows(Path(f"reports/plots/proposals_{split}.csv"), curve(coverage))
-    print(
-        f"{split}: {len(proposals)} images, {rate:.2f} images/s, " + ", ".join(f"{k} {v}" for k, v in figures.items())
-    )
+    scratch.clear()
+    print(f"{split}: {len(proposals)} images, " + ", ".join(f"{name} {value}" for name, value in figures.items()))
 
 
 def _split(arguments: list[str]) -> str:

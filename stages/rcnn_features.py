@@ -39,7 +39,7 @@ def main() -> None:
     }
     inputs = [Path(f"data/index/{split}.json"), Path(f"proposals/{split}.h5")]
     mark = fingerprint(
-        code=code_fingerprint(Path(__file__), Path.cwd()),
+        code=code_fingerprint(Path(__file__)),
         attributes=attributes,
         settings=settings.model_dump(),
         device=device.type,

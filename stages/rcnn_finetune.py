@@ -47,7 +47,7 @@ def main() -> None:
     scratch = Scratch(
         "rcnn_finetune",
         fingerprint(
-            code=code_fingerprint(Path(__file__), Path.cwd()),
+            code=code_fingerprint(Path(__file__)),
             params=[p.seed, p.data.fit_splits, region.model_dump(), settings.model_dump(), p.rcnn.fc_width],
             inputs=[[str(path), fingerprint(path=path)] for path in (Path("data/index"), Path("proposals"), BACKBONE)],
             torch=torch.__version__,

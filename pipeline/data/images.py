@@ -14,7 +14,10 @@ class UnreadableImageError(InputError):
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}.")
-        self.reason = reason
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+        return type(self), (self.path, self.reason)  # the way back from a worker process
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from pipeline.boxes import Boxes
@@ -16,8 +17,11 @@ from pipeline.proposals.propose import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.runtime import progress, worker_count
 
+# Images between two files in the scratch folder: what a kill can cost.
+PART = 100
 
-def extract(index: Index, root: Path, settings: Proposals, workers: int) -> ProposalSet:
+
+def extract(index: Index, root: Path, settings: Proposals, workers: int, scratch: Path) -> ProposalSet:
     """Propose boxes for each image of ``index``, under a progress bar.
 
     Args:
@@ -25,20 +29,25 @@ def extract(index: Index, root: Path, settings: Proposals, workers: int) -> Prop
         root: the folder below which the index names its files.
         settings: engine, number, filter.
         workers: processes, 0 for one per core; the result does not depend on it.
+        scratch: a folder for finished parts; called again with the same folder, only the missing ones are made.
 
     Raises:
         InputError: an image cannot be read.
         RuntimeError: an engine failed; the message names the image.
     """
-    files = [root / image.file for image in index.images]
-    found = progress(_each(files, settings, min(worker_count(workers), len(files))), "proposals", total=len(files))
     used = settings.opencv if settings.engine == "opencv" else settings.selectivesearch
-    return ProposalSet.join(
-        list(found),
-        [image.id for image in index.images],
-        settings.engine,
-        {**settings.model_dump(mode="json", include={"max_per_image", "min_side"}), **used.model_dump(mode="json")},
-    )
+    how = {**settings.model_dump(mode="json", include={"max_per_image", "min_side"}), **used.model_dump(mode="json")}
+    parts = {scratch / f"{start}.h5": index.images[start : start + PART] for start in range(0, len(index.images), PART)}
+    missing = {file: images for file, images in parts.items() if not file.is_file()}
+    pending = [root / image.file for images in missing.values() for image in images]
+    boxes = _each(pending, settings, min(worker_count(workers), len(pending)))
+    total = len(index.images)
+    found = progress(boxes, "proposals", total=total, done=total - len(pending))
+    for file, images in missing.items():
+        ids = [image.id for image in images]
+        ProposalSet.join(list(islice(found, len(ids))), ids, settings.engine, how).save(file)
+    made = [boxes for file in parts for boxes in ProposalSet.load(file)]
+    return ProposalSet.join(made, [image.id for image in index.images], settings.engine, how)
 
 
 def _each(files: list[Path], settings: Proposals, workers: int) -> Iterator[Boxes]:
@@ -59,8 +68,8 @@ def _each(files: list[Path], settings: Proposals, workers: int) -> Iterator[Boxe
 def _propose_file(file: Path, settings: Proposals) -> Boxes:
     try:
         return propose(read_image(file), settings)
-    except InputError as error:
-        raise InputError(str(error)) from None  # its subclasses do not survive the way back from a worker
+    except InputError:
+        raise
     except Exception as error:
         raise RuntimeError(f"{file}: no proposals, as the engine {settings.engine} failed: {error!r}") from error
 
