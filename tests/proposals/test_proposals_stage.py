@@ -41,7 +41,7 @@ def test_writes_proposals_metrics_and_curve(project, split, monkeypatch, capsys)
     rows = list(csv.DictReader((project / "reports/plots/proposals_train.csv").open()))
     assert list(rows[0]) == ["boxes", "recall_50", "recall_70"]
     assert rows[-1]["recall_50"] == "1.0"
-    assert "images/s" in capsys.readouterr().out
+    assert "train: 6 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["all"], ["train", "val"]])
