@@ -5,18 +5,20 @@ import math
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.params import Schedule
 from pipeline.runtime import bar, item_seed
+from pipeline.storage import atomic
 from pipeline.training.batches import StepBatches, loader
 
 CHECKPOINT = "last.ckpt"
@@ -116,15 +118,13 @@ def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str)
     logger = DVCLiveLogger(
         dir=str(scratch / "live"), resume=(scratch / CHECKPOINT).is_file(), dvcyaml=None, save_dvc_exp=False
     )
-    keep = ModelCheckpoint(
-        dirpath=scratch, filename=CHECKPOINT.removesuffix(".ckpt"), every_n_epochs=1, save_on_train_epoch_end=True
-    )
     return lightning.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=1 if device.index is None else [device.index],
         max_epochs=math.ceil(schedule.steps / schedule.checkpoint_every),
         logger=logger,
-        callbacks=[keep, _Bar(what, schedule.steps)],
+        callbacks=[_Keep(scratch / CHECKPOINT), _Bar(what, schedule.steps)],
+        enable_checkpointing=False,
         enable_progress_bar=False,
         log_every_n_steps=max(1, min(10, schedule.steps // 20)),
         enable_model_summary=False,
@@ -133,20 +133,38 @@ def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str)
     )
 
 
+class _Keep(Callback):
+    """Writes the checkpoint at the end of each round in one move, so that a kill leaves it whole.
+
+    Lightning's own callback copies it from the system's temporary folder, byte by byte where that is another disk.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        with atomic(self._file) as temporary:
+            trainer.save_checkpoint(temporary)
+
+
 class _Bar(Callback):
     """One bar for the whole run, resumed steps included, instead of Lightning's one for each round."""
 
     def __init__(self, what: str, steps: int) -> None:
         self._what, self._steps = what, steps
+        self._open = ExitStack()
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._bar = bar(self._what, self._steps, unit="step", done=trainer.global_step)
+        self._bar = self._open.enter_context(bar(self._what, self._steps, unit="step", done=trainer.global_step))
 
     def on_train_batch_end(self, *_: Any) -> None:
         self._bar.update()
 
     def on_train_end(self, *_: Any) -> None:
-        self._bar.close()
+        self._open.close()
+
+    def on_exception(self, *_: Any) -> None:
+        self._open.close()
 
 
 class _Loop(lightning.LightningModule):
