@@ -37,9 +37,13 @@ class LinearModel:
 
         with atomic(path) as temporary:
             save_file(
-                {"weights": np.ascontiguousarray(self.weights), "bias": self.bias},
+                {
+                    "weights": np.ascontiguousarray(self.weights),
+                    "bias": self.bias,
+                    "scale": np.array(self.scale, np.float64),
+                },
                 temporary,
-                {"layer": self.layer, "scale": repr(self.scale)},
+                {"layer": self.layer},  # one key: safetensors writes several in an order that changes from run to run
             )
 
     @classmethod
@@ -53,12 +57,11 @@ class LinearModel:
 
         try:
             with safe_open(path, "np") as content:
-                metadata = content.metadata()
                 return cls(
                     content.get_tensor("weights"),
                     content.get_tensor("bias"),
-                    float(metadata["scale"]),
-                    metadata["layer"],
+                    float(content.get_tensor("scale")),
+                    content.metadata()["layer"],
                 )
         except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise InputError(f"{path}: no linear model can be read ({error}); the stage {stage} writes it.") from error

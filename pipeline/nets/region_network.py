@@ -100,13 +100,14 @@ class RegionNetwork(nn.Module):
         Raises:
             InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
         """
-        tensors, metadata = weights.load(path)
         try:
+            tensors, metadata = weights.load(path)
             shape = {name: int(metadata[name]) for name in ("side", "fc_width", "outputs")}
             network = cls(architecture(metadata["network"]), **shape)
             network.load_state_dict(tensors)
-        except (KeyError, RuntimeError) as error:
-            raise InputError(f"{path}: no region network can be read ({error}); {stage} writes it.") from error
+        except (InputError, KeyError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).removeprefix(f"{path}: ").removesuffix(".")
+            raise InputError(f"{path}: no region network can be read ({reason}); {stage} writes it.") from error
         return network.eval()
 
     def _pool5_size(self, side: int) -> int:

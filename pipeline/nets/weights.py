@@ -1,5 +1,6 @@
 """Weights on disk: safetensors with torchvision's key names and their origin as metadata; no pickle anywhere."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from pipeline.storage import atomic
 
 Weights = dict[str, torch.Tensor]
 
+# All metadata stand below one key: safetensors writes several keys in an order that changes from run to run.
+_METADATA = "boxline"
+
 
 def save(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write ``weights`` and ``metadata``; equal input gives equal bytes."""
     tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, dict(sorted(metadata.items())))
+        save_file(tensors, temporary, {_METADATA: json.dumps(dict(metadata), sort_keys=True)})
 
 
 def load(path: Path) -> tuple[Weights, dict[str, str]]:
-    """Read weights and metadata.
+    """Read weights and the metadata that `save` wrote; a file made elsewhere has none.
 
     Raises:
         InputError: there is no such file, or it is no safetensors file.
@@ -31,8 +35,9 @@ def load(path: Path) -> tuple[Weights, dict[str, str]]:
         raise InputError(f"{path}: the weights file does not exist; a safetensors file belongs here.")
     try:
         with safe_open(path, "pt") as content:
-            return {name: content.get_tensor(name) for name in sorted(content.keys())}, content.metadata() or {}
-    except SafetensorError as error:
+            metadata = json.loads((content.metadata() or {}).get(_METADATA, "{}"))
+            return {name: content.get_tensor(name) for name in sorted(content.keys())}, metadata
+    except (SafetensorError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a safetensors file ({error}).") from error
 
 

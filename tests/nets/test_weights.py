@@ -1,0 +1,166 @@
+"""Weights files: strict about names and shapes, byte for byte repeatable, downloaded with their hash."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+
+from pipeline.errors import InputError
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.region_network import RegionNetwork
+
+
+def squeezenet() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return dict(torchvision.models.squeezenet1_0().state_dict())
+
+
+def test_equal_weights_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
+    state = squeezenet()
+    weights.save(tmp_path / "a", state, {"network": "squeezenet1_0", "source": "x"})
+    backwards = dict(reversed(state.items()))
+    weights.save(tmp_path / "b", backwards, {"source": "x", "network": "squeezenet1_0"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded, metadata = weights.load(tmp_path / "a")
+    assert metadata == {"network": "squeezenet1_0", "source": "x"}
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_a_missing_and_a_broken_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{tmp_path}/none: the weights file does not exist"):
+        weights.load(tmp_path / "none")
+    (tmp_path / "broken").write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(InputError, match=f"^{tmp_path}/broken: not a safetensors file"):
+        weights.load(tmp_path / "broken")
+    weights.save(tmp_path / "whole", squeezenet(), {})
+    (tmp_path / "cut").write_bytes((tmp_path / "whole").read_bytes()[:-100])
+    with pytest.raises(InputError, match="not a safetensors file"):
+        weights.load(tmp_path / "cut")
+
+
+def test_published_weights_lose_the_class_layer_only(tmp_path: Path) -> None:
+    state = squeezenet()
+    weights.save(tmp_path / "file", {name: tensor.half() for name, tensor in state.items()}, {})
+    found = weights.published(tmp_path / "file", "squeezenet1_0")
+    assert state.keys() - found.keys() == {"classifier.1.weight", "classifier.1.bias"}
+    assert {tensor.dtype for tensor in found.values()} == {torch.float32}
+    torch.testing.assert_close(found["features.0.weight"], state["features.0.weight"], atol=1e-4, rtol=1e-3)
+
+
+def test_a_class_layer_for_other_classes_is_fine(tmp_path: Path) -> None:
+    state = squeezenet()
+    state["classifier.1.weight"], state["classifier.1.bias"] = torch.zeros(7, 512, 1, 1), torch.zeros(7)
+    weights.save(tmp_path / "file", state, {})
+    assert "features.0.weight" in weights.published(tmp_path / "file", "squeezenet1_0")
+
+
+def test_the_small_network_is_its_convolutions(tmp_path: Path) -> None:
+    conv = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
+    weights.save(tmp_path / "file", conv, {})
+    assert weights.published(tmp_path / "file", "small").keys() == conv.keys()
+
+
+def test_wrong_names_and_shapes_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    state = squeezenet()
+    weights.save(file, {name: t for name, t in state.items() if name != "features.0.bias"}, {})
+    with pytest.raises(InputError, match=r"1 names are missing \(features.0.bias\) and 0 are unknown \(none\)"):
+        weights.published(file, "squeezenet1_0")
+    weights.save(file, {**state, **{f"extra.{i}": torch.zeros(1) for i in range(4)}}, {})
+    with pytest.raises(InputError, match=r"0 names .*4 are unknown \(extra.0, extra.1, extra.2, \.\.\.\)"):
+        weights.published(file, "squeezenet1_0")
+    weights.save(file, {**state, "features.0.weight": torch.zeros(96, 3, 3, 3)}, {})
+    with pytest.raises(InputError, match=r"features.0.weight has shape \(96, 3, 3, 3\), but .* \(96, 3, 7, 7\)"):
+        weights.published(file, "squeezenet1_0")
+    with pytest.raises(InputError, match=f"^{file}: not the weights of vgg16: "):
+        weights.published(file, "vgg16")
+
+
+def test_the_shipped_squeezenet_loads_and_has_learned(shared: Path) -> None:
+    backbone = weights.published(shared / "weights/squeezenet1_0.safetensors", "squeezenet1_0")
+    network = RegionNetwork(architecture("squeezenet1_0"), side=67, fc_width=8, outputs=2)
+    assert network.load_backbone(backbone) == ["output", "fc6", "fc7"]
+    reference = torchvision.models.squeezenet1_0()
+    reference.load_state_dict(weights.load(shared / "weights/squeezenet1_0.safetensors")[0])
+    image = torch.randn(1, 3, 67, 67)
+    with torch.inference_mode():
+        conv5 = network.eval().taps(image, ("conv5",))["conv5"]
+        torch.testing.assert_close(conv5, reference.eval().features(image))
+
+
+@pytest.fixture
+def publish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[dict[str, torch.Tensor], list[str]]]]:
+    """Return a function that puts a small state dict behind torchvision's entry for SqueezeNet, on a local server."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(*, damaged: bool = False) -> tuple[dict[str, torch.Tensor], list[str]]:
+        state = {"features.0.weight": torch.arange(6.0)}
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        name = f"squeezenet1_0-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+        requests: list[str] = []
+        sent = content[:-1] + bytes([content[-1] ^ 1]) if damaged else content
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(sent)))
+                self.end_headers()
+                self.wfile.write(sent)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        entry = torchvision.models.SqueezeNet1_0_Weights
+        address = f"http://127.0.0.1:{servers[-1].server_port}/{name}"
+        monkeypatch.setattr(entry, "url", property(lambda _: address))
+        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+        return state, requests
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_torchvisions_weights_are_downloaded_once_and_checked(publish: Callable) -> None:
+    state, requests = publish()
+    for _ in range(2):
+        found = weights.from_torchvision("squeezenet1_0")
+        assert found.keys() == state.keys()
+        assert torch.equal(found["features.0.weight"], state["features.0.weight"])
+    assert len(requests) == 1
+
+
+def test_a_damaged_download_is_refused(publish: Callable) -> None:
+    publish(damaged=True)
+    with pytest.raises(InputError, match=r"weights of squeezenet1_0 cannot be downloaded \(invalid hash value"):
+        weights.from_torchvision("squeezenet1_0")
+
+
+def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    entry = torchvision.models.AlexNet_Weights
+    monkeypatch.setattr(entry, "url", property(lambda _: "http://127.0.0.1:1/alexnet-00000000.pth"))
+    with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:1/.*set backbone\.weights to a file"):
+        weights.from_torchvision("alexnet")
+
+
+def test_the_small_network_has_no_published_weights() -> None:
+    with pytest.raises(InputError, match=r"backbone\.init: 'torchvision' has no weights for the network 'small'"):
+        weights.from_torchvision("small")
