@@ -51,15 +51,13 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
     miners = [_Miner(settings, scale, seed) for _ in regions.classes]
     _collect_positives(regions, settings.layer, miners)
-    for number in range(settings.passes):
+    for _ in range(settings.passes):
         what = f"mining hard negatives, {len(miners)} classes"
         for image, features in progress(regions.images(settings.layer), what, total=len(regions)):
             overlaps = image.overlaps(len(miners))
             scores = _model(miners, scale, settings.layer)(features)
             for label, miner in enumerate(miners):
-                miner.look_at(
-                    features, scores[:, label], overlaps[:, label] < settings.negative_iou, (number, *image.key)
-                )
+                miner.look_at(features, scores[:, label], overlaps[:, label] < settings.negative_iou, image.key)
             _retrain([miner for miner in miners if miner.due()], workers)
     _retrain([miner for miner in miners if miner.fresh], workers)
     report = SvmReport(
@@ -85,20 +83,25 @@ class _Miner:
     fresh: int = 0
     trainings: int = 0
     unconverged: int = 0
-    _parts: list[NDArray] = field(default_factory=list)
-    _seen: set[tuple[int, int, int]] = field(default_factory=set)
+    _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
 
-    def look_at(self, features: NDArray, scores: NDArray, eligible: NDArray, visit: tuple[int, int, int]) -> None:
-        """Take the negatives of one image: all before the first training, the hard ones after it."""
+    def look_at(self, features: NDArray, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
+        """Take the negatives of one image: all before the first training, the hard ones after it, none twice."""
         if not len(self.positives):
             return
         hard = eligible & ((scores > self.settings.hard_above) if self.weights is not None else True)
-        rows = [row for row in np.flatnonzero(hard).tolist() if (visit[1], visit[2], row) not in self._seen]
         if self.settings.passes > 1:
-            self._seen.update((visit[1], visit[2], row) for row in rows)
-        if rows:
-            self._parts.append(features[rows])
+            hard[self._held(image)] = False
+        rows = np.flatnonzero(hard)
+        if len(rows):
+            self._parts.append((features[rows], np.column_stack([np.tile(image, (len(rows), 1)), rows])))
             self.fresh += len(rows)
+
+    def _held(self, image: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the rows of ``image`` that are negatives at present; one that was let go may come back."""
+        keys = np.concatenate([self._keys, *(keys for _, keys in self._parts)])
+        return keys[(keys[:, :2] == image).all(axis=1), 2]
 
     def due(self) -> bool:
         """Say whether it is time to train: at once with the first negatives, later after enough new ones."""
@@ -109,8 +112,9 @@ class _Miner:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
-        old = [self.negatives] if len(self.negatives) else []
-        self.negatives = np.concatenate([*old, *self._parts])
+        old = [(self.negatives, self._keys)] if len(self.negatives) else []
+        features, keys = zip(*old, *self._parts, strict=True)
+        self.negatives, self._keys = np.concatenate(features), np.concatenate(keys)
         self._parts, self.fresh = [], 0
         settings = self.settings
         svm = LinearSVC(
@@ -122,20 +126,20 @@ class _Miner:
             max_iter=settings.max_iterations,
             random_state=self.seed % (1 << 32),
         )
-        features = np.concatenate([self.positives, self.negatives]).astype(np.float64) * self.scale
-        labels = np.arange(len(features)) < len(self.positives)
+        samples = np.concatenate([self.positives, self.negatives]).astype(np.float64) * self.scale
+        labels = np.arange(len(samples)) < len(self.positives)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            svm.fit(features, labels.astype(np.int64))
+            svm.fit(samples, labels.astype(np.int64))
         self.unconverged += len(caught)
         self.trainings += 1
         self.weights = svm.coef_[0].astype(np.float32)
         self.bias = float(svm.intercept_[0])
-        scores = svm.decision_function(features[len(self.positives) :])
+        scores = svm.decision_function(samples[len(self.positives) :])
         kept = np.flatnonzero(scores >= settings.evict_below)
         if len(kept) > settings.max_negatives:
             kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: settings.max_negatives]])
-        self.negatives = self.negatives[kept]
+        self.negatives, self._keys = self.negatives[kept], self._keys[kept]
 
 
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
