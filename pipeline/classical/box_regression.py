@@ -34,7 +34,8 @@ class BoxRegressor:
 
         ``features`` are ``(N, width)``. Boxes of classes without a regressor stay.
         """
-        offsets = self.model(features).reshape(len(boxes), -1, 4)[np.arange(len(boxes)), labels - 1]
+        outputs = self.model(features).reshape(len(boxes), len(self.model.bias) // 4, 4)
+        offsets = outputs[np.arange(len(boxes)), labels - 1]
         offsets[~np.isfinite(offsets).all(axis=1)] = 0
         return as_boxes(decode(boxes, offsets))
 

@@ -242,7 +242,7 @@ def test_the_bias_is_regularised_as_a_feature_of_ten(training_set: Callable) -> 
     """Against the primal problem in full, solved by scipy: |w|^2 / 2 + (b / 10)^2 / 2 + C sum of weighted hinges."""
     images = clouds(1, seed=5)
     rng = np.random.default_rng(1)
-    positives = rng.normal(size=(6, 6)) + [2, 0, 0, 0, 0, 4]
+    positives = rng.normal(size=(6, 6)) + np.array([2, 0, 0, 0, 0, 4])
     objects = [(1, (20 * i, 0, 20 * i + 10, 10)) for i in range(6)]
     features = np.concatenate([positives, images[0][2]]).astype(np.float32)
     regions = training_set(("cat",), (objects, [*(box for _, box in objects), *[FAR] * 30], features))

@@ -57,7 +57,9 @@ def test_the_mean_norm_of_few_regions_is_that_of_all(training_set: Callable) -> 
 
 def test_the_mean_norm_samples_many_images_and_regions(training_set: Callable) -> None:
     """Image i's rows have norm i, so the mean tells which images were drawn and that rows were not weighted."""
-    images = [image(np.full((1 + number % 3, 1), float(number)), regions=(THIRD,) * (1 + number % 3)) for number in range(60)]
+    images = [
+        image(np.full((1 + number % 3, 1), float(number)), regions=(THIRD,) * (1 + number % 3)) for number in range(60)
+    ]
     regions = training_set(("cat",), *images)
     draws = {regions.mean_norm("fc7", seed, images=20, boxes=1) for seed in range(8)}
     assert len(draws) > 4
