@@ -109,7 +109,6 @@ class _Miner:
 
     def train(self) -> None:
         """Train on all positives and kept negatives, then let go of the easy ones."""
-        from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
         old = [(self.negatives, self._keys)] if len(self.negatives) else []
@@ -128,10 +127,8 @@ class _Miner:
         )
         samples = np.concatenate([self.positives, self.negatives]).astype(np.float64) * self.scale
         labels = np.arange(len(samples)) < len(self.positives)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            svm.fit(samples, labels.astype(np.int64))
-        self.unconverged += len(caught)
+        svm.fit(samples, labels.astype(np.int64))
+        self.unconverged += int(svm.n_iter_ >= settings.max_iterations)
         self.trainings += 1
         self.weights = svm.coef_[0].astype(np.float32)
         self.bias = float(svm.intercept_[0])
@@ -155,8 +152,11 @@ def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner
 def _retrain(miners: Sequence[_Miner], workers: int) -> None:
     """Train ``miners`` in parallel; liblinear works outside the interpreter lock, so threads do."""
     from joblib import Parallel, delayed
+    from sklearn.exceptions import ConvergenceWarning
 
-    Parallel(n_jobs=workers, prefer="threads")(delayed(miner.train)() for miner in miners)
+    with warnings.catch_warnings():  # here and not in each thread, since the filters belong to the process
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        Parallel(n_jobs=workers, prefer="threads")(delayed(miner.train)() for miner in miners)
 
 
 def _model(miners: Sequence[_Miner], scale: float, layer: str) -> LinearModel:
