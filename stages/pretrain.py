@@ -11,6 +11,7 @@ from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.pyramid_network import PyramidNetwork
+from pipeline.pretraining.calibration import conv5_rms
 from pipeline.pretraining.classifier import accuracy, pretrain
 from pipeline.pretraining.crops import CropBatches
 from pipeline.storage import Scratch, fingerprint, sha256, write_json
@@ -27,9 +28,15 @@ def main() -> None:
     file = given / "backbone.safetensors" if given.is_dir() else given
     if given.is_dir() and not file.is_file():
         return train_on_crops()
-    origin = {"network": p.backbone.network, "source": sha256(file)}
-    weights.save(BACKBONE, weights.published(file, p.backbone.network), origin)
-    write_json(METRICS, {"steps": 0})
+    tensors = weights.published(file, p.backbone.network)
+    conv = architecture(p.backbone.network).conv()
+    conv.load_state_dict({k.removeprefix("features."): v for k, v in tensors.items() if k.startswith("features.")})
+    files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
+    cache = ImageCache(files, p.runtime.image_cache_mb)
+    rms = conv5_rms(conv, cache, len(files), runtime.device(p.runtime.device))
+    origin = {"network": p.backbone.network, "source": sha256(file), "conv5_rms": f"{rms:.4g}"}
+    weights.save(BACKBONE, tensors, origin)
+    write_json(METRICS, {"steps": 0, "conv5_rms": round(rms, 3)})
     CURVES.mkdir(parents=True, exist_ok=True)
     print(f"{BACKBONE}: published weights of {p.backbone.network} from {file}")
 
@@ -58,9 +65,10 @@ def train_on_crops() -> None:
     pretrain(network, crops, p.pretrain, scratch=scratch.folder, seed=p.seed, device=device, workers=workers)
     cache = ImageCache([root / image.file for image in held_out.images], megabytes)
     scores = {f"accuracy_{size}": accuracy(network, held_out.images, cache, size, device) for size in p.pretrain.sizes}
+    rms = conv5_rms(network.features, cache, len(held_out.images), device)
     kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
-    weights.save(BACKBONE, kept, {"network": p.backbone.network, "source": "pretrain"})
-    write_json(METRICS, {"steps": p.pretrain.schedule.steps, **scores})
+    weights.save(BACKBONE, kept, {"network": p.backbone.network, "source": "pretrain", "conv5_rms": f"{rms:.4g}"})
+    write_json(METRICS, {"steps": p.pretrain.schedule.steps, "conv5_rms": round(rms, 3), **scores})
     publish_curves(scratch.folder, CURVES)
     scratch.clear()
     print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")

@@ -41,7 +41,8 @@ def main() -> None:
     torch.manual_seed(p.seed)
     net = architecture(p.backbone.network)
     network = RegionNetwork(net, region.size, p.rcnn.fc_width, len(indices[0].classes) + 1)
-    fresh = network.load_backbone(weights.load(BACKBONE)[0])
+    tensors, origin = weights.load(BACKBONE)
+    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
     print(f"{len(foreground)} foreground and {len(background)} background windows; new layers: {', '.join(fresh)}")
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scratch = Scratch(
@@ -58,6 +59,7 @@ def main() -> None:
             network,
             losses=classification_loss(network),
             prepare=lambda batch, target: warp_batch(batch, region, target),
+            images=lambda batch: [images[position].id for position in batch.images],
             fast=tuple(f"{name}." for name in fresh),
             fast_factor=settings.new_layer_lr,
         ),

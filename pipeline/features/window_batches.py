@@ -64,31 +64,48 @@ def collect(windows: Windows, images: ImageCache, size: int) -> WindowBatch:
     return WindowBatch(windows, pixels, size)
 
 
-def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the warped windows ``(N, 3, size, size)``, normalised, and their labels ``(N,)``, both on ``device``.
+@dataclass(frozen=True)
+class WarpedBatch:
+    """Windows as the network sees them.
+
+    Attributes:
+        regions: ``(N, 3, size, size)`` float32, normalised, channels last.
+        labels: ``(N,)`` int64, on the same device.
+        images: positions of their images.
+    """
+
+    regions: torch.Tensor
+    labels: torch.Tensor
+    images: tuple[int, ...]
+
+
+def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> WarpedBatch:
+    """Warp the windows on ``device``.
 
     ``batch.size`` replaces ``region.size``; the context keeps its share of the side.
     """
-    scaled = region.model_copy(update={"size": batch.size, "padding": round(region.padding * batch.size / region.size)})
+    padding = round(region.padding * batch.size / region.size)
+    scaled = region.model_copy(update={"size": batch.size, "padding": padding})
     parts = []
     start = 0
-    for pixels, (_, group) in zip(batch.pixels, groupby(batch.windows.images.tolist()), strict=True):
+    images = batch.windows.images.tolist()
+    for pixels, (_, group) in zip(batch.pixels, groupby(images), strict=True):
         stop = start + len(list(group))
         parts.append(warp(normalise(pixels.to(device)), batch.windows.boxes[start:stop], scaled))
         start = stop
     warped = torch.cat(parts)
     mirrored = torch.from_numpy(batch.windows.mirrored).to(device)
     warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
-    return warped.contiguous(memory_format=torch.channels_last), torch.from_numpy(batch.windows.labels).to(device)
+    labels = torch.from_numpy(batch.windows.labels).to(device)
+    return WarpedBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))
 
 
 def classification_loss(
     network: Callable[[torch.Tensor], torch.Tensor],
-) -> Callable[[tuple[torch.Tensor, torch.Tensor]], dict[str, torch.Tensor]]:
-    """Return the softmax loss of ``network`` over a warped batch, with its accuracy as a number beside it."""
+) -> Callable[[WarpedBatch], dict[str, torch.Tensor]]:
+    """Return a function that gives the softmax loss of ``network`` over a batch."""
 
-    def losses(batch: tuple[torch.Tensor, torch.Tensor]) -> dict[str, torch.Tensor]:
-        regions, labels = batch
-        return {"loss": torch.nn.functional.cross_entropy(network(regions), labels)}
+    def losses(batch: WarpedBatch) -> dict[str, torch.Tensor]:
+        return {"loss": torch.nn.functional.cross_entropy(network(batch.regions), batch.labels)}
 
     return losses

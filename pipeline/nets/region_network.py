@@ -36,6 +36,8 @@ class RegionNetwork(nn.Module):
         self.pool5 = net.pool5()
         width = net.fc[2] if net.fc else fc_width
         self.fc6 = nn.Linear(self._pool5_size(side), width)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc7 = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, outputs) if outputs else nn.Identity()
@@ -60,13 +62,15 @@ class RegionNetwork(nn.Module):
         if last >= 1:
             values["pool5"] = self.pool5(values["conv5"]).flatten(1)
         if last >= 2:
-            values["fc6"] = self.fc6(values["pool5"]).relu()
+            values["fc6"] = self.fc6(values["pool5"] * self.input_scale).relu()
         if last >= 3:
             values["fc7"] = self.fc7(self.dropout(values["fc6"])).relu()
         return {layer: values[layer] for layer in layers}
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> list[str]:
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
         """Copy backbone weights (torchvision's names) and return the layers that stay new.
+
+        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
@@ -86,6 +90,8 @@ class RegionNetwork(nn.Module):
                 fresh.append(name)
                 continue
             layer.load_state_dict({"weight": weight, "bias": backbone[f"classifier.{place}.bias"]})
+        if "fc6" in fresh:
+            self.input_scale.fill_(1 / conv5_rms)
         return fresh
 
     def save(self, path: Path) -> None:

@@ -36,6 +36,7 @@ def pretrain(
         network,
         losses=classification_loss(network),
         prepare=lambda batch, target: warp_batch(batch, _CROP, target),
+        images=lambda batch: [crops.image_id(position) for position in batch.images],
     )
     steps = StepBatches(crops, settings.schedule.steps)
     train(
@@ -53,10 +54,10 @@ def accuracy(
         if not len(image.boxes):
             continue
         batch = _objects(position, image, cache, size)
-        regions, labels = warp_batch(batch, _CROP, device)
+        crops = warp_batch(batch, _CROP, device)
         with torch.inference_mode():
-            right += int((network(regions).argmax(1) == labels).sum())
-        total += len(labels)
+            right += int((network(crops.regions).argmax(1) == crops.labels).sum())
+        total += len(crops.labels)
     return right / total if total else None
 
 

@@ -33,6 +33,10 @@ class CropBatches:
     def _foreground(self) -> int:
         return max(1, round(self._settings.batch * (1 - self._settings.background)))
 
+    def image_id(self, position: int) -> int:
+        """Return the id of the image at ``position``."""
+        return self._images[position].id
+
     def size(self, step: int) -> int:
         """Return the input size of a step."""
         sizes = self._settings.sizes
