@@ -1,0 +1,74 @@
+"""A project of its own, away from the checkout, with the tiny preset run to the end."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("pipeline", "stages", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
+
+
+class Project:
+    """A folder with the code, the parameters and the graph."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
+
+    def start(self, *arguments: str, **options: object) -> subprocess.Popen:
+        """Start ``python -m ARGUMENTS`` in a process group of its own."""
+        command = [sys.executable, "-m", *arguments]
+        return subprocess.Popen(  # type: ignore[call-overload]
+            command, cwd=self.folder, env=self._environment, text=True, start_new_session=True, **options
+        )
+
+    def run(self, *arguments: str) -> str:
+        """Run ``python -m ARGUMENTS`` to a good end and return what it printed, stdout before stderr."""
+        process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, out + err
+        return out + err
+
+    def set(self, *assignments: str) -> None:
+        """Change parameters: ``KEY=VALUE``."""
+        self.run("pipeline.cli", "preset", *(part for one in assignments for part in ("--set", one)))
+
+
+def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        (target / part).parent.mkdir(parents=True, exist_ok=True)
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source / part, target / part)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the finished project; tests leave its outputs as they are."""
+    folder = tmp_path_factory.mktemp("tiny")
+    copy_parts(ROOT, folder, PARTS)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The project"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    project = Project(folder)
+    project.run("pipeline.cli", "preset", "tiny", "--set", "runtime.workers=2")
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture
+def copy(tiny: Project, tmp_path: Path):
+    """Return a function that makes a project with the tiny one's data, proposals and models, and nothing else."""
+
+    def make(name: str) -> Project:
+        parts = ("pipeline", "stages", "presets", "params.yaml", "data", "proposals", "models")
+        copy_parts(tiny.folder, tmp_path / name, parts)
+        return Project(tmp_path / name)
+
+    return make

@@ -1,0 +1,106 @@
+"""Killed stages go on where they stopped, and end in the bytes of an undisturbed run; workers change no byte."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SHARDS = ("rcnn.features.layers=[conv5, pool5]", "rcnn.features.dtype=float32", "rcnn.features.shard_mb=1")
+STEPS = ("rcnn.finetune.schedule.steps=24", "rcnn.finetune.schedule.decay_at=[20]")
+
+
+def digests(path: Path) -> dict[str, str]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def kill_when(project, arguments: tuple[str, ...], reached: Callable[[], object]) -> None:
+    """Start a stage and kill it and all its children, at once and without warning, when ``reached`` says so."""
+    process = project.start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not reached():
+            assert process.poll() is None, "the stage ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_features_killed_between_shards_keep_the_finished_ones(copy) -> None:
+    whole, killed = copy("whole"), copy("killed")
+    for project, workers in ((whole, 1), (killed, 2)):
+        project.set(*SHARDS, f"runtime.workers={workers}")
+    whole.run("stages.rcnn_features", "train")
+
+    def done() -> list[Path]:
+        return list(killed.folder.glob(".scratch/rcnn_features_train/*/done/*"))
+
+    kill_when(killed, ("stages.rcnn_features", "train"), done)
+    finished = [int(mark.name) for mark in done()]
+    assert not (killed.folder / "features").exists()
+    (unfinished,) = killed.folder.glob(".scratch/rcnn_features_train/*/cache.zarr")
+    reference = whole.folder / "features/rcnn/train.zarr"
+    # Shards are stretches of equal length, the first from row 0.
+    shards = sorted(reference.glob("features/conv5/c/*/0"), key=lambda file: int(file.parent.name))
+    assert 1 <= len(finished) < len(shards)
+    kept = {}
+    for number in range(len(finished)):
+        for layer in ("conv5", "pool5"):
+            name = f"features/{layer}/c/{number}/0"
+            state = (unfinished / name).stat()
+            kept[name] = (state.st_ino, state.st_mtime_ns)
+
+    killed.run("stages.rcnn_features", "train")
+    result = killed.folder / "features/rcnn/train.zarr"
+    for name, (inode, written) in kept.items():
+        state = (result / name).stat()
+        assert (state.st_ino, state.st_mtime_ns) == (inode, written), f"{name} was written again"
+    assert digests(result) == digests(reference)
+    assert not (killed.folder / ".scratch/rcnn_features_train").exists()
+
+
+def test_fine_tuning_killed_after_a_checkpoint_goes_on_from_it(copy) -> None:
+    whole, killed = copy("whole"), copy("killed")
+    for project in (whole, killed):
+        project.set(*STEPS)
+        (project.folder / "models/rcnn/network.safetensors").unlink()
+    assert bar_ends(whole.run("stages.rcnn_finetune")) == ("0/24", "24/24")
+
+    def checkpoint() -> list[Path]:
+        return list(killed.folder.glob(".scratch/rcnn_finetune/*/last.ckpt"))
+
+    kill_when(killed, ("stages.rcnn_finetune",), checkpoint)
+    assert not (killed.folder / "models/rcnn/network.safetensors").exists()
+    first, last = bar_ends(killed.run("stages.rcnn_finetune"))
+    assert int(first.partition("/")[0]) in range(4, 24, 4)
+    assert last == "24/24"
+    for made in ("models/rcnn/network.safetensors", "reports/plots/rcnn_finetune"):
+        assert digests(killed.folder / made) == digests(whole.folder / made)
+
+
+def bar_ends(output: str) -> tuple[str, str]:
+    """Return where the bar stood at the start and at the end."""
+    places = re.findall(r"\d+/24", output)
+    return places[0], places[-1]
+
+
+def test_one_and_two_workers_write_the_same_bytes(tiny, copy) -> None:
+    one = copy("one")
+    one.set("runtime.workers=1")
+    one.run("stages.rcnn_features", "test")
+    made = "features/rcnn/test.zarr"
+    assert digests(one.folder / made) == digests(tiny.folder / made)
+    (one.folder / "proposals/test.h5").unlink()
+    one.run("stages.proposals", "test")
+    assert digests(one.folder / "proposals/test.h5") == digests(tiny.folder / "proposals/test.h5")
