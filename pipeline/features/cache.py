@@ -73,7 +73,7 @@ class CacheWriter:
         row_bytes = sum(column.row_bytes for column in columns)
         self._chunk_rows = max(1, CHUNK_BYTES // max(column.row_bytes for column in columns))
         self.shard_rows = self._chunk_rows * max(1, round(shard_mb * (1 << 20) / row_bytes / self._chunk_rows))
-        if not self._done.is_dir():
+        if not (self._done.is_dir() and self.path.is_dir()):
             _check_space(folder, rows * row_bytes)
             self._create(tables, attributes)
         self._group = zarr.open_group(self.path, mode="r+")
@@ -118,6 +118,7 @@ class CacheWriter:
         (self._done / str(start)).touch()
 
     def _create(self, tables: Mapping[str, NDArray], attributes: Mapping[str, Any]) -> None:
+        shutil.rmtree(self._done, ignore_errors=True)  # left behind when a finished cache was moved away
         group = zarr.create_group(self.path, overwrite=True, attributes=dict(attributes))
         for name, table in tables.items():
             group.create_array(name, data=table, chunks=tuple(max(1, side) for side in table.shape), compressors=None)

@@ -124,3 +124,10 @@ def test_missing_and_foreign_caches(tmp_path, folder):
     write(write_ok)
     with pytest.raises(InputError, match="layer fc6 is not cached, only fc7, pool5"):
         FeatureCache(write_ok / "cache.zarr", "x").array("fc6")
+
+
+def test_a_kill_after_the_finished_cache_was_moved_away_starts_anew(tmp_path):
+    first = write(tmp_path)
+    (tmp_path / "cache.zarr").rename(tmp_path / "published")
+    assert write(tmp_path) == first
+    assert tree(tmp_path / "cache.zarr") == tree(tmp_path / "published")
