@@ -88,7 +88,8 @@ def train(
     ``scratch/live`` as DVCLive writes them.
 
     Raises:
-        InputError: a loss is not finite; the sentence names the step and the images of its batch.
+        InputError: a loss is not finite; the sentence names the step and the images of its batch. Or this is a git
+            repository without a commit.
     """
     if schedule.steps == 0:
         return
@@ -114,10 +115,15 @@ def train(
 
 def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str) -> lightning.Trainer:
     from dvclive.lightning import DVCLiveLogger
+    from scmrepo.exceptions import SCMError
 
     logger = DVCLiveLogger(
         dir=str(scratch / "live"), resume=(scratch / CHECKPOINT).is_file(), dvcyaml=None, save_dvc_exp=False
     )
+    try:
+        _ = logger.experiment
+    except SCMError as error:
+        raise InputError("the git repository here has no commit yet, and DVCLive needs one; make one.") from error
     return lightning.Trainer(
         accelerator="cpu" if device.type == "cpu" else "gpu",
         devices=1 if device.index is None else [device.index],

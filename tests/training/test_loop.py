@@ -1,6 +1,7 @@
 """The training loop against plain torch, through interruptions, and where a loss is lost."""
 
 import csv
+import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,16 @@ def test_ctrl_c_ends_the_stage_instead_of_saving_half_a_network(tmp_path: Path) 
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         run(network(), tmp_path, interrupted)
+
+
+def test_a_git_repository_without_a_commit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo
+
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    Repo.init(str(tmp_path)).close()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="has no commit yet"):
+        run(network(), tmp_path / "scratch")
 
 
 def test_worker_processes_change_no_weight(tmp_path: Path) -> None:
