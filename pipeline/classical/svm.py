@@ -107,36 +107,56 @@ class _Miner:
         """Say whether it is time to train: at once with the first negatives, later after enough new ones."""
         return self.fresh > (self.settings.retrain_after if self.weights is not None else 0)
 
-    def train(self) -> None:
-        """Train on all positives and kept negatives, then let go of the easy ones."""
-        from sklearn.svm import LinearSVC
-
+    def gather(self) -> None:
+        """Put the negatives found since the last training to those kept from it."""
         old = [(self.negatives, self._keys)] if len(self.negatives) else []
         features, keys = zip(*old, *self._parts, strict=True)
         self.negatives, self._keys = np.concatenate(features), np.concatenate(keys)
         self._parts, self.fresh = [], 0
-        settings = self.settings
-        svm = LinearSVC(
-            loss="hinge",
-            C=settings.C,
-            intercept_scaling=settings.bias_scale,
-            class_weight={1: settings.positive_weight},
-            tol=settings.tolerance,
-            max_iter=settings.max_iterations,
-            random_state=self.seed % (1 << 32),
-        )
-        samples = np.concatenate([self.positives, self.negatives]).astype(np.float64) * self.scale
-        labels = np.arange(len(samples)) < len(self.positives)
-        svm.fit(samples, labels.astype(np.int64))
-        self.unconverged += int(svm.n_iter_ >= settings.max_iterations)
+
+    def accept(self, svm: "_Svm") -> None:
+        """Take a newly trained SVM, and let go of the negatives that are easy for it."""
+        self.weights, self.bias = svm.weights, svm.bias
         self.trainings += 1
-        self.weights = svm.coef_[0].astype(np.float32)
-        self.bias = float(svm.intercept_[0])
-        scores = svm.decision_function(samples[len(self.positives) :])
-        kept = np.flatnonzero(scores >= settings.evict_below)
-        if len(kept) > settings.max_negatives:
-            kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: settings.max_negatives]])
+        self.unconverged += not svm.converged
+        kept = np.flatnonzero(svm.scores >= self.settings.evict_below)
+        if len(kept) > self.settings.max_negatives:
+            kept = np.sort(kept[np.argsort(-svm.scores[kept], kind="stable")[: self.settings.max_negatives]])
         self.negatives, self._keys = self.negatives[kept], self._keys[kept]
+
+
+@dataclass(frozen=True)
+class _Svm:
+    """One trained SVM; ``scores`` are those of its negatives."""
+
+    weights: NDArray[np.float32]
+    bias: float
+    scores: NDArray[np.float64]
+    converged: bool
+
+
+def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, seed: int) -> _Svm:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+    from threadpoolctl import threadpool_limits
+
+    svm = LinearSVC(
+        loss="hinge",
+        C=settings.C,
+        intercept_scaling=settings.bias_scale,
+        class_weight={1: settings.positive_weight},
+        tol=settings.tolerance,
+        max_iter=settings.max_iterations,
+        random_state=seed % (1 << 32),
+    )
+    samples = np.concatenate([positives, negatives]).astype(np.float64) * scale
+    labels = np.arange(len(samples)) < len(positives)
+    with warnings.catch_warnings(), threadpool_limits(1):  # the number of threads can change last bits
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        svm.fit(samples, labels.astype(np.int64))
+        scores = svm.decision_function(samples[len(positives) :])
+    converged = bool(svm.n_iter_ < settings.max_iterations)
+    return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), scores, converged)
 
 
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
@@ -150,13 +170,14 @@ def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner
 
 
 def _retrain(miners: Sequence[_Miner], workers: int) -> None:
-    """Train ``miners`` in parallel; liblinear works outside the interpreter lock, so threads do."""
+    """Train ``miners`` in parallel processes: liblinear's random numbers come from one stream for all threads."""
     from joblib import Parallel, delayed
-    from sklearn.exceptions import ConvergenceWarning
 
-    with warnings.catch_warnings():  # here and not in each thread, since the filters belong to the process
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        Parallel(n_jobs=workers, prefer="threads")(delayed(miner.train)() for miner in miners)
+    for miner in miners:
+        miner.gather()
+    work = (delayed(_fit)(m.positives, m.negatives, m.scale, m.settings, m.seed) for m in miners)
+    for miner, svm in zip(miners, Parallel(n_jobs=max(1, min(workers, len(miners))))(work), strict=True):
+        miner.accept(svm)
 
 
 def _model(miners: Sequence[_Miner], scale: float, layer: str) -> LinearModel:
