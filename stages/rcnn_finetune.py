@@ -7,8 +7,9 @@ import torch
 from pipeline import params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.rcnn import FinetuneBatches, label_windows
+from pipeline.detectors.rcnn import FinetuneBatches
 from pipeline.features.window_batches import classification_loss, warp_batch
+from pipeline.features.windows import label_windows
 from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture

@@ -6,37 +6,12 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
 from pipeline.data.image_cache import ImageCache
 from pipeline.features.warp import warp
+from pipeline.features.windows import Windows
 from pipeline.nets.backbones import normalise
 from pipeline.params import Region
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Labelled windows in images.
-
-    Attributes:
-        images: ``(N,)`` int64 positions of their images.
-        boxes: ``(N, 4)`` float32.
-        labels: ``(N,)`` int64, 0 for background.
-        mirrored: ``(N,)`` bool, whether to flip the warped window.
-    """
-
-    images: NDArray[np.int64]
-    boxes: Boxes
-    labels: NDArray[np.int64]
-    mirrored: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> "Windows":
-        """Return the windows at ``rows``, some of them mirrored."""
-        return Windows(self.images[rows], self.boxes[rows], self.labels[rows], mirrored)
 
 
 @dataclass(frozen=True)

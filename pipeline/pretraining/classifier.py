@@ -9,7 +9,8 @@ from torch import nn
 
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.features.window_batches import WindowBatch, Windows, classification_loss, collect, warp_batch
+from pipeline.features.window_batches import WindowBatch, classification_loss, collect, warp_batch
+from pipeline.features.windows import Windows
 from pipeline.nets.pyramid_network import PyramidNetwork
 from pipeline.params import Pretrain, Region
 from pipeline.pretraining.crops import CropBatches

@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.params import Schedule
 from pipeline.runtime import bar, item_seed
 from pipeline.training.batches import StepBatches, loader
+from pipeline.training.snapshot import BestSnapshot
 
 CHECKPOINT = "last.ckpt"
 
@@ -34,6 +35,8 @@ class Task:
         images: names the images of a batch, for the message about a loss that is not finite.
         fast: prefixes of parameters that learn ``fast_factor`` times as fast, such as a new output layer.
         fast_factor: that factor.
+        validate: measures the network on held-out data after every round; the snapshot with the least value is kept.
+            None keeps the last.
     """
 
     network: nn.Module
@@ -43,6 +46,7 @@ class Task:
     fast: tuple[str, ...] = ()
     fast_factor: float = 1.0
     frozen: tuple[str, ...] = field(default=())
+    validate: Callable[[], float] | None = None
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -82,7 +86,8 @@ def train(
     """Train ``task.network`` for ``schedule.steps`` steps.
 
     A checkpoint is written to ``scratch`` every ``checkpoint_every`` steps; called again with the same folder,
-    training goes on after it and ends in the same weights, since each step draws from its own seed. Loss curves go to
+    training goes on after it and ends in the same weights, since each step draws from its own seed. Where the task
+    validates, the network ends as the best of those checkpoints (`training.snapshot`). Loss curves go to
     ``scratch/live`` as DVCLive writes them.
 
     Raises:
@@ -98,7 +103,8 @@ def train(
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        trainer = _trainer(schedule, scratch, device, what)
+        best = BestSnapshot(task.network, task.validate, scratch) if task.validate else None
+        trainer = _trainer(schedule, scratch, device, [_Bar(what, schedule.steps), *([best] if best else [])])
         loop = _Loop(task, schedule, seed)
         trainer.fit(
             loop,
@@ -106,10 +112,12 @@ def train(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
+    if best:
+        best.restore()
     task.network.eval()
 
 
-def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str) -> lightning.Trainer:
+def _trainer(schedule: Schedule, scratch: Path, device: torch.device, callbacks: list[Callback]) -> lightning.Trainer:
     from dvclive.lightning import DVCLiveLogger
 
     logger = DVCLiveLogger(
@@ -123,7 +131,7 @@ def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str)
         devices=1 if device.index is None else [device.index],
         max_epochs=math.ceil(schedule.steps / schedule.checkpoint_every),
         logger=logger,
-        callbacks=[keep, _Bar(what, schedule.steps)],
+        callbacks=[keep, *callbacks],
         enable_progress_bar=False,
         log_every_n_steps=10,
         enable_model_summary=False,
