@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import InputError
 
@@ -121,23 +121,11 @@ class Schedule(Section):
     checkpoint_every: Positive
 
 
-class SizeRange(Section):
-    """Input sizes to draw from, both ends included; in YAML ``{from: 36, to: 48}``."""
-
-    least: Positive = Field(alias="from")
-    most: Positive = Field(alias="to")
-
-    @model_validator(mode="after")
-    def _rises(self) -> "SizeRange":
-        if self.least > self.most:
-            raise ValueError(f"from, {self.least}, must not be above to, {self.most}")
-        return self
-
-
 class Pretrain(Section):
     """Supervised pre-training on object crops, for networks that start without published weights."""
 
-    sizes: Annotated[tuple[Positive, ...], Field(min_length=1)] | SizeRange
+    sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    size_choice: Literal["alternate", "range"]
     compare_single_size: bool
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)]
     fc_width: Positive

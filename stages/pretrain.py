@@ -39,11 +39,10 @@ def main() -> None:
 def train_on_crops() -> None:
     p = params.load()
     settings = p.pretrain
-    sizes = settings.sizes if isinstance(settings.sizes, tuple) else (settings.sizes.most, settings.sizes.least)
-    network, scores = train_network(settings, sizes, "pretrain", publish=True)
+    network, scores = train_network(settings, settings.sizes, "pretrain", publish=True)
     if settings.compare_single_size:
-        alone = settings.model_copy(update={"sizes": (max(sizes),)})
-        _, single = train_network(alone, sizes, "pretrain_single_size", publish=False)
+        alone = settings.model_copy(update={"sizes": (max(settings.sizes),)})
+        _, single = train_network(alone, settings.sizes, "pretrain_single_size", publish=False)
         scores |= {f"single_size_{name}": value for name, value in single.items()}
     kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
     levels = ",".join(map(str, settings.pyramid))

@@ -9,7 +9,7 @@ import torch
 
 from pipeline import params, runtime
 from pipeline.data.index import Index
-from pipeline.detectors.sppnet import PooledBatches, validation_loss
+from pipeline.detectors.sppnet import CutBatches, pool_batch, validation_loss
 from pipeline.features.maps import MapCache
 from pipeline.features.window_batches import classification_loss
 from pipeline.features.windows import WindowDraws, Windows, label_windows
@@ -42,12 +42,11 @@ def main() -> None:
     maps["val"].check(maps["train"].fingerprint, maps["train"].path)
     windows = {split: windows_of(split, settings) for split in maps}
     batches = {
-        split: PooledBatches(
+        split: CutBatches(
             maps[split],
             WindowDraws(*windows[split], settings, "sppnet_finetune"),
             net,
             window,
-            levels,
             seed=p.seed,
             purpose=split,
             megabytes=p.runtime.image_cache_mb,
@@ -79,7 +78,7 @@ def main() -> None:
         Task(
             head,
             losses=classification_loss(head),
-            prepare=lambda batch, target: tuple(part.to(target) for part in batch),
+            prepare=lambda batch, target: pool_batch(batch, levels, target),
             fast=tuple(f"{name}." for name in fresh),
             fast_factor=settings.new_layer_lr,
             validate=(lambda: validation_loss(head, batches["val"], settings.validation_batches, device))

@@ -5,6 +5,8 @@ their cells out and pools them.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,15 +14,28 @@ from numpy.typing import NDArray
 
 from pipeline.features.maps import MapCache
 from pipeline.features.projection import project
-from pipeline.features.windows import WindowDraws, Windows
+from pipeline.features.pyramid import mosaic, pool_windows
+from pipeline.features.windows import WindowDraws
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.pyramid_network import SpatialPyramid
+from pipeline.nets.pyramid_head import PyramidHead
 from pipeline.params import Window
 from pipeline.runtime import item_rng
 
-PooledBatch = tuple[torch.Tensor, torch.Tensor]
-"""Pooled vectors ``(N, channels * bins)`` float32 and labels ``(N,)`` int64."""
+
+@dataclass(frozen=True)
+class CutBatch:
+    """The windows of a step, cut out of their maps and laid out as one.
+
+    Attributes:
+        cells: ``(H, W, C)``, see `pyramid.mosaic`.
+        windows: ``(N, 4)`` int64, each one's place there.
+        labels: ``(N,)`` int64, 0 for background.
+    """
+
+    cells: torch.Tensor
+    windows: NDArray[np.int64]
+    labels: torch.Tensor
 
 
 class MapStore:
@@ -45,7 +60,7 @@ class MapStore:
         return cells
 
 
-class PooledBatches:
+class CutBatches:
     """Makes the batch of a step; each window takes a scale at random, as in the released code.
 
     Args:
@@ -53,7 +68,6 @@ class PooledBatches:
         draw: the windows of a step.
         net: the network that made the maps.
         window: how windows are projected.
-        levels: of the pyramid.
         seed: of the draws; ``purpose`` keeps training and validation apart.
         purpose: see ``seed``.
         megabytes: of maps held in memory.
@@ -65,38 +79,38 @@ class PooledBatches:
         draw: WindowDraws,
         net: Architecture,
         window: Window,
-        levels: tuple[int, ...],
         *,
         seed: int,
         purpose: str,
         megabytes: float,
     ) -> None:
         self._maps, self._store, self._draw = maps, MapStore(maps, megabytes), draw
-        self._geometry, self._window, self._pyramid = Geometry.of_network(net), window, SpatialPyramid(levels)
+        self._geometry, self._window = Geometry.of_network(net), window
         self._seed, self._purpose = seed, purpose
 
-    def __call__(self, step: int) -> PooledBatch:
+    def __call__(self, step: int) -> CutBatch:
         """Return the batch of ``step``."""
         rng = item_rng(self._seed, "pooled windows", self._purpose, step)
         windows = self._draw(rng, flip=False)
-        return self._pool(windows, rng.integers(len(self._maps.scales), size=len(windows)))
-
-    def _pool(self, windows: Windows, scales: NDArray[np.int64]) -> PooledBatch:
+        scales = rng.integers(len(self._maps.scales), size=len(windows))
         factors, hw = self._maps.factors[windows.images, scales], self._maps.hw[windows.images, scales]
-        cells = project(windows.boxes, factors, hw, self._geometry, self._window.rule)
-        pooled = []
-        for image, scale, (x1, y1, x2, y2) in zip(
-            windows.images.tolist(), scales.tolist(), cells.tolist(), strict=True
-        ):
-            cut = torch.from_numpy(self._store[image, scale][y1:y2, x1:x2]).float()
-            pooled.append(self._pyramid(cut.permute(2, 0, 1)[None]))
-        return torch.cat(pooled), torch.from_numpy(windows.labels)
+        corners = project(windows.boxes, factors, hw, self._geometry, self._window.rule)
+        places = zip(windows.images.tolist(), scales.tolist(), corners.tolist(), strict=True)
+        cells, cut = mosaic([self._store[image, scale][y1:y2, x1:x2] for image, scale, (x1, y1, x2, y2) in places])
+        return CutBatch(torch.from_numpy(cells), cut, torch.from_numpy(windows.labels))
 
 
-def validation_loss(head: torch.nn.Module, batches: PooledBatches, count: int, device: torch.device) -> float:
+def pool_batch(batch: CutBatch, levels: Sequence[int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the pooled vectors ``(N, channels * bins)`` float32 and the labels ``(N,)``, both on ``device``."""
+    height, width, _ = batch.cells.shape
+    cells = batch.cells.to(device).float().flatten(0, 1)
+    return pool_windows(cells, (height, width), batch.windows, levels), batch.labels.to(device)
+
+
+def validation_loss(head: PyramidHead, batches: CutBatches, count: int, device: torch.device) -> float:
     """Return the mean softmax loss of ``head`` over the first ``count`` batches."""
     total = 0.0
     for step in range(count):
-        pooled, labels = (part.to(device) for part in batches(step))
+        pooled, labels = pool_batch(batches(step), head.levels, device)
         total += float(torch.nn.functional.cross_entropy(head(pooled), labels))
     return total / count

@@ -2,11 +2,12 @@
 
 The bins of a few thousand windows are a few ten thousand different rectangles of cells. Each is the maximum of four
 squares whose sides are powers of two, and those come from doubling the map: no window is looped over, and the work
-does not grow with the windows' areas.
+does not grow with the windows' areas. A level that divides another is pooled from that one's bins.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -22,11 +23,35 @@ def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, lev
             ``ceil((i + 1) * w / n)``.
     """
     corners = torch.from_numpy(windows).to(cells.device)
-    bins = torch.cat([_bins(corners, level) for level in levels], dim=1)  # (N, M, 4)
+    finest = [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
+    bins = torch.cat([_bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
     rectangles, place = _distinct(bins.flatten(0, 1), max(hw) + 1)
     maxima = rectangle_maxima(cells.view(*hw, -1), rectangles)
-    parts = place.view(bins.shape[:2]).split([level**2 for level in levels], dim=1)
-    return torch.cat([maxima[part].transpose(1, 2).flatten(1) for part in parts], dim=1)
+    parts = place.view(bins.shape[:2]).split([level**2 for level in finest], dim=1)
+    fine = {level: maxima[part].unflatten(1, (level, level)) for level, part in zip(finest, parts, strict=True)}
+    pooled = [_coarser(fine, level) for level in levels]  # (N, level, level, C) each
+    return torch.cat([values.flatten(1, 2).transpose(1, 2).flatten(1) for values in pooled], dim=1)
+
+
+def mosaic(cuts: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.int64]]:
+    """Lay pieces of maps, ``(h, w, C)`` each, side by side on one map; return it and each one's window there.
+
+    So windows of many maps are pooled in one call: the first result is ``(H, W, C)``, the second ``(N, 4)``. The
+    pieces stand on shelves, the tallest first, so that little is left empty.
+    """
+    length = max(cut.shape[1] for cut in cuts)
+    windows = np.zeros((len(cuts), 4), np.int64)
+    left = top = bottom = 0
+    for i in sorted(range(len(cuts)), key=lambda i: -cuts[i].shape[0]):
+        height, width, _ = cuts[i].shape
+        if left + width > length or bottom == 0:
+            left, top, bottom = 0, bottom, bottom + height
+        windows[i] = left, top, left + width, top + height
+        left += width
+    whole = np.zeros((bottom, length, cuts[0].shape[2]), cuts[0].dtype)
+    for cut, (x1, y1, x2, y2) in zip(cuts, windows.tolist(), strict=True):
+        whole[y1:y2, x1:x2] = cut
+    return whole, windows
 
 
 def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:
@@ -46,6 +71,14 @@ def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tens
             upper = torch.maximum(square[top, left], square[top, right])
             maxima[mine] = torch.maximum(upper, torch.maximum(square[bottom, left], square[bottom, right]))
     return maxima
+
+
+def _coarser(fine: dict[int, torch.Tensor], level: int) -> torch.Tensor:
+    """Return the bins of ``level``, ``(N, level, level, C)``, from those of a level that it divides."""
+    if level in fine:
+        return fine[level]
+    source, step = next((values, finer // level) for finer, values in fine.items() if finer % level == 0)
+    return source.unflatten(2, (level, step)).unflatten(1, (level, step)).amax(dim=(2, 4))
 
 
 def _doubled(grid: torch.Tensor, exponent: int, axis: int) -> torch.Tensor:

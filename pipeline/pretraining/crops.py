@@ -9,7 +9,7 @@ from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.features.window_batches import WindowBatch, collect
 from pipeline.features.windows import Windows
-from pipeline.params import Pretrain, SizeRange
+from pipeline.params import Pretrain
 from pipeline.runtime import item_rng
 
 # A background crop shares less than this with every object: R-CNN's own limit for SVM negatives.
@@ -38,8 +38,8 @@ class CropBatches:
     def size(self, step: int) -> int:
         """Return the input size of a step."""
         sizes, number = self._settings.sizes, step // self.steps_per_pass
-        if isinstance(sizes, SizeRange):
-            return int(item_rng(self._seed, "size", number).integers(sizes.least, sizes.most + 1))
+        if self._settings.size_choice == "range":
+            return int(item_rng(self._seed, "size", number).integers(min(sizes), max(sizes) + 1))
         return sizes[number % len(sizes)]
 
     def __call__(self, step: int) -> WindowBatch:
