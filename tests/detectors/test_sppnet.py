@@ -90,13 +90,13 @@ def test_a_batch_holds_windows_of_both_kinds_cut_from_their_maps(maps: MapCache)
     for kind in (windows(20, 2, 1), windows(30, 0, 2)):
         for image, box in zip(kind.images.tolist(), kind.boxes, strict=True):
             for scale in range(2):
-                x1, y1, x2, y2 = project(box, maps.factors[image, scale], maps.hw[image, scale], geometry, "released")[
-                    0
-                ]
-                grid = maps.cells(image, scale).reshape(*maps.hw[image, scale], 96)[y1:y2, x1:x2]
+                hw = maps.hw[image, scale]
+                cells = project(box, maps.factors[image, scale], hw, geometry, "released")
+                x1, y1, x2, y2 = cells[0].tolist()
+                grid = maps.cells(image, scale).reshape(*hw, 96)[y1:y2, x1:x2]
                 known.append(SpatialPyramid((3, 1))(torch.from_numpy(grid).float().permute(2, 0, 1)[None])[0])
-    distances = torch.cdist(pooled, torch.stack(known))
-    assert (distances.amin(dim=1) < 1e-4).all()
+    apart = (pooled[:, None] - torch.stack(known)).abs().amax(dim=2)
+    assert (apart.amin(dim=1) == 0).all()
 
 
 def test_each_step_draws_anew_and_repeats_itself_after_a_restart(maps: MapCache) -> None:
