@@ -125,6 +125,8 @@ class Pretrain(Section):
     """Supervised pre-training on object crops, for networks that start without published weights."""
 
     sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    size_choice: Literal["alternate", "range"]
+    compare_single_size: bool
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)]
     fc_width: Positive
     batch: Positive
@@ -141,16 +143,21 @@ class Region(Section):
     mode: Literal["warp", "square"]
 
 
-class Finetune(Section):
-    """Fine-tuning on warped regions (R-CNN, section 2.3)."""
+class WindowSampling(Section):
+    """Which windows a region classifier is fine-tuned on, and how."""
 
     foreground: Positive
     background: Count
     foreground_iou: Fraction
     background_iou: tuple[Fraction, Fraction]
     new_layer_lr: PositiveFloat
-    flip: bool
     schedule: Schedule
+
+
+class Finetune(WindowSampling):
+    """Fine-tuning on warped regions (R-CNN, section 2.3)."""
+
+    flip: bool
 
 
 class Svm(Section):
@@ -185,6 +192,8 @@ class BoxRegression(Section):
 class Detection(Section):
     """From region scores to detections."""
 
+    min_score: float | None
+    nms_before: bool
     max_per_class: Positive
     per_class_budget: Positive
     nms: Fraction
@@ -210,6 +219,47 @@ class Rcnn(Section):
     svm: Svm
     bbox: BoxRegression
     detect: Detection
+
+
+class Maps(Section):
+    """The cached convolutional maps of whole images (SPP-net, section 4)."""
+
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+    dtype: Literal["float16", "float32"]
+    shard_mb: PositiveFloat
+
+
+class Window(Section):
+    """From a window of the image to one of the map: rule, and the side that a window should have in pixels."""
+
+    rule: Literal["paper", "released"]
+    side: Positive
+
+
+class PyramidFinetune(WindowSampling):
+    """Fine-tuning of the fully connected layers on pooled windows (SPP-net, section 4.2)."""
+
+    validation_batches: Count
+
+
+class Classify(Section):
+    """Classification of whole images from their cached maps (SPP-net, section 3.3)."""
+
+    C: PositiveFloat
+
+
+class Sppnet(Section):
+    """SPP-net, stage by stage."""
+
+    maps: Maps
+    window: Window
+    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+    fc_width: Positive
+    finetune: PyramidFinetune
+    svm: Svm
+    bbox: BoxRegression
+    detect: Detection
+    classify: Classify
 
 
 class Evaluation(Section):
@@ -243,6 +293,7 @@ class Params(Section):
     backbone: Backbone
     pretrain: Pretrain
     rcnn: Rcnn
+    sppnet: Sppnet
     evaluation: Evaluation
     report: Report
     runtime: Runtime

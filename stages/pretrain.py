@@ -1,5 +1,6 @@
 """Make the backbone: take published weights, or train on object crops; writes models/backbone.safetensors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.pyramid_network import PyramidNetwork
+from pipeline.params import Pretrain
 from pipeline.pretraining.calibration import conv5_rms
 from pipeline.pretraining.classifier import accuracy, pretrain
 from pipeline.pretraining.crops import CropBatches
@@ -30,10 +32,9 @@ def main() -> None:
         return train_on_crops()
     tensors = weights.published(file, p.backbone.network)
     conv = architecture(p.backbone.network).conv()
-    conv.load_state_dict({k.removeprefix("features."): v for k, v in tensors.items() if k.startswith("features.")})
+    weights.load_conv(conv, p.backbone.network, tensors)
     files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
-    cache = ImageCache(files, p.runtime.image_cache_mb)
-    rms = conv5_rms(conv, cache, len(files), runtime.device(p.runtime.device))
+    rms = conv5_rms(conv, files, runtime.device(p.runtime.device))
     origin = {"network": p.backbone.network, "source": sha256(file), "conv5_rms": f"{rms:.4g}"}
     weights.save(BACKBONE, tensors, origin)
     write_json(METRICS, {"steps": 0, "conv5_rms": round(rms, 3)})
@@ -43,35 +44,52 @@ def main() -> None:
 
 def train_on_crops() -> None:
     p = params.load()
+    settings = p.pretrain
+    network, scores = train_network(settings, settings.sizes, "pretrain", publish=True)
+    if settings.compare_single_size:
+        alone = settings.model_copy(update={"sizes": (max(settings.sizes),)})
+        _, single = train_network(alone, settings.sizes, "pretrain_single_size", publish=False)
+        scores |= {f"single_size_{name}": value for name, value in single.items()}
+    files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
+    rms = conv5_rms(network.features, files, runtime.device(p.runtime.device))
+    kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
+    origin = {"network": p.backbone.network, "source": "pretrain", "conv5_rms": f"{rms:.4g}"}
+    weights.save(BACKBONE, kept, {**origin, "pyramid": ",".join(map(str, settings.pyramid))})
+    write_json(METRICS, {"steps": settings.schedule.steps, "conv5_rms": round(rms, 3), **scores})
+    print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")
+
+
+def train_network(
+    settings: Pretrain, sizes: Sequence[int], name: str, *, publish: bool
+) -> tuple[PyramidNetwork, dict[str, float | None]]:
+    """Return a trained network and its held-out accuracy at each of ``sizes``; ``name`` is that of its scratch."""
+    p = params.load()
     device = runtime.device(p.runtime.device)
     index = Index.load(Path("data/index/train.json"))
     held_out = Index.load(Path("data/index/val.json"))
     root, megabytes = Path(p.data.root), p.runtime.image_cache_mb
-    crops = CropBatches(index.images, ImageCache([root / i.file for i in index.images], megabytes), p.pretrain, p.seed)
+    crops = CropBatches(index.images, ImageCache([root / i.file for i in index.images], megabytes), settings, p.seed)
     torch.manual_seed(p.seed)
     network = PyramidNetwork(
-        architecture(p.backbone.network), p.pretrain.pyramid, p.pretrain.fc_width, len(index.classes) + 1
+        architecture(p.backbone.network), settings.pyramid, settings.fc_width, len(index.classes) + 1
     )
     scratch = Scratch(
-        "pretrain",
+        name,
         fingerprint(
             code=code_fingerprint(Path(__file__)),
-            params=[p.seed, p.backbone.network, p.pretrain.model_dump()],
+            params=[p.seed, p.backbone.network, settings.model_dump()],
             index=Path("data/index"),
             torch=torch.__version__,
         ),
     )
     workers = 0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers)
-    pretrain(network, crops, p.pretrain, scratch=scratch.folder, seed=p.seed, device=device, workers=workers)
+    pretrain(network, crops, settings, scratch=scratch.folder, seed=p.seed, device=device, workers=workers)
     cache = ImageCache([root / image.file for image in held_out.images], megabytes)
-    scores = {f"accuracy_{size}": accuracy(network, held_out.images, cache, size, device) for size in p.pretrain.sizes}
-    rms = conv5_rms(network.features, cache, len(held_out.images), device)
-    kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
-    weights.save(BACKBONE, kept, {"network": p.backbone.network, "source": "pretrain", "conv5_rms": f"{rms:.4g}"})
-    write_json(METRICS, {"steps": p.pretrain.schedule.steps, "conv5_rms": round(rms, 3), **scores})
-    publish_curves(scratch.folder, CURVES)
+    scores = {f"accuracy_{size}": accuracy(network, held_out.images, cache, size, device) for size in sizes}
+    if publish:
+        publish_curves(scratch.folder, CURVES)
     scratch.clear()
-    print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")
+    return network, scores
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.classical.box_regression import BoxRegressor
+from pipeline.classical.detection import detect
 from pipeline.classical.linear import LinearModel
 from pipeline.data.index import Index
-from pipeline.detectors.rcnn import detect
 from pipeline.features.cache import FeatureCache
 
 

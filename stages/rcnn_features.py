@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.data.index import Index
-from pipeline.features.regions import cache_regions, gather
+from pipeline.features.region_table import gather
+from pipeline.features.regions import cache_regions
 from pipeline.imports import code_fingerprint
 from pipeline.nets.region_network import RegionNetwork
 from pipeline.proposals.store import ProposalSet

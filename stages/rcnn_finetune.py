@@ -7,8 +7,9 @@ import torch
 from pipeline import params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.rcnn import FinetuneBatches, label_windows
-from pipeline.features.window_batches import classification_loss, warp_batch
+from pipeline.detectors.rcnn import FinetuneBatches
+from pipeline.features.window_batches import warp_batch
+from pipeline.features.windows import label_windows
 from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
@@ -16,6 +17,7 @@ from pipeline.nets.region_network import RegionNetwork
 from pipeline.proposals.store import ProposalSet
 from pipeline.storage import Scratch, fingerprint
 from pipeline.training.batches import StepBatches
+from pipeline.training.classification import classification_loss
 from pipeline.training.loop import Task, publish_curves, train
 
 BACKBONE = Path("models/backbone.safetensors")

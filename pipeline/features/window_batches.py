@@ -1,42 +1,17 @@
 """Batches of warped, labelled windows drawn from many images: what region classifiers train on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
 from pipeline.data.image_cache import ImageCache
 from pipeline.features.warp import warp
+from pipeline.features.windows import Windows
 from pipeline.nets.backbones import normalise
 from pipeline.params import Region
-
-
-@dataclass(frozen=True)
-class Windows:
-    """Labelled windows in images.
-
-    Attributes:
-        images: ``(N,)`` int64 positions of their images.
-        boxes: ``(N, 4)`` float32.
-        labels: ``(N,)`` int64, 0 for background.
-        mirrored: ``(N,)`` bool, whether to flip the warped window.
-    """
-
-    images: NDArray[np.int64]
-    boxes: Boxes
-    labels: NDArray[np.int64]
-    mirrored: NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> "Windows":
-        """Return the windows at ``rows``, some of them mirrored."""
-        return Windows(self.images[rows], self.boxes[rows], self.labels[rows], mirrored)
+from pipeline.training.classification import LabelledBatch
 
 
 @dataclass(frozen=True)
@@ -64,23 +39,8 @@ def collect(windows: Windows, images: ImageCache, size: int) -> WindowBatch:
     return WindowBatch(windows, pixels, size)
 
 
-@dataclass(frozen=True)
-class WarpedBatch:
-    """Windows as the network sees them.
-
-    Attributes:
-        regions: ``(N, 3, size, size)`` float32, normalised, channels last.
-        labels: ``(N,)`` int64, on the same device.
-        images: positions of their images.
-    """
-
-    regions: torch.Tensor
-    labels: torch.Tensor
-    images: tuple[int, ...]
-
-
-def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> WarpedBatch:
-    """Warp the windows on ``device``.
+def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> LabelledBatch:
+    """Return the windows as the network sees them, ``(N, 3, size, size)`` normalised and channels last, on ``device``.
 
     ``batch.size`` replaces ``region.size``; the context keeps its share of the side.
     """
@@ -97,15 +57,4 @@ def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> Warp
     mirrored = torch.from_numpy(batch.windows.mirrored).to(device)
     warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
     labels = torch.from_numpy(batch.windows.labels).to(device)
-    return WarpedBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))
-
-
-def classification_loss(
-    network: Callable[[torch.Tensor], torch.Tensor],
-) -> Callable[[WarpedBatch], dict[str, torch.Tensor]]:
-    """Return a function that gives the softmax loss of ``network`` over a batch."""
-
-    def losses(batch: WarpedBatch) -> dict[str, torch.Tensor]:
-        return {"loss": torch.nn.functional.cross_entropy(network(batch.regions), batch.labels)}
-
-    return losses
+    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))

@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import Architecture, architecture
+from pipeline.nets.region_head import HEAD_LAYERS, RegionHead
 
-LAYERS = ("conv5", "pool5", "fc6", "fc7")
+LAYERS = ("conv5", *HEAD_LAYERS)
 
 
-class RegionNetwork(nn.Module):
+class RegionNetwork(RegionHead):
     """A classifier of regions with named taps.
 
-    The fully connected layers have the network's own width where it has any, else ``fc_width``; each is followed by
-    a rectifier, and in training by dropout. A tap is the value after the rectifier, before dropout.
+    The fully connected layers have the network's own width where it has any, else ``fc_width``. A tap is the value
+    after the rectifier, before dropout.
 
     Args:
         net: the backbone.
@@ -28,44 +28,29 @@ class RegionNetwork(nn.Module):
     """
 
     def __init__(self, net: Architecture, side: int, fc_width: int, outputs: int, dropout: float = 0.5) -> None:
-        super().__init__()
+        conv, pool5 = net.conv(), net.pool5()
+        with torch.no_grad():
+            inputs = pool5(conv(torch.zeros(1, 3, side, side))).numel()
+        super().__init__(inputs, net.fc[2] if net.fc else fc_width, outputs, dropout)
         self.net = net
         self.side = side
         self._shape = {"side": side, "fc_width": fc_width, "outputs": outputs}
-        self.conv = net.conv()
-        self.pool5 = net.pool5()
-        width = net.fc[2] if net.fc else fc_width
-        self.fc6 = nn.Linear(self._pool5_size(side), width)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
-        self.fc7 = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, outputs) if outputs else nn.Identity()
-        for layer in (self.fc6, self.fc7):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
-        if isinstance(self.output, nn.Linear):
-            nn.init.normal_(self.output.weight, std=0.01)
-            nn.init.zeros_(self.output.bias)
+        self.conv = conv
+        self.pool5 = pool5
 
     def forward(self, regions: torch.Tensor) -> torch.Tensor:
         """Return the class logits, ``(N, outputs)``, of ``regions`` ``(N, 3, side, side)``, normalised RGB."""
-        return self.output(self.dropout(self.taps(regions, ("fc7",))["fc7"]))
+        return self.classify(self.taps(regions, ("fc7",))["fc7"])
 
     def taps(self, regions: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the values of ``layers`` for ``regions`` ``(N, 3, side, side)``; nothing past the last is computed.
 
         ``conv5`` is ``(N, channels, H, W)``, ``pool5`` ``(N, channels * h * w)``, ``fc6`` and ``fc7`` ``(N, width)``.
         """
-        last = max(LAYERS.index(layer) for layer in layers)
-        values = {"conv5": self.conv(regions)}
-        if last >= 1:
-            values["pool5"] = self.pool5(values["conv5"]).flatten(1)
-        if last >= 2:
-            values["fc6"] = self.fc6(values["pool5"] * self.input_scale).relu()
-        if last >= 3:
-            values["fc7"] = self.fc7(self.dropout(values["fc6"])).relu()
-        return {layer: values[layer] for layer in layers}
+        conv5 = self.conv(regions)
+        above = [layer for layer in layers if layer != "conv5"]
+        values = self.head_taps(self.pool5(conv5).flatten(1), above) if above else {}
+        return {layer: conv5 if layer == "conv5" else values[layer] for layer in layers}
 
     def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
         """Copy backbone weights (torchvision's names) and return the layers that stay new.
@@ -75,24 +60,9 @@ class RegionNetwork(nn.Module):
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        conv = {name.removeprefix("features."): w for name, w in backbone.items() if name.startswith("features.")}
-        try:
-            self.conv.load_state_dict(conv)
-        except RuntimeError as error:
-            raise InputError(
-                f"backbone: the weights do not fit {self.net.name}: {' '.join(str(error).split())}"
-            ) from error
-        fresh = ["output"]
-        places = self.net.fc[:2] if self.net.fc else (None, None)
-        for name, layer, place in (("fc6", self.fc6, places[0]), ("fc7", self.fc7, places[1])):
-            weight = backbone.get(f"classifier.{place}.weight")
-            if weight is None or weight.shape != layer.weight.shape:
-                fresh.append(name)
-                continue
-            layer.load_state_dict({"weight": weight, "bias": backbone[f"classifier.{place}.bias"]})
-        if "fc6" in fresh:
-            self.input_scale.fill_(1 / conv5_rms)
-        return fresh
+        weights.load_conv(self.conv, self.net.name, backbone)
+        places = dict(zip(("fc6", "fc7"), self.net.fc or (), strict=False))
+        return self.load_fc(backbone, {name: f"classifier.{place}" for name, place in places.items()}, conv5_rms)
 
     def save(self, path: Path) -> None:
         """Write the weights with what is needed to build the network again."""
@@ -115,7 +85,3 @@ class RegionNetwork(nn.Module):
             reason = " ".join(str(error).split()).removeprefix(f"{path}: ").removesuffix(".")
             raise InputError(f"{path}: no region network can be read ({reason}); {stage} writes it.") from error
         return network.eval()
-
-    def _pool5_size(self, side: int) -> int:
-        with torch.no_grad():
-            return self.pool5(self.conv(torch.zeros(1, 3, side, side))).numel()

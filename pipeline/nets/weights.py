@@ -1,5 +1,6 @@
 """Weights on disk: safetensors with torchvision's key names and their origin as metadata; no pickle anywhere."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.nets.backbones import architecture
@@ -62,6 +64,27 @@ def published(path: Path, network: str) -> Weights:
         if found != shape and not _is_last(name, network):
             raise InputError(f"{path}: {name} has shape {found}, but {network} needs {shape}.")
     return {name: tensor.float() for name, tensor in weights.items() if not _is_last(name, network)}
+
+
+def load_conv(conv: nn.Module, network: str, backbone: Mapping[str, torch.Tensor]) -> None:
+    """Copy the convolution weights of ``backbone`` (torchvision's names) into the ``conv`` layers of ``network``.
+
+    Raises:
+        InputError: they are missing or have other shapes.
+    """
+    own = {name.removeprefix("features."): w for name, w in backbone.items() if name.startswith("features.")}
+    try:
+        conv.load_state_dict(own)
+    except RuntimeError as error:
+        raise InputError(f"backbone: the weights do not fit {network}: {' '.join(str(error).split())}") from error
+
+
+def digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return a 16-digit hash of names and values, whatever file they are in."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        found.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def from_torchvision(network: str) -> Weights:

@@ -5,19 +5,22 @@ one near 1. Layers that come with the network are made for its scale; new ones s
 Krähenbühl et al., Data-dependent initializations of convolutional neural networks, ICLR 2016).
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import nn
 
-from pipeline.data.image_cache import ImageCache
+from pipeline.data.images import read_image
 from pipeline.nets.backbones import normalise
 
 
-def conv5_rms(conv: nn.Module, images: ImageCache, count: int, device: torch.device, most: int = 16) -> float:
-    """Return the root mean square of ``conv``'s output over at most ``most`` of ``count`` images; 1 where it is 0."""
+def conv5_rms(conv: nn.Module, files: Sequence[Path], device: torch.device, most: int = 16) -> float:
+    """Return the root mean square of ``conv``'s output over at most ``most`` of the images; 1 where it is 0."""
     conv = conv.to(device).eval()
     squares, values = 0.0, 0
-    for position in range(0, count, max(1, -(-count // most))):
-        pixels = normalise(torch.from_numpy(images[position]).to(device).permute(2, 0, 1))
+    for file in files[:: max(1, -(-len(files) // most))]:
+        pixels = normalise(torch.from_numpy(read_image(file)).to(device).permute(2, 0, 1))
         with torch.inference_mode():
             maps = conv(pixels[None])
         squares += float(maps.double().pow(2).sum())

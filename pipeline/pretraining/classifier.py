@@ -9,11 +9,13 @@ from torch import nn
 
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.features.window_batches import WindowBatch, Windows, classification_loss, collect, warp_batch
+from pipeline.features.window_batches import WindowBatch, collect, warp_batch
+from pipeline.features.windows import Windows
 from pipeline.nets.pyramid_network import PyramidNetwork
 from pipeline.params import Pretrain, Region
 from pipeline.pretraining.crops import CropBatches
 from pipeline.training.batches import StepBatches
+from pipeline.training.classification import classification_loss
 from pipeline.training.loop import Task, train
 
 # Crops show the object and a sixteenth of its side around it.
@@ -56,7 +58,7 @@ def accuracy(
         batch = _objects(position, image, cache, size)
         crops = warp_batch(batch, _CROP, device)
         with torch.inference_mode():
-            right += int((network(crops.regions).argmax(1) == crops.labels).sum())
+            right += int((network(crops.inputs).argmax(1) == crops.labels).sum())
         total += len(crops.labels)
     return right / total if total else None
 

@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.boxes import iou
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.features.window_batches import WindowBatch, Windows, collect
+from pipeline.features.window_batches import WindowBatch, collect
+from pipeline.features.windows import Windows
 from pipeline.params import Pretrain
 from pipeline.runtime import item_rng
 
@@ -19,7 +20,8 @@ _TRIES = 20
 class CropBatches:
     """Makes the batch of a step: objects with jittered boxes, and background crops of the same sizes.
 
-    Whole passes over the objects alternate between the input sizes (SPP-net, section 2.3).
+    Whole passes over the objects alternate between the input sizes, or each draws its own from a range (SPP-net,
+    section 2.3).
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class CropBatches:
 
     def size(self, step: int) -> int:
         """Return the input size of a step."""
-        sizes = self._settings.sizes
-        return sizes[step // self.steps_per_pass % len(sizes)]
+        sizes, number = self._settings.sizes, step // self.steps_per_pass
+        if self._settings.size_choice == "range":
+            return int(item_rng(self._seed, "size", number).integers(min(sizes), max(sizes) + 1))
+        return sizes[number % len(sizes)]
 
     def __call__(self, step: int) -> WindowBatch:
         """Return the batch of ``step``."""

@@ -14,7 +14,7 @@ would re-run all of them, and it decides nothing by itself: the values that a st
 Parameters: the keys that the script reads (see `params_read`), sorted, none beside its parent.
 
 Loops (``foreach``, ``matrix``) are written out first, and an entry such as ``pipeline/detectors/${key}.py`` must be
-right for every turn of the loop.
+right for every turn of the loop. Shared code is the exception: what one turn imports of it, all turns list.
 """
 
 import argparse
@@ -31,8 +31,9 @@ from pipeline.tools.params_read import keys_read
 from pipeline.tools.stage_graph import Stage, read_stages
 from pipeline.tools.yaml_list import entries, replacement
 
-# Rooms whose files belong to one system each.
-SEPARATE = ("pipeline/detectors",)
+# Rooms whose files belong to one system each, or to some of them.
+SEPARATE = ("pipeline/detectors", "pipeline/features")
+OF_ONE_SYSTEM = "pipeline/detectors"
 UNLISTED = "pipeline/params.py"
 
 
@@ -45,6 +46,10 @@ class Listing:
     others: list[str]
     in_order: bool
     needs: list[Need]
+
+    def common(self, entry: str) -> bool:
+        """Say whether ``entry`` may stand there for the sake of some turns of a loop only: code that systems share."""
+        return entry.startswith("pipeline/") and not PurePosixPath(entry).is_relative_to(OF_ONE_SYSTEM)
 
 
 def check(file: Path) -> list[str]:
@@ -60,7 +65,9 @@ def check(file: Path) -> list[str]:
             found.append(f"{stage.name}: its cmd runs no script; `python -m stages.NAME` is expected.")
             continue
         for listing in _listings(text, stage, file):
-            wrong = [f"{stage.name}: {listing.key} {fault}." for fault in faults(listing.ours, listing.needs)]
+            wrong = [
+                f"{stage.name}: {listing.key} {fault}." for fault in faults(listing.ours, listing.needs, listing.common)
+            ]
             if not wrong and not listing.in_order:
                 wrong = [f"{stage.name}: {listing.key} stand out of order; code first, sorted, each once."]
             found += wrong
@@ -77,7 +84,8 @@ def write(file: Path) -> None:
     edits = []
     for stage in filter(_runs_scripts, read_stages(text, str(file))):
         for listing in _listings(text, stage, file):
-            mended = mend(listing.ours, listing.needs, f"{file}, stage {stage.name}: {listing.key}")
+            source = f"{file}, stage {stage.name}: {listing.key}"
+            mended = mend(listing.ours, listing.needs, listing.common, source)
             if mended != listing.ours or not listing.in_order:
                 edits.append(replacement(text, stage.node, listing.key, mended + listing.others))
     for start, end, lines in sorted(edits, key=lambda edit: edit[0], reverse=True):

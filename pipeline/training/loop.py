@@ -20,6 +20,7 @@ from pipeline.params import Schedule
 from pipeline.runtime import bar, item_seed
 from pipeline.storage import atomic
 from pipeline.training.batches import StepBatches, loader
+from pipeline.training.snapshot import BestSnapshot
 
 CHECKPOINT = "last.ckpt"
 
@@ -36,6 +37,8 @@ class Task:
         images: names the images of a batch, for the message about a loss that is not finite.
         fast: prefixes of parameters that learn ``fast_factor`` times as fast, such as a new output layer.
         fast_factor: that factor.
+        validate: measures the network on held-out data after every round; the snapshot with the least value is kept.
+            None keeps the last.
     """
 
     network: nn.Module
@@ -45,6 +48,7 @@ class Task:
     fast: tuple[str, ...] = ()
     fast_factor: float = 1.0
     frozen: tuple[str, ...] = field(default=())
+    validate: Callable[[], float] | None = None
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -84,7 +88,8 @@ def train(
     """Train ``task.network`` for ``schedule.steps`` steps.
 
     A checkpoint is written to ``scratch`` every ``checkpoint_every`` steps; called again with the same folder,
-    training goes on after it and ends in the same weights, since each step draws from its own seed. Loss curves go to
+    training goes on after it and ends in the same weights, since each step draws from its own seed. Where the task
+    validates, the network ends as the best of those checkpoints (`training.snapshot`). Loss curves go to
     ``scratch/live`` as DVCLive writes them.
 
     Raises:
@@ -102,7 +107,10 @@ def train(
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        trainer = _trainer(schedule, scratch, device, what)
+        best = BestSnapshot(task.network, task.validate, scratch) if task.validate else None
+        # The checkpoint comes last: a kill before it repeats the round, the measurement of the snapshot included.
+        callbacks = [_Bar(what, schedule.steps), *([best] if best else []), _Keep(checkpoint)]
+        trainer = _trainer(schedule, scratch, device, callbacks)
         loop = _Loop(task, schedule, seed)
         trainer.fit(
             loop,
@@ -110,10 +118,13 @@ def train(
             ckpt_path=checkpoint if checkpoint.is_file() else None,
             weights_only=True,
         )
-    task.network.to(device).eval()  # Lightning leaves modules on the CPU
+    task.network.to(device)  # Lightning leaves modules on the CPU
+    if best:
+        best.restore()
+    task.network.eval()
 
 
-def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str) -> lightning.Trainer:
+def _trainer(schedule: Schedule, scratch: Path, device: torch.device, callbacks: list[Callback]) -> lightning.Trainer:
     from dvclive.lightning import DVCLiveLogger
     from scmrepo.exceptions import SCMError
 
@@ -129,7 +140,7 @@ def _trainer(schedule: Schedule, scratch: Path, device: torch.device, what: str)
         devices=1 if device.index is None else [device.index],
         max_epochs=math.ceil(schedule.steps / schedule.checkpoint_every),
         logger=logger,
-        callbacks=[_Keep(scratch / CHECKPOINT), _Bar(what, schedule.steps)],
+        callbacks=callbacks,
         enable_checkpointing=False,
         enable_progress_bar=False,
         log_every_n_steps=max(1, min(10, schedule.steps // 20)),

@@ -10,9 +10,9 @@ from PIL import Image
 from pipeline.boxes import Boxes, as_boxes
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.detectors.rcnn import FinetuneBatches, label_windows
+from pipeline.detectors.rcnn import FinetuneBatches
 from pipeline.errors import InputError
-from pipeline.features.window_batches import Windows
+from pipeline.features.windows import Windows, label_windows
 from pipeline.params import Finetune
 
 

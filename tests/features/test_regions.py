@@ -9,7 +9,9 @@ from PIL import Image
 
 from pipeline.data.images import read_image
 from pipeline.features.cache import FeatureCache
-from pipeline.features.regions import cache_regions, gather, read_ahead
+from pipeline.features.region_table import gather
+from pipeline.features.regions import cache_regions
+from pipeline.features.shards import read_ahead
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.region_network import RegionNetwork

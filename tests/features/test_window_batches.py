@@ -10,9 +10,11 @@ from PIL import Image
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.images import read_image
 from pipeline.features.warp import warp
-from pipeline.features.window_batches import WarpedBatch, Windows, classification_loss, collect, warp_batch
+from pipeline.features.window_batches import collect, warp_batch
+from pipeline.features.windows import Windows
 from pipeline.nets.backbones import normalise
 from pipeline.params import Region
+from pipeline.training.classification import LabelledBatch, classification_loss
 
 CPU = torch.device("cpu")
 REGION = Region(size=32, padding=4, mode="warp")
@@ -57,7 +59,7 @@ def test_each_window_is_warped_from_its_own_image(cache: ImageCache, files: list
     batch = warp_batch(collect(given, cache, 32), REGION, CPU)
     assert batch.labels.tolist() == [1, 3, 0, 2]
     assert batch.images == (0, 2, 3, 3)
-    for region, label in zip(batch.regions, batch.labels.tolist(), strict=True):
+    for region, label in zip(batch.inputs, batch.labels.tolist(), strict=True):
         pixels = normalise(torch.from_numpy(read_image(files[given.images[label]])).permute(2, 0, 1))
         (alone,) = warp(pixels, given.boxes[label][None], REGION)
         torch.testing.assert_close(region, alone.flip(2) if given.mirrored[label] else alone)
@@ -65,7 +67,7 @@ def test_each_window_is_warped_from_its_own_image(cache: ImageCache, files: list
 
 @pytest.mark.parametrize(("size", "padding"), [(32, 4), (48, 6), (64, 8), (20, 2), (36, 4)])
 def test_the_context_keeps_its_share_of_the_side(cache: ImageCache, size: int, padding: int) -> None:
-    regions = warp_batch(collect(windows([1]), cache, size), REGION, CPU).regions
+    regions = warp_batch(collect(windows([1]), cache, size), REGION, CPU).inputs
     scaled = Region(size=size, padding=padding, mode="warp")
     pixels = normalise(torch.from_numpy(cache[1]).permute(2, 0, 1))
     torch.testing.assert_close(regions, warp(pixels, windows([1]).boxes, scaled).contiguous())
@@ -76,7 +78,7 @@ def test_the_loss_is_the_mean_negative_log_of_the_right_class() -> None:
     logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
     labels = torch.tensor([1, 0])
     losses = classification_loss(lambda regions: logits + regions.sum() * 0)(
-        WarpedBatch(torch.zeros(2, 3, 4, 4), labels, (0, 0))
+        LabelledBatch(torch.zeros(2, 3, 4, 4), labels, (0, 0))
     )
     shares = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=1, keepdims=True)
     assert list(losses) == ["loss"]

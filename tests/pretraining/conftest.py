@@ -61,6 +61,8 @@ def settings() -> Callable[..., Pretrain]:
     def make(steps: int = 40, **changed: object) -> Pretrain:
         values = {
             "sizes": (32, 24),
+            "size_choice": "alternate",
+            "compare_single_size": False,
             "pyramid": (2, 1),
             "fc_width": 32,
             "batch": 16,

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pipeline.data.image_cache import ImageCache
 from pipeline.data.images import read_image
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.region_network import RegionNetwork
@@ -24,7 +23,7 @@ def files(tmp_path):
 
 @pytest.mark.parametrize(("most", "used"), [(16, [0, 1, 2, 3, 4]), (3, [0, 2, 4])])
 def test_the_root_mean_square_over_images_spread_evenly(files, most, used):
-    found = conv5_rms(nn.Identity(), ImageCache(files, 10), len(files), torch.device("cpu"), most)
+    found = conv5_rms(nn.Identity(), files, torch.device("cpu"), most)
     pixels = [normalise(torch.from_numpy(read_image(files[i])).permute(2, 0, 1)).flatten() for i in used]
     assert found == pytest.approx(torch.cat(pixels).pow(2).mean().sqrt().item(), rel=1e-5)
 
@@ -33,8 +32,8 @@ def test_a_dead_network_and_no_image_give_one(files):
     dead = nn.Conv2d(3, 4, 1)
     nn.init.zeros_(dead.weight)
     nn.init.zeros_(dead.bias)
-    assert conv5_rms(dead, ImageCache(files, 10), len(files), torch.device("cpu")) == 1
-    assert conv5_rms(dead, ImageCache([], 10), 0, torch.device("cpu")) == 1
+    assert conv5_rms(dead, files, torch.device("cpu")) == 1
+    assert conv5_rms(dead, [], torch.device("cpu")) == 1
 
 
 def test_new_layers_do_not_see_how_loud_the_backbone_is():

@@ -184,22 +184,36 @@ def test_what_differs_from_turn_to_turn_follows_the_loop(project: Path, loop: st
     ]
 
 
-def test_an_entry_must_fit_every_turn(project: Path) -> None:
+def test_a_detector_s_file_must_fit_every_turn(project: Path) -> None:
+    (project / "pipeline/detectors/other.py").write_text("")
+    (project / "stages/one_train.py").write_text("from pipeline.detectors import one, other")
     text = (
         "stages:\n"
         + LOOPS["matrix"]
-        + (
-            "    deps:\n      - pipeline/detectors/one.py\n      - stages/${item.system}_train.py\n"
-            "    params:\n      - seed\n"
-        )
+        + "    deps:\n      - pipeline/detectors/one.py\n      - stages/${item.system}_train.py\n"
     )
     assert check(project, text) == [
+        "train: params lack seed.",
+        "train: deps lack pipeline/detectors/other.py.",
         "train: deps lack pipeline/detectors/two.py.",
         "train: deps lack pipeline/nets.",
         "train: deps list pipeline/detectors/one.py, which its script does not use.",
     ]
-    with pytest.raises(InputError, match=r"stage train: deps: needs pipeline/nets in one turn"):
+    with pytest.raises(InputError, match=r"stage train: (params|deps): needs .* in one turn"):
         dvc_deps.write(project / "dvc.yaml")
+
+
+def test_shared_code_of_one_turn_is_listed_for_all(project: Path) -> None:
+    mended = mend(project, "stages:\n" + LOOPS["matrix"])
+    assert "- pipeline/nets\n" in mended  # only the first of the two imports it
+    assert check(project, mended.replace("      - pipeline/nets\n", "")) == ["train: deps lack pipeline/nets."]
+    assert (
+        check(project, mended.replace("pipeline/nets\n", "pipeline/nets\n      - pipeline/data\n"))
+        == [
+            "train: deps list pipeline/data, which its script does not use.",
+            "train: deps stand out of order; code first, sorted, each once.",
+        ][:1]
+    )
 
 
 def test_a_loop_over_splits_runs_one_script(project: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import as_boxes, clip, decode
 from pipeline.classical.box_regression import BoxRegressor
 from pipeline.classical.linear import LinearModel
-from pipeline.detectors.rcnn import detect
+from pipeline.classical.detection import detect
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.params import Detection
@@ -19,7 +19,14 @@ GRID = [(30.0 * i, 0.0, 30.0 * i + 20, 20.0) for i in range(40)]
 
 
 def settings(**changed: object) -> Detection:
-    values = {"max_per_class": 100, "per_class_budget": 40, "nms": 0.3, "box_regression": True}
+    values = {
+        "max_per_class": 100,
+        "per_class_budget": 40,
+        "nms": 0.3,
+        "box_regression": True,
+        "min_score": None,
+        "nms_before": False,
+    }
     return Detection.model_validate({**values, **changed})
 
 

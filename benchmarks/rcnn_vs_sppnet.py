@@ -1,0 +1,180 @@
+"""What one test image costs R-CNN and SPP-net, with one backbone, on one machine, in one process.
+
+    python -m benchmarks.rcnn_vs_sppnet --regions 160
+    python -m benchmarks.rcnn_vs_sppnet --full
+
+Both look at the same random windows of made-up images of 800 x 600 pixels; weights are random, since times do not
+depend on them. Decoding and proposals are left out: they are the same for both.
+
+R-CNN    warp each window, convolutions, pooling and fc layers on each
+SPP-net  resize, convolutions once per scale; project, pool, fc layers for each different window
+
+Without `--full`, R-CNN is timed on `--regions` windows and scaled up to `--proposals`; SPP-net always takes all.
+Systems and phases take turns, round after round; the table gives medians.
+"""
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import runtime
+from pipeline.boxes import Boxes
+from pipeline.features.maps import map_cells
+from pipeline.features.projection import choose_scale, project
+from pipeline.features.pyramid import pool_windows
+from pipeline.features.warp import warp
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.nets.pyramid_head import MapSource, PyramidHead
+from pipeline.nets.region_network import RegionNetwork
+from pipeline.params import Region, Window
+
+WIDTH, HEIGHT = 800, 600
+Times = dict[str, list[float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="alexnet")
+    parser.add_argument("--side", type=int, default=227, help="of R-CNN's warped region, in pixels")
+    parser.add_argument("--scales", type=int, nargs="+", default=[600], help="of SPP-net; 600 is the image as it is")
+    parser.add_argument("--pyramid", type=int, nargs="+", default=[6, 3, 2, 1])
+    parser.add_argument("--proposals", type=int, default=2000)
+    parser.add_argument("--regions", type=int, default=160, help="windows that R-CNN is timed on, scaled up")
+    parser.add_argument("--full", action="store_true", help="time R-CNN on all proposals")
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+
+    device = runtime.device(args.device)
+    torch.manual_seed(0)
+    timed = args.proposals if args.full else min(args.regions, args.proposals)
+    rcnn, sppnet = RcnnTimer(args.network, args.side, device), SppnetTimer(args, device)
+    rcnn_times: Times = defaultdict(list)
+    sppnet_times: Times = defaultdict(list)
+    for number in range(args.images + 1):  # the first image warms up
+        pixels, boxes = made_up(number, args.proposals, device)
+        for times, phases in ((rcnn_times, rcnn(pixels, boxes[:timed])), (sppnet_times, sppnet(pixels, boxes))):
+            for phase, seconds in phases.items() if number else ():
+                times[phase].append(seconds * (args.proposals / timed if times is rcnn_times else 1))
+    how = "all timed" if timed == args.proposals else f"timed on {timed} and scaled up"
+    print(f"{args.network} on {device}, {torch.get_num_threads()} threads, {args.images} images of {WIDTH} x {HEIGHT}")
+    print(f"{args.proposals} proposals; R-CNN {how}, {args.side} px; SPP-net at {args.scales}, {args.pyramid}")
+    table("R-CNN", rcnn_times)
+    table("SPP-net", sppnet_times)
+    convolutions = total(rcnn_times, "convolutions") / total(sppnet_times, "convolutions")
+    print(f"convolutions: R-CNN / SPP-net {convolutions:.0f}")
+    print(f"all features: R-CNN / SPP-net {total(rcnn_times) / total(sppnet_times):.1f}")
+
+
+def made_up(number: int, count: int, device: torch.device) -> tuple[torch.Tensor, Boxes]:
+    """Return an image ``(3, H, W)`` and ``count`` windows, drawn from the seed ``number``."""
+    rng = np.random.default_rng(number)
+    pixels = torch.from_numpy(rng.normal(size=(3, HEIGHT, WIDTH)).astype(np.float32)).to(device)
+    corners = rng.uniform(0, [WIDTH - 20, HEIGHT - 20], (count, 2))
+    sizes = np.exp(rng.uniform(np.log(20), np.log([WIDTH, HEIGHT]), (count, 2)))
+    far = np.minimum(corners + sizes, [WIDTH, HEIGHT])
+    return pixels, np.concatenate([corners, far], axis=1).astype(np.float32)
+
+
+class Clock:
+    """Adds up the seconds of named phases; waits for the GPU at each end."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def __call__(self, phase: str, work: Callable[[], Any]) -> Any:
+        """Return what ``work`` returns, and count its time."""
+        self._wait()
+        start = time.perf_counter()
+        result = work()
+        self._wait()
+        self.seconds[phase] += time.perf_counter() - start
+        return result
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+class RcnnTimer:
+    """R-CNN's way to the features of fc7, in the batches that the stage uses."""
+
+    def __init__(self, name: str, side: int, device: torch.device) -> None:
+        self._region = Region(size=side, padding=16, mode="warp")
+        self._network = RegionNetwork(architecture(name), side, fc_width=512, outputs=0).eval()
+        self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._batch, self._device = self._network.net.batch(side, device), device
+
+    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> dict[str, float]:
+        """Return the seconds of each phase."""
+        clock, network = Clock(self._device), self._network
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, self._device.type == "cuda"):
+            for start in range(0, len(boxes), 256):
+                warped = clock("warp", lambda: warp(pixels, boxes[start : start + 256], self._region))  # noqa: B023
+                for part in warped.split(self._batch):
+                    conv5 = clock("convolutions", lambda: network.conv(part))  # noqa: B023
+                    pool5 = clock("pooling", lambda: network.pool5(conv5).flatten(1))  # noqa: B023
+                    clock("fc layers", lambda: network.head_taps(pool5, ("fc7",)))  # noqa: B023
+        return clock.seconds
+
+
+class SppnetTimer:
+    """SPP-net's way to the features of fc7; the phases are those of `pooled_regions.window_features`."""
+
+    def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
+        net = architecture(args.network)
+        self._conv = net.conv().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._geometry, self._scales, self._device = Geometry.of_network(net), tuple(args.scales), device
+        window = Window(rule="released", side=208)
+        source = MapSource(net.name, "", net.channels, window)
+        self._head = PyramidHead(source, args.pyramid, net.fc[2] if net.fc else 512, 0).to(device).eval()
+
+    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> dict[str, float]:
+        """Return the seconds of each phase."""
+        clock = Clock(self._device)
+        sizes = [(round(HEIGHT * scale / HEIGHT), round(WIDTH * scale / HEIGHT)) for scale in self._scales]
+        cells = [clock("convolutions", lambda: map_cells(self._conv, pixels, size)) for size in sizes]  # noqa: B023
+        hw = np.array([[self._geometry.size(side) for side in size] for size in sizes], np.int64)
+        factors = np.array([[size[1] / WIDTH, size[0] / HEIGHT] for size in sizes])
+        with torch.inference_mode():
+            for scale, windows in clock("projection", lambda: self._windows(boxes, hw, factors)).items():
+                height, width = hw[scale].tolist()
+                grid = cells[scale].float()
+                pooled = clock(
+                    "pooling",
+                    lambda: pool_windows(grid, (height, width), windows, self._head.levels),  # noqa: B023
+                )
+                clock("fc layers", lambda: self._head.head_taps(pooled, ("fc7",)))  # noqa: B023
+        return clock.seconds
+
+    def _windows(self, boxes: Boxes, hw: Any, factors: Any) -> dict[int, Any]:
+        window = self._head.source.window
+        choice = choose_scale(boxes, factors, self._scales, window.side, window.rule)
+        found = project(boxes, factors[choice], hw[choice], self._geometry, window.rule)
+        return {scale: np.unique(found[choice == scale], axis=0) for scale in np.unique(choice).tolist()}
+
+
+def total(times: Times, phase: str | None = None) -> float:
+    """Return the median seconds of a phase, or of all phases together."""
+    if phase:
+        return statistics.median(times[phase])
+    return statistics.median(sum(parts) for parts in zip(*times.values(), strict=True))
+
+
+def table(title: str, times: Times) -> None:
+    """Print a line for each phase, and the total."""
+    for phase in times:
+        print(f"{title:8} {phase:13} {total(times, phase):9.4f} s/image")
+    print(f"{title:8} {'together':13} {total(times):9.4f} s/image")
+
+
+if __name__ == "__main__":
+    main()

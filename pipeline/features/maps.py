@@ -1,0 +1,196 @@
+"""SPP-net's shared maps: each image through the convolutions once per scale, all cells in one ragged cache."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.errors import InputError
+from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.features.shards import Piece, fill, saturate
+from pipeline.nets.geometry import Geometry
+
+COLUMN = "cells"
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What is cached: one entry per image and scale, the scales of an image one after the other.
+
+    Attributes:
+        image_ids: ``(entries,)`` int64.
+        files: the image of each entry.
+        input_hw: ``(entries, 2)`` int64, height and width of the resized image.
+        factors: ``(entries, 2)`` float64, its size over the image's, along x and y.
+        hw: ``(entries, 2)`` int64, height and width of the map in cells.
+        offsets: ``(entries + 1,)`` int64, the cells of each entry.
+    """
+
+    image_ids: NDArray[np.int64]
+    files: Sequence[Path]
+    input_hw: NDArray[np.int64]
+    factors: NDArray[np.float64]
+    hw: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+
+    def tables(self) -> dict[str, NDArray]:
+        """Return what the cache keeps beside the cells."""
+        return {"offsets": self.offsets, "image_ids": self.image_ids, "scale": self.factors, "hw": self.hw}
+
+
+def entries(
+    image_ids: Sequence[int],
+    files: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
+    scales: Sequence[int],
+    geometry: Geometry,
+) -> Entries:
+    """Lay out the cache of images with ``sizes`` ``(width, height)``, whose shorter side becomes each of ``scales``.
+
+    Raises:
+        InputError: a scale is too small for the network.
+    """
+    smallest = geometry.smallest()
+    if min(scales) < smallest:
+        raise InputError(
+            f"sppnet.maps.scales: {min(scales)} pixels give no cell in this network; {smallest} or more would be right."
+        )
+    image_hw = np.repeat(np.array(sizes, np.int64).reshape(-1, 2)[:, ::-1], len(scales), axis=0)
+    shorter = np.tile(np.array(scales, np.float64), len(sizes))
+    input_hw = np.floor(image_hw * (shorter / image_hw.min(axis=1, initial=1 << 40))[:, None] + 0.5).astype(np.int64)
+    hw = np.array([[geometry.size(side) for side in pair] for pair in input_hw.tolist()], np.int64).reshape(-1, 2)
+    return Entries(
+        image_ids=np.repeat(np.array(image_ids, np.int64), len(scales)),
+        files=[file for file in files for _ in scales],
+        input_hw=input_hw,
+        factors=(input_hw / image_hw)[:, ::-1],
+        hw=hw,
+        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
+    )
+
+
+def cache_maps(
+    layout: Entries,
+    conv: nn.Module,
+    channels: int,
+    *,
+    folder: Path,
+    dtype: str,
+    shard_mb: float,
+    device: torch.device,
+    workers: int,
+    attributes: dict[str, Any],
+    what: str,
+) -> Path:
+    """Compute the map of every entry and return the path of the finished cache below ``folder``.
+
+    ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so that neither the workers nor the
+    neighbours of an image change a byte.
+    """
+    conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
+        cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist())
+        start = int(layout.offsets[piece.entry])
+        wanted = cells[piece.start - start : piece.stop - start]
+        into[COLUMN][:] = saturate(wanted, into[COLUMN].dtype).cpu().numpy()
+
+    rows = int(layout.offsets[-1])
+    columns = [Column(COLUMN, channels, dtype)]
+    with CacheWriter(folder, columns, rows, shard_mb, layout.tables(), attributes) as writer:
+        fill(writer, layout.offsets, layout.files, compute, device=device, workers=workers, what=what, unit="cell")
+    return writer.path
+
+
+def map_cells(conv: nn.Module, pixels: torch.Tensor, input_hw: Sequence[int]) -> torch.Tensor:
+    """Return the map of one normalised image ``(3, H, W)``, resized to ``input_hw``, row by row: ``(cells, C)``.
+
+    Bilinear without antialiasing, as the released code resizes.
+    """
+    size = (int(input_hw[0]), int(input_hw[1]))
+    half = pixels.device.type == "cuda"
+    with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, enabled=half):
+        resized = torch.nn.functional.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
+        found = conv(resized.contiguous(memory_format=torch.channels_last))
+        return found[0].permute(1, 2, 0).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class ImageMaps:
+    """The maps of one image, one a scale: cells ``(H * W, C)`` each, with their ``hw`` and ``factors`` ``(S, 2)``."""
+
+    cells: Sequence[NDArray]
+    hw: NDArray[np.int64]
+    factors: NDArray[np.float64]
+
+
+class MapCache:
+    """A cache of maps, opened for reading, image by image.
+
+    Attributes:
+        path: of the cache.
+        attributes: what it was made with.
+        scales: the shorter side of the input at each scale.
+        image_ids: ``(images,)`` int64.
+        hw: ``(images, S, 2)`` int64, cells of each map.
+        factors: ``(images, S, 2)`` float64, input pixels per image pixel along x and y.
+
+    Raises:
+        InputError: there is no such cache.
+    """
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self._cache = FeatureCache(path, stage)
+        self.path, self.attributes = path, self._cache.attributes
+        try:
+            self.scales: tuple[int, ...] = tuple(self.attributes["scales"])
+            self.hw = self._cache.table("hw").reshape(-1, len(self.scales), 2)
+            self.factors = self._cache.table("scale").reshape(-1, len(self.scales), 2)
+        except KeyError as error:
+            raise InputError(f"{path}: not a cache of maps ({error} is missing); {stage} writes it.") from None
+        self.image_ids = self._cache.image_ids[:: len(self.scales)]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the network and the scales, equal for all splits."""
+        return str(self.attributes["fingerprint"])
+
+    def cells(self, image: int, scale: int) -> NDArray:
+        """Return the cells of one map, ``(H * W, C)``."""
+        return self._cache.image(image * len(self.scales) + scale, COLUMN)
+
+    def image(self, position: int) -> ImageMaps:
+        """Return the maps of the image at ``position``."""
+        cells = [self.cells(position, scale) for scale in range(len(self.scales))]
+        return ImageMaps(cells, self.hw[position], self.factors[position])
+
+    def images(self) -> Iterator[ImageMaps]:
+        """Yield the maps of each image, in order."""
+        parts: list[NDArray] = []
+        for entry, cells in self._cache.images(COLUMN):
+            parts.append(cells)
+            if len(parts) == len(self.scales):
+                position = entry // len(self.scales)
+                yield ImageMaps(parts, self.hw[position], self.factors[position])
+                parts = []
+
+    def check(self, fingerprint: str, owner: Path) -> None:
+        """Compare with the fingerprint that ``owner`` was made for.
+
+        Raises:
+            InputError: they differ; the sentence names both.
+        """
+        if self.fingerprint != fingerprint:
+            raise InputError(
+                f"{self.path}: its maps have the fingerprint {self.fingerprint} (network "
+                f"{self.attributes.get('network')}, scales {list(self.scales)}), but {owner} was made for maps of "
+                f"{fingerprint}; dvc repro makes both anew from one network and one list of scales."
+            )

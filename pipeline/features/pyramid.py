@@ -1,0 +1,114 @@
+"""Spatial pyramid pooling of many windows of one map at a time (SPP-net, sections 2.2 and 4.1).
+
+The bins of a few thousand windows are a few ten thousand different rectangles of cells. Each is the maximum of four
+squares whose sides are powers of two, and those come from doubling the map: no window is looped over, and the work
+does not grow with the windows' areas. A level that divides another is pooled from that one's bins.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, levels: Sequence[int]) -> torch.Tensor:
+    """Return the pooled vectors ``(N, C * sum of squared levels)``, laid out as `SpatialPyramid` lays them out.
+
+    Args:
+        cells: ``(H * W, C)``, the map row by row.
+        hw: its height and width.
+        windows: ``(N, 4)`` int64, ``x1 y1 x2 y2`` in cells, half-open, inside the map, not empty.
+        levels: ``n`` for ``n x n`` bins; bin ``i`` of ``w`` cells spans ``floor(i * w / n)`` to
+            ``ceil((i + 1) * w / n)``.
+    """
+    corners = torch.from_numpy(windows).to(cells.device)
+    finest = [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
+    bins = torch.cat([_bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
+    rectangles, place = _distinct(bins.flatten(0, 1), max(hw) + 1)
+    maxima = rectangle_maxima(cells.view(*hw, -1), rectangles)
+    parts = place.view(bins.shape[:2]).split([level**2 for level in finest], dim=1)
+    fine = {level: maxima[part].unflatten(1, (level, level)) for level, part in zip(finest, parts, strict=True)}
+    pooled = [_coarser(fine, level) for level in levels]  # (N, level, level, C) each
+    return torch.cat([values.flatten(1, 2).transpose(1, 2).flatten(1) for values in pooled], dim=1)
+
+
+def mosaic(cuts: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.int64]]:
+    """Lay pieces of maps, ``(h, w, C)`` each, side by side on one map; return it and each one's window there.
+
+    So windows of many maps are pooled in one call: the first result is ``(H, W, C)``, the second ``(N, 4)``. The
+    pieces stand on shelves, the tallest first, so that little is left empty.
+    """
+    length = max(cut.shape[1] for cut in cuts)
+    windows = np.zeros((len(cuts), 4), np.int64)
+    left = top = bottom = 0
+    for i in sorted(range(len(cuts)), key=lambda i: -cuts[i].shape[0]):
+        height, width, _ = cuts[i].shape
+        if left + width > length or bottom == 0:
+            left, top, bottom = 0, bottom, bottom + height
+        windows[i] = left, top, left + width, top + height
+        left += width
+    whole = np.zeros((bottom, length, cuts[0].shape[2]), cuts[0].dtype)
+    for cut, (x1, y1, x2, y2) in zip(cuts, windows.tolist(), strict=True):
+        whole[y1:y2, x1:x2] = cut
+    return whole, windows
+
+
+def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:
+    """Return the maxima ``(N, C)`` of ``grid`` ``(H, W, C)`` over ``rectangles`` ``(N, 4)``, half-open, not empty."""
+    maxima = grid.new_empty(len(rectangles), grid.shape[2])
+    x1, y1, x2, y2 = rectangles.unbind(1)
+    columns, rows = _exponent(x2 - x1), _exponent(y2 - y1)
+    tall = grid  # tall[y, x]: the maximum of 2 ** i cells from y downwards
+    for i in range(int(rows.max()) + 1 if len(rows) else 0):
+        tall = _doubled(tall, i, axis=0)
+        square = tall  # square[y, x]: the maximum of tall over 2 ** j columns from x on
+        for j in range(int(columns[rows == i].amax()) + 1 if bool((rows == i).any()) else 0):
+            square = _doubled(square, j, axis=1)
+            mine = torch.nonzero((rows == i) & (columns == j)).flatten()
+            top, bottom = y1[mine], y2[mine] - 2**i
+            left, right = x1[mine], x2[mine] - 2**j
+            upper = torch.maximum(square[top, left], square[top, right])
+            maxima[mine] = torch.maximum(upper, torch.maximum(square[bottom, left], square[bottom, right]))
+    return maxima
+
+
+def _coarser(fine: dict[int, torch.Tensor], level: int) -> torch.Tensor:
+    """Return the bins of ``level``, ``(N, level, level, C)``, from those of a level that it divides."""
+    if level in fine:
+        return fine[level]
+    source, step = next((values, finer // level) for finer, values in fine.items() if finer % level == 0)
+    return source.unflatten(2, (level, step)).unflatten(1, (level, step)).amax(dim=(2, 4))
+
+
+def _doubled(grid: torch.Tensor, exponent: int, axis: int) -> torch.Tensor:
+    """Return the maxima over ``2 ** exponent`` neighbours, given those over half as many; exponent 0 gives ``grid``."""
+    if exponent == 0:
+        return grid
+    half = 2 ** (exponent - 1)
+    length = grid.shape[axis] - half
+    return torch.maximum(grid.narrow(axis, 0, length), grid.narrow(axis, half, length))
+
+
+def _exponent(lengths: torch.Tensor) -> torch.Tensor:
+    """Return the exponents of the greatest powers of two that are at most ``lengths``, 1 or more."""
+    return torch.frexp(lengths.double()).exponent - 1
+
+
+def _bins(windows: torch.Tensor, level: int) -> torch.Tensor:
+    """Return the ``level x level`` bins of each window, row by row, ``(N, level ** 2, 4)``."""
+    step = torch.arange(level, device=windows.device)
+    start, size = windows[:, :2], windows[:, 2:] - windows[:, :2]
+    near = start[:, None] + step[None, :, None] * size[:, None] // level  # (N, level, x and y)
+    far = start[:, None] + -(-(step[None, :, None] + 1) * size[:, None] // level)
+    shape = (len(windows), level, level)
+    columns = [side[:, None, :, 0].expand(shape) for side in (near, far)]
+    rows = [side[:, :, None, 1].expand(shape) for side in (near, far)]
+    return torch.stack([columns[0], rows[0], columns[1], rows[1]], dim=3).flatten(1, 2)
+
+
+def _distinct(rectangles: torch.Tensor, base: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the different ones of ``rectangles`` ``(N, 4)``, whose values are below ``base``, and each one's place."""
+    weights = base ** torch.arange(4, device=rectangles.device)
+    keys, place = torch.unique((rectangles * weights).sum(1), return_inverse=True)
+    return keys[:, None] // weights % base, place

@@ -1,0 +1,75 @@
+"""The layers that classify one region from its pooled features: fc6, fc7 and the output (R-CNN, section 2.1)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+HEAD_LAYERS = ("pool5", "fc6", "fc7")
+
+
+class RegionHead(nn.Module):
+    """Two fully connected layers, each followed by a rectifier and in training by dropout, and a classifier.
+
+    Args:
+        inputs: values of one region's ``pool5``.
+        width: of fc6 and fc7.
+        outputs: of the classification layer; classes + 1, the background first. 0: no such layer.
+        dropout: share of dropped values in training.
+    """
+
+    def __init__(self, inputs: int, width: int, outputs: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(inputs, width)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        self.fc7 = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, outputs) if outputs else nn.Identity()
+        for layer in (self.fc6, self.fc7):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        if isinstance(self.output, nn.Linear):
+            nn.init.normal_(self.output.weight, std=0.01)
+            nn.init.zeros_(self.output.bias)
+
+    def head_taps(self, pool5: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Return the values of ``layers`` for ``pool5`` ``(N, inputs)``; nothing past the last is computed.
+
+        ``fc6`` and ``fc7`` are ``(N, width)``, after the rectifier and before dropout.
+        """
+        last = max(HEAD_LAYERS.index(layer) for layer in layers)
+        values = {"pool5": pool5}
+        if last >= 1:
+            values["fc6"] = self.fc6(pool5 * self.input_scale).relu()
+        if last >= 2:
+            values["fc7"] = self.fc7(self.dropout(values["fc6"])).relu()
+        return {layer: values[layer] for layer in layers}
+
+    def width_of(self, layer: str) -> int:
+        """Return the number of values of ``pool5``, ``fc6`` or ``fc7``."""
+        return self.fc6.in_features if layer == "pool5" else self.fc6.out_features
+
+    def classify(self, fc7: torch.Tensor) -> torch.Tensor:
+        """Return the class logits ``(N, outputs)`` of ``fc7`` ``(N, width)``."""
+        return self.output(self.dropout(fc7))
+
+    def load_fc(
+        self, weights: Mapping[str, torch.Tensor], names: Mapping[str, str], conv5_rms: float = 1.0
+    ) -> list[str]:
+        """Copy fc6 and fc7 from ``weights`` and return the layers that stay new, the output among them.
+
+        ``names`` gives the prefix of each layer in ``weights``; a layer without one, or of another shape, stays new.
+        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+        """
+        fresh = ["output"]
+        for name in ("fc6", "fc7"):
+            layer = getattr(self, name)
+            weight = weights.get(f"{names.get(name)}.weight")
+            if weight is None or weight.shape != layer.weight.shape:
+                fresh.append(name)
+                continue
+            layer.load_state_dict({"weight": weight, "bias": weights[f"{names[name]}.bias"]})
+        if "fc6" in fresh:
+            self.input_scale.fill_(1 / conv5_rms)
+        return fresh

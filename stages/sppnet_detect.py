@@ -1,0 +1,44 @@
+"""SPP-net at test: score, regress and suppress the windows of the test split; writes detections/sppnet.json."""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.classical.box_regression import BoxRegressor
+from pipeline.classical.detection import detect
+from pipeline.classical.linear import LinearModel
+from pipeline.data.index import Index
+from pipeline.features.maps import MapCache
+from pipeline.features.pooled_regions import PooledRegions
+from pipeline.nets.pyramid_head import PyramidHead
+from pipeline.proposals.store import ProposalSet
+
+NETWORK = Path("models/sppnet/network.safetensors")
+
+
+def main() -> None:
+    p = params.load()
+    settings = p.sppnet.detect
+    index = Index.load(Path("data/index/test.json"))
+    svm = LinearModel.load(Path("models/sppnet/svm.safetensors"), "sppnet_svm")
+    regressor = BoxRegressor.load(Path("models/sppnet/bbox.safetensors"), "sppnet_bbox")
+    features = PooledRegions.join(
+        MapCache(Path("features/sppnet/test.zarr"), "sppnet_maps@test"),
+        index,
+        ProposalSet.load(Path("proposals/test.h5"), index),
+        PyramidHead.load(NETWORK, "sppnet_finetune"),
+        NETWORK,
+        runtime.device(p.runtime.device),
+    )
+    detections = detect(
+        features,
+        [(image.width, image.height) for image in index.images],
+        svm,
+        regressor if settings.box_regression else None,
+        settings,
+    )
+    detections.save(Path("detections/sppnet.json"))
+    print(f"{len(detections)} detections in {len(index.images)} images")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,87 @@
+"""The geometry of convolutional maps, against gradients through the layers, real map sizes and published figures."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.nets.backbones import ARCHITECTURES, architecture
+from pipeline.nets.geometry import Geometry, Step
+
+
+def reach(conv: nn.Module, side: int, cell: int) -> tuple[float, int]:
+    """Return centre and length of the stretch of pixels that one cell of the map's middle row depends on."""
+    averaged = nn.Sequential(*(_smooth(layer) for layer in conv))  # max pooling would hide pixels from the gradient
+    for parameter in averaged.parameters():
+        nn.init.constant_(parameter, 0.5 / parameter[0].numel() if parameter.dim() > 1 else 0.0)
+    image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
+    averaged.double()(image)[0, :, cell, cell].sum().backward()
+    seen = torch.nonzero(image.grad[0].abs().sum(dim=(0, 1))).flatten()
+    return (int(seen[0]) + int(seen[-1]) + 1) / 2, int(seen[-1] - seen[0]) + 1
+
+
+def _smooth(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.MaxPool2d):
+        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
+    return nn.ReLU() if isinstance(layer, nn.ReLU) else layer
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "cell"), [("small", 128, 8), ("alexnet", 415, 12), ("squeezenet1_0", 415, 12)]
+)
+def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: int, cell: int) -> None:
+    geometry = Geometry.of_network(architecture(name))
+    centre, field = reach(architecture(name).conv(), side, cell)
+    beside, _ = reach(architecture(name).conv(), side, cell + 1)
+    assert centre == geometry.offset + cell * geometry.stride
+    assert beside - centre == geometry.stride
+    assert field == geometry.field
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "field"), [("alexnet", 16, 163), ("vgg16", 16, 196), ("squeezenet1_0", 16, None)]
+)
+def test_the_published_networks_have_their_published_strides_and_fields(
+    name: str, stride: int, field: int | None
+) -> None:
+    geometry = Geometry.of_network(architecture(name))
+    assert geometry.stride == stride
+    assert field is None or geometry.field == field
+
+
+def test_vgg_maps_of_600_by_1000_pixels_have_37_by_62_cells() -> None:
+    geometry = Geometry.of_network(architecture("vgg16"))
+    assert (geometry.size(600), geometry.size(1000)) == (37, 62)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_sizes_are_those_of_real_maps(name: str) -> None:
+    net = architecture(name)
+    geometry = Geometry.of_network(net)
+    with torch.device("meta"):
+        conv = net.conv()
+        for side in (64, 65, 71, 97, 224, 227, 333):
+            assert conv(torch.zeros(1, 3, side, side)).shape[2] == geometry.size(side), side
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_the_smallest_input_gives_a_cell_and_one_pixel_less_none(name: str) -> None:
+    geometry = Geometry.of_network(architecture(name))
+    assert geometry.size(geometry.smallest()) == 1
+    assert geometry.size(geometry.smallest() - 1) == 0
+
+
+@pytest.mark.parametrize("pixels", range(3, 12))
+def test_partial_windows_count_as_torch_counts_them(pixels: int) -> None:
+    pool = nn.MaxPool2d(2, 3, padding=1, ceil_mode=True)
+    assert Step(2, 3, 1, ceil=True).size(pixels) == pool(torch.zeros(1, 1, pixels, pixels)).shape[2]
+
+
+def test_dilation_widens_the_window() -> None:
+    assert Geometry.of(nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2))) == Geometry((Step(5, 1, 0),), 1, 2.5, 5)
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(TypeError, match="geometry of Linear is not known"):
+        Geometry.of(nn.Sequential(nn.Linear(1, 1)))
+    with pytest.raises(TypeError, match="only square ones"):
+        Geometry.of(nn.Sequential(nn.Conv2d(1, 1, (3, 5))))
