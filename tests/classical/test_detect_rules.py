@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.boxes import as_boxes, clip, decode
 from pipeline.classical.box_regression import BoxRegressor
-from pipeline.classical.linear import LinearModel
 from pipeline.classical.detection import detect
+from pipeline.classical.linear import LinearModel
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.params import Detection
