@@ -161,7 +161,7 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, se
 
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
     found: list[list[NDArray]] = [[] for _ in miners]
-    for image, features in progress(regions.images(layer), "collecting objects", total=len(regions)):
+    for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
         for row, label in enumerate(image.labels.tolist()):
             found[label - 1].append(features[row])
     for miner, rows in zip(miners, found, strict=True):

@@ -76,6 +76,12 @@ class TrainingSet:
             for position, features in cache.images(layer):
                 yield regions[position], features
 
+    def objects(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
+        """Yield the regions of each image with the features of its objects alone, ``(G, width)``."""
+        for cache, regions in zip(self._caches, self._regions, strict=True):
+            for position, image in enumerate(regions):
+                yield image, cache.rows(position, layer, np.arange(len(image.labels)))
+
     def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
         """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.
 
@@ -87,7 +93,7 @@ class TrainingSet:
         for region in (filled[i] for i in sorted(chosen)):
             cache, image = region.key
             rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
-            features = self._caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
+            features = self._caches[cache].rows(image, layer, np.sort(rows)).astype(np.float32)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0
         if not mean > 0:

@@ -183,6 +183,10 @@ class FeatureCache:
         """Return the rows of the image at ``position``, ``(rows of the image, width)``."""
         return self.array(layer)[self.offsets[position] : self.offsets[position + 1]]
 
+    def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return some rows of the image at ``position``, ``(len(which), width)``; ``which`` counts from its first."""
+        return self.image(position, layer)[which]
+
     def images(self, layer: str, block_mb: float = 64) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``."""
         array = self.array(layer)

@@ -78,17 +78,19 @@ class PooledRegions:
         """Return ``boxes`` ``(rows, 4)`` or ``is_ground_truth`` ``(rows,)``."""
         return self._tables[name]
 
-    def image(self, position: int, layer: str) -> NDArray:
-        """Return the features of one image's regions, ``(rows of the image, width)``."""
-        return self._features(position, self._maps.image(position), layer)
+    def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return the features of some regions of one image, ``(len(which), width)``; no other is computed."""
+        return self._features(self._boxes[self.offsets[position] + which], self._maps.image(position), layer)
 
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and features, in order."""
         for position, maps in enumerate(self._maps.images()):
-            yield position, self._features(position, maps, layer)
+            yield (
+                position,
+                self._features(self._boxes[self.offsets[position] : self.offsets[position + 1]], maps, layer),
+            )
 
-    def _features(self, position: int, maps: ImageMaps, layer: str) -> NDArray:
-        boxes = self._boxes[self.offsets[position] : self.offsets[position + 1]]
+    def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
         with torch.inference_mode():
             values = window_features(self._head, maps, boxes, self._maps.scales, self._geometry, layer, self._device)
         return saturate(values, maps.cells[0].dtype).cpu().numpy()

@@ -30,8 +30,8 @@ class RegionFeatures(Protocol):
         """Return ``boxes`` ``(rows, 4)`` or ``is_ground_truth`` ``(rows,)``."""
         ...
 
-    def image(self, position: int, layer: str) -> NDArray:
-        """Return the features of one image's regions, ``(rows of the image, width)``."""
+    def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return the features of some regions of one image, ``(len(which), width)``; ``which`` counts from its first."""
         ...
 
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:

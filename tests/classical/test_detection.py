@@ -29,8 +29,8 @@ class Made:
     def table(self, name: str) -> NDArray:
         return self._tables[name]
 
-    def image(self, position: int, layer: str) -> NDArray:
-        return self._features
+    def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
+        return self._features[which]
 
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         yield 0, self._features

@@ -61,6 +61,7 @@ def test_what_is_written_is_read_by_image_and_by_block(folder):
             expected = value(OFFSETS[position], OFFSETS[position + 1], width).astype(rows.dtype)
             np.testing.assert_array_equal(rows, expected)
             np.testing.assert_array_equal(cache.image(position, layer), expected)
+            np.testing.assert_array_equal(cache.rows(position, layer, np.arange(0, len(rows), 3)), expected[::3])
 
 
 def test_chunks_and_shards_have_the_size_the_design_asks_for(folder):

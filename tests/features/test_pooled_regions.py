@@ -78,7 +78,10 @@ def test_features_are_those_of_each_window_alone(
     network = head(rule=rule)
     features = PooledRegions.join(maps, index, proposals, network, HEAD, CPU)
     boxes, image = features.table("boxes"), maps.image(0)
-    found = features.image(0, layer)
+    found = features.rows(0, layer, np.arange(7))
+    np.testing.assert_array_equal(
+        features.rows(0, "pool5", np.array([4, 2])), features.rows(0, "pool5", np.arange(7))[[4, 2]]
+    )
     for row, box in enumerate(boxes):
         scale = int(choose_scale(box, image.factors, (32, 96), 40, rule)[0])
         window = project(box, image.factors[scale], image.hw[scale], GEOMETRY, rule)[0].tolist()
@@ -107,9 +110,9 @@ def test_images_are_read_in_order_and_one_may_have_no_region(
     seen = dict(features.images("fc7"))
     assert list(seen) == [0, 1]
     assert len(features) == 2
-    np.testing.assert_array_equal(seen[0], features.image(0, "fc7"))
+    np.testing.assert_array_equal(seen[0], features.rows(0, "fc7", np.arange(7)))
     assert seen[1].shape == (0, 16)
-    assert features.image(1, "pool5").shape == (0, 96 * 14)
+    assert features.rows(1, "pool5", np.arange(0)).shape == (0, 96 * 14)
 
 
 def test_a_head_of_other_maps_and_regions_of_other_images_are_refused(
