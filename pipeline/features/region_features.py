@@ -31,7 +31,7 @@ class RegionFeatures(Protocol):
         ...
 
     def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
-        """Return the features of some regions of one image, ``(len(which), width)``; ``which`` counts from its first."""
+        """Return the features of some regions of one image, ``(len(which), width)``; ``which`` counts within it."""
         ...
 
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
