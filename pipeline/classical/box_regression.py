@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, as_boxes, decode, encode, iou
 from pipeline.classical.linear import LinearModel
-from pipeline.classical.training_set import LabelledRegions, TrainingSet
+from pipeline.classical.training_set import TrainingSet
 from pipeline.params import BoxRegression
 from pipeline.runtime import item_rng, progress
 
@@ -58,13 +58,13 @@ def train_box_regressor(regions: TrainingSet, settings: BoxRegression, *, seed: 
     """
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
     chosen = _choose(regions, settings, seed)
-    width = next((features.shape[1] for _, features in regions.images(settings.layer)), 0)
+    width = regions.width(settings.layer)
     weights = np.zeros((len(regions.classes), 4, width), np.float32)
     bias = np.full((len(regions.classes), 4), -np.inf, np.float32)
     for number, labels in enumerate(_passes(chosen, width), 1):
         samples = _read(regions, settings.layer, {label: chosen[label] for label in labels}, width, number)
         for label, (features, targets) in samples.items():
-            weights[label - 1], bias[label - 1] = _fit(features * np.float32(scale), targets, settings)
+            weights[label - 1], bias[label - 1] = _fit(features, targets, scale, settings)
     model = LinearModel(weights.reshape(-1, width), bias.reshape(-1), scale, settings.layer)
     return BoxRegressor(model), [chosen[label].count for label in sorted(chosen)]
 
@@ -128,31 +128,35 @@ def _passes(chosen: dict[int, _Samples], width: int) -> Iterator[list[int]]:
 def _read(
     regions: TrainingSet, layer: str, chosen: dict[int, _Samples], width: int, number: int
 ) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    parts: dict[int, list[tuple[NDArray, NDArray]]] = {label: [] for label in chosen}
-    images: Iterator[tuple[LabelledRegions, NDArray]] = regions.images(layer)
-    for image, features in progress(images, f"reading regions near objects, pass {number}", total=len(regions)):
-        for label, samples in chosen.items():
-            if image.key in samples.rows:
-                parts[label].append((features[samples.rows[image.key]], samples.targets[image.key]))
+    """Return the features of each class's samples, a last column of ones beside them, and the targets."""
+    filled = dict.fromkeys(chosen, 0)
+    features = {label: np.ones((samples.count, width + 1), np.float32) for label, samples in chosen.items()}
+    images = list(regions.regions())
+    for image in progress(images, f"reading regions near objects, pass {number}"):
+        wanted = {label: samples.rows[image.key] for label, samples in chosen.items() if image.key in samples.rows}
+        if not wanted:
+            continue
+        found = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
+        for label, part in zip(
+            wanted, np.split(found, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
+        ):
+            features[label][filled[label] : filled[label] + len(part), :width] = part
+            filled[label] += len(part)
     return {
-        label: (
-            np.concatenate([np.zeros((0, width), np.float32), *(features for features, _ in found)]),
-            np.concatenate([targets for _, targets in found]),
-        )
-        for label, found in parts.items()
+        label: (features[label], np.concatenate(list(samples.targets.values()))) for label, samples in chosen.items()
     }
 
 
 def _fit(
-    features: NDArray[np.float32], targets: NDArray[np.float32], settings: BoxRegression
+    features: NDArray[np.float32], targets: NDArray[np.float32], scale: float, settings: BoxRegression
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights ``(4, width)`` and bias ``(4,)`` for one class."""
+    """Return weights ``(4, width)`` and bias ``(4,)`` for one class; ``features`` are scaled in place."""
     from sklearn.linear_model import Ridge
 
+    features[:, :-1] *= np.float32(scale)
     mean, whiten, restore = _whitening(targets) if settings.whiten else (np.zeros(4), np.eye(4), np.eye(4))
-    with_bias = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
-    ridge = Ridge(alpha=settings.ridge, fit_intercept=False, solver="cholesky")
-    ridge.fit(with_bias, ((targets - mean) @ whiten).astype(np.float32))
+    ridge = Ridge(alpha=settings.ridge, fit_intercept=False, solver="cholesky", copy_X=False)
+    ridge.fit(features, ((targets - mean) @ whiten).astype(np.float32))
     solution = restore.T @ ridge.coef_
     return solution[:, :-1].astype(np.float32), (solution[:, -1] + mean).astype(np.float32)
 

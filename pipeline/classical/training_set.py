@@ -76,11 +76,18 @@ class TrainingSet:
             for position, features in cache.images(layer):
                 yield regions[position], features
 
+    def rows(self, key: tuple[int, int], layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return the features of some regions, ``(len(which), width)``, of the image that `LabelledRegions.key` names."""
+        return self._caches[key[0]].rows(key[1], layer, which)
+
+    def width(self, layer: str) -> int:
+        """Return the number of values of a region; 0 where there is no image."""
+        return next((self.rows(image.key, layer, np.arange(0)).shape[1] for image in self.regions()), 0)
+
     def objects(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
         """Yield the regions of each image with the features of its objects alone, ``(G, width)``."""
-        for cache, regions in zip(self._caches, self._regions, strict=True):
-            for position, image in enumerate(regions):
-                yield image, cache.rows(position, layer, np.arange(len(image.labels)))
+        for image in self.regions():
+            yield image, self.rows(image.key, layer, np.arange(len(image.labels)))
 
     def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
         """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.
@@ -93,7 +100,7 @@ class TrainingSet:
         for region in (filled[i] for i in sorted(chosen)):
             cache, image = region.key
             rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
-            features = self._caches[cache].rows(image, layer, np.sort(rows)).astype(np.float32)
+            features = self.rows(region.key, layer, np.sort(rows)).astype(np.float32)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0
         if not mean > 0:
