@@ -77,7 +77,7 @@ class TrainingSet:
                 yield regions[position], features
 
     def rows(self, key: tuple[int, int], layer: str, which: NDArray[np.int64]) -> NDArray:
-        """Return the features of some regions, ``(len(which), width)``, of the image that `LabelledRegions.key` names."""
+        """Return the features of some regions, ``(len(which), width)``, of the image with this ``key``."""
         return self._caches[key[0]].rows(key[1], layer, which)
 
     def width(self, layer: str) -> int:
