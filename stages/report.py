@@ -42,6 +42,7 @@ def main() -> None:
             "backbone": p.backbone.model_dump(mode="json"),
             "pretrain": p.pretrain.model_dump(mode="json"),
             "rcnn": p.rcnn.model_dump(mode="json"),
+            "fast_rcnn": p.fast_rcnn.model_dump(mode="json"),
             "evaluation": p.evaluation.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),
         },

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, iou
 from pipeline.data.index import Index
 from pipeline.errors import InputError
-from pipeline.features.cache import FeatureCache
+from pipeline.features.region_features import RegionFeatures
 from pipeline.runtime import item_rng
 
 
@@ -45,7 +45,7 @@ class TrainingSet:
         InputError: a cache holds other images than its index.
     """
 
-    def __init__(self, caches: Sequence[FeatureCache], indices: Sequence[Index]) -> None:
+    def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index]) -> None:
         self.classes = indices[0].classes
         self._caches = caches
         self._regions: list[list[LabelledRegions]] = []
