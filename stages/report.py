@@ -43,6 +43,7 @@ def main() -> None:
             "pretrain": p.pretrain.model_dump(mode="json"),
             "rcnn": p.rcnn.model_dump(mode="json"),
             "fast_rcnn": p.fast_rcnn.model_dump(mode="json"),
+            "faster_rcnn": p.faster_rcnn.model_dump(mode="json"),
             "evaluation": p.evaluation.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),
         },
