@@ -5,9 +5,9 @@
     python -m benchmarks.faster_rcnn_vs_torchvision [--passes 10] [--limit 40] [--only torchvision]
 
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
-``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a one-cycle
-schedule; here over the four training steps, their schedules shortened or stretched in proportion. Prints mAP of the test
-split by `pipeline.evaluation`, training time, and time an image (decoding included, boxes and scores as the result).
+``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a
+one-cycle schedule; here over the four training steps, their schedules shortened or stretched in proportion. Prints mAP
+of the test split by `pipeline.evaluation`, training time, and time an image (from file to detections).
 torchvision's class is not the paper's: sigmoid objectness, anchors across borders trained on, RoIAlign, one-step
 training.
 """
@@ -55,6 +55,7 @@ class Data:
     root: Path
 
     def cache(self) -> ImageCache:
+        """Return the training images."""
         return ImageCache([self.root / record.file for record in self.records], 1024)
 
 

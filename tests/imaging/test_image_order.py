@@ -9,7 +9,9 @@ from pipeline.imaging.image_order import ImageOrder
 def test_each_pass_holds_every_image_once(count: int, per_step: int, flip: bool) -> None:
     order, size = ImageOrder(count, per_step, flip, seed=3), count * (2 if flip else 1)
     drawn = [entry for step in range(3 * size) for entry in order(step)]
-    everything = {(position, mirrored) for position in range(count) for mirrored in ((False, True) if flip else (False,))}
+    everything = {
+        (position, mirrored) for position in range(count) for mirrored in ((False, True) if flip else (False,))
+    }
     passes = [drawn[start : start + size] for start in range(0, len(drawn), size)]
     assert all(set(one) == everything for one in passes)
     assert size < 4 or len({tuple(one) for one in passes}) > 1

@@ -80,16 +80,18 @@ def test_regression_improves_the_boxes(trained, squares, around, sections, alter
     assert coco(sections.fast_rcnn.detect) > coco(altered(sections.fast_rcnn.detect, box_regression=False)) + 0.05
 
 
-def test_a_killed_run_ends_in_the_same_weights(trained, squares, around, cache, settings, tmp_path, monkeypatch) -> None:
-    class Killed(Exception):
+def test_a_killed_run_ends_in_the_same_weights(
+    trained, squares, around, cache, settings, tmp_path, monkeypatch
+) -> None:
+    class KilledError(Exception):
         pass
 
     def die(trainer, module) -> None:
         if trainer.global_step == 45:
-            raise Killed
+            raise KilledError
 
     monkeypatch.setattr(loop._Loop, "on_train_batch_end", lambda self, *_: die(self.trainer, self), raising=False)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(new_network(), squares, around, cache, settings, tmp_path)
     monkeypatch.undo()
     assert (tmp_path / loop.CHECKPOINT).is_file()
@@ -98,7 +100,9 @@ def test_a_killed_run_ends_in_the_same_weights(trained, squares, around, cache, 
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
 
 
-def test_frozen_layers_and_a_second_training(trained, squares, around, cache, settings, altered, tmp_path, sections) -> None:
+def test_frozen_layers_and_a_second_training(
+    trained, squares, around, cache, settings, altered, tmp_path, sections
+) -> None:
     import copy
 
     network = copy.deepcopy(trained)

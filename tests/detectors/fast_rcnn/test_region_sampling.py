@@ -74,7 +74,11 @@ def test_the_draw(sections, altered) -> None:
 
 def test_statistics_and_their_folding() -> None:
     rng = np.random.default_rng(0)
-    groups = [np.zeros((0, 4), np.float32), rng.normal(0.1, 0.2, (50, 4)).astype(np.float32), np.ones((1, 4), np.float32)]
+    groups = [
+        np.zeros((0, 4), np.float32),
+        rng.normal(0.1, 0.2, (50, 4)).astype(np.float32),
+        np.ones((1, 4), np.float32),
+    ]
     statistics = TargetStatistics.measure(groups)
     labels = np.repeat([1, 2], [50, 1])
     normalised = statistics.normalise(np.concatenate(groups), labels)

@@ -69,7 +69,15 @@ def four_steps(squares, section, tmp_path_factory):
     start(detector1)
     settings = section.detector
     train_detector(
-        detector1, records, list(proposals), images, settings, trained=False, frozen=(), scratch=scratch("d1"), **options
+        detector1,
+        records,
+        list(proposals),
+        images,
+        settings,
+        trained=False,
+        frozen=(),
+        scratch=scratch("d1"),
+        **options,
     )
     rpn2 = RegionProposalNetwork(SHAPE)
     rpn2.conv.load_state_dict(detector1.conv.state_dict())
@@ -80,7 +88,15 @@ def four_steps(squares, section, tmp_path_factory):
     detector2 = FastRcnn.load(path, "s")
     frozen = ("conv.",)
     train_detector(
-        detector2, records, list(proposals), images, settings, trained=True, frozen=frozen, scratch=scratch("d2"), **options
+        detector2,
+        records,
+        list(proposals),
+        images,
+        settings,
+        trained=True,
+        frozen=frozen,
+        scratch=scratch("d2"),
+        **options,
     )
     return rpn1, detector1, rpn2, detector2, proposals
 
@@ -123,16 +139,16 @@ def test_one_map_gives_what_two_passes_give(four_steps, squares, section, altere
 
 
 def test_a_killed_run_ends_in_the_same_weights(four_steps, squares, section, cache, tmp_path, monkeypatch) -> None:
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def die(module, *_) -> None:
         if module.global_step == 55:
-            raise Killed
+            raise KilledError
 
     options = {"frozen": (), "scratch": tmp_path, "seed": 1, "device": CPU, "workers": 0, "what": "test"}
     monkeypatch.setattr(loop._Loop, "on_train_batch_end", die, raising=False)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_rpn(new_rpn(), squares[1], cache, section.rpn, **options)
     monkeypatch.undo()
     resumed = new_rpn()

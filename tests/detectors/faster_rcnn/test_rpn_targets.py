@@ -23,9 +23,7 @@ SETTINGS = RpnTraining(
     box_normaliser="positions",
     frozen_layers=0,
     flip=False,
-    schedule=Schedule(
-        steps=1, lr=1, decay_at=(), gamma=1, warmup=0, momentum=0, weight_decay=0, checkpoint_every=1
-    ),
+    schedule=Schedule(steps=1, lr=1, decay_at=(), gamma=1, warmup=0, momentum=0, weight_decay=0, checkpoint_every=1),
 )
 
 
@@ -33,7 +31,7 @@ def label_slowly(anchors: np.ndarray, truth: np.ndarray, height: float, width: f
     """The rules of the paper, one anchor and one object at a time, with torchvision's overlaps."""
     overlaps = box_iou(torch.from_numpy(anchors), torch.from_numpy(truth)).numpy()
     labels = []
-    usable = [0 <= a[0] and 0 <= a[1] and a[2] <= width and a[3] <= height for a in anchors]
+    usable = [a[0] >= 0 and a[1] >= 0 and a[2] <= width and a[3] <= height for a in anchors]
     for i in range(len(anchors)):
         label = -1
         if usable[i]:
