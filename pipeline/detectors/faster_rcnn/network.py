@@ -124,4 +124,5 @@ class RegionProposalNetwork(nn.Module):
 
 def _shape(values: dict[str, Any]) -> RpnShape:
     """Return the shape that JSON holds; it has lists for tuples."""
-    return RpnShape(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    arguments: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+    return RpnShape(**arguments)
