@@ -6,6 +6,7 @@ Reads data/index/*.json, reports/metrics/*.json, detections/*.json and the image
 reports/index.html.
 """
 
+import csv
 from pathlib import Path
 
 from pipeline import params, runtime
@@ -17,6 +18,10 @@ from pipeline.report.tables import summary
 from pipeline.storage import atomic, read_json
 
 METRICS = Path("reports/metrics")
+RECALL = {
+    "selective search": Path("reports/plots/proposals_test.csv"),
+    "RPN": Path("reports/plots/faster_rcnn_proposals2/test.csv"),
+}
 PAGE = Path("reports/index.html")
 
 
@@ -47,12 +52,18 @@ def main() -> None:
             "evaluation": p.evaluation.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),
         },
+        recall={name: _rows(path) for name, path in RECALL.items() if path.exists()},
     )
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
     with atomic(PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(summary(metrics, {name: SYSTEMS[name].title for name in metrics}))
     print(f"The page: {PAGE}")
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
 
 
 if __name__ == "__main__":
