@@ -262,6 +262,123 @@ class Sppnet(Section):
     classify: Classify
 
 
+class ImageSize(Section):
+    """At which size whole images are seen; a training step draws one of the short sides for each image."""
+
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_distinct)]
+    long_side: Positive
+
+
+class RegionTraining(Section):
+    """Training of the detector on regions of whole images (Fast R-CNN, section 2.3)."""
+
+    images: Positive
+    regions: Positive
+    foreground: Fraction
+    foreground_iou: Fraction
+    background_iou: tuple[Fraction, Fraction]
+    difficult: bool
+    normalise_targets: bool
+    box_sigma: PositiveFloat
+    box_weight: Annotated[float, Field(ge=0)]
+    frozen_layers: Count
+    flip: bool
+    schedule: Schedule
+
+
+class Svd(Section):
+    """Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1); rank 0 leaves a layer alone."""
+
+    fc6: Count
+    fc7: Count
+
+
+class RegionScoring(Section):
+    """From scores and boxes of regions to detections: two published protocols."""
+
+    protocol: Literal["budget", "threshold"]
+    max_per_class: Positive
+    per_class_budget: Positive
+    min_score: Fraction
+    max_per_image: Positive
+    nms: Fraction
+    box_regression: bool
+
+
+class FastDetection(RegionScoring):
+    """The same, by the network as it was trained or by the one with fewer values in fc6 and fc7."""
+
+    compressed: bool
+
+
+class FastRcnn(Section):
+    """Fast R-CNN, stage by stage."""
+
+    fc_width: Positive
+    grid: Positive | None
+    image: ImageSize
+    train: RegionTraining
+    classifier: Literal["softmax", "svm"]
+    svm: Svm
+    svd: Svd
+    detect: FastDetection
+
+
+class Anchors(Section):
+    """Reference boxes on every cell of the map (Faster R-CNN, section 3.1.1)."""
+
+    sides: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+    ratios: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
+
+
+class RpnTraining(Section):
+    """Training of the region proposal network (Faster R-CNN, sections 3.1.2 and 3.1.3)."""
+
+    images: Positive
+    anchors: Positive
+    positive_share: Fraction
+    positive_iou: Fraction
+    negative_iou: Fraction
+    drop_crossing: bool
+    difficult: bool
+    normalise_targets: bool
+    box_sigma: PositiveFloat
+    box_weight: Annotated[float, Field(ge=0)]
+    box_normaliser: Literal["positions", "sampled"]
+    frozen_layers: Count
+    flip: bool
+    schedule: Schedule
+
+
+class RpnProposals(Section):
+    """From scored anchors to proposals (Faster R-CNN, section 3.3)."""
+
+    min_side: Count
+    before: Count
+    nms: Fraction
+    after: Positive
+
+
+class FasterDetection(RegionScoring):
+    """Detection among the proposals that the network makes itself."""
+
+    proposals: RpnProposals
+
+
+class FasterRcnn(Section):
+    """Faster R-CNN, stage by stage; both rounds have the same settings."""
+
+    fc_width: Positive
+    grid: Positive | None
+    image: ImageSize
+    anchors: Anchors
+    rpn_width: Positive
+    rpn: RpnTraining
+    proposals: RpnProposals
+    detector: RegionTraining
+    detect: FasterDetection
+
+
 class Evaluation(Section):
     """How detections are judged."""
 
@@ -294,6 +411,8 @@ class Params(Section):
     pretrain: Pretrain
     rcnn: Rcnn
     sppnet: Sppnet
+    fast_rcnn: FastRcnn
+    faster_rcnn: FasterRcnn
     evaluation: Evaluation
     report: Report
     runtime: Runtime

@@ -22,7 +22,7 @@ def main() -> None:
     system = parse_system(sys.argv[1:])
     index = Index.load(Path("data/index/test.json"))
     path = Path(f"detections/{system.name}.json")
-    detections = Detections.load(path, index, f"dvc repro detect@{system.name}")
+    detections = Detections.load(path, index, f"dvc repro {system.name}_detect")
     ranked = rankings(index, detections, p.evaluation.iou)
     figures = metrics(index, detections, ranked, p.evaluation.similar, p.evaluation.iou)
     write_json(Path(f"reports/metrics/{system.name}.json"), figures)

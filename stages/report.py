@@ -6,6 +6,7 @@ Reads data/index/*.json, reports/metrics/*.json, detections/*.json and the image
 reports/index.html.
 """
 
+import csv
 from pathlib import Path
 
 from pipeline import params, runtime
@@ -17,6 +18,10 @@ from pipeline.report.tables import summary
 from pipeline.storage import atomic, read_json
 
 METRICS = Path("reports/metrics")
+RECALL = {
+    "selective search": Path("reports/plots/proposals_test.csv"),
+    "RPN": Path("reports/plots/faster_rcnn_proposals2/test.csv"),
+}
 PAGE = Path("reports/index.html")
 
 
@@ -30,7 +35,7 @@ def main() -> None:
         indices=indices,
         metrics=metrics,
         detections={
-            name: Detections.load(Path(f"detections/{name}.json"), indices["test"], f"dvc repro detect@{name}")
+            name: Detections.load(Path(f"detections/{name}.json"), indices["test"], f"dvc repro {name}_detect")
             for name in metrics
         },
         proposals={split: read_json(path) for split, path in proposals.items() if path.exists()},
@@ -43,15 +48,23 @@ def main() -> None:
             "pretrain": p.pretrain.model_dump(mode="json"),
             "rcnn": p.rcnn.model_dump(mode="json"),
             "sppnet": p.sppnet.model_dump(mode="json"),
+            "fast_rcnn": p.fast_rcnn.model_dump(mode="json"),
+            "faster_rcnn": p.faster_rcnn.model_dump(mode="json"),
             "evaluation": p.evaluation.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),
         },
+        recall={name: _rows(path) for name, path in RECALL.items() if path.exists()},
     )
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
     with atomic(PAGE) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(summary(metrics, {name: SYSTEMS[name].title for name in metrics}))
     print(f"The page: {PAGE}")
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """From data to the one self-contained HTML file: no network, no scripts, the same bytes for the same input."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.colours import SYSTEM_COLOURS, TYPE_COLOURS, class_colour
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.gallery import photos, thresholds, tile_ratio
+from pipeline.report.recall import COLOURS, recall_panels
 from pipeline.report.tables import class_table, least_score, number, parameter_rows, percent, proposal_table, split_rows
 
 
@@ -29,6 +30,7 @@ class Results:
         detections: by system, the same systems.
         proposals: figures about the proposals by split, may be empty.
         parameters: all that changes a result, nested as in ``params.yaml``.
+        recall: how proposals of the test split cover its objects, by their kind (`report.recall.COLOURS`).
     """
 
     source: str
@@ -37,6 +39,7 @@ class Results:
     detections: Mapping[str, Detections]
     proposals: Mapping[str, Mapping[str, Any]]
     parameters: Mapping[str, Any]
+    recall: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
 
 
 def render(results: Results, root: Path, images: int, min_score: float | None, iou: float) -> str:
@@ -78,6 +81,8 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         side=SIDE,
         iou=iou,
         proposals=proposal_table(results.proposals),
+        recall=recall_panels(results.recall),
+        recall_colours={name: COLOURS[name] for name in results.recall},
         photos=pictures,
         ratio=round(tile_ratio([(photo.width, photo.height) for photo in pictures]), 3),
         least=least,

@@ -144,3 +144,11 @@ def test_a_missing_image_is_named(make, tmp_path):
     (tmp_path / "photos" / "2 <b>.png").unlink()
     with pytest.raises(UnreadableImageError, match=r"2 <b>\.png: the image does not exist"):
         make()
+
+
+def test_recall_is_drawn_where_it_is_known(make):
+    assert "recall over number of proposals" not in make()
+    rows = [{"boxes": count, "recall_50": 0.5, "recall_70": 0.4} for count in (1, 10)]
+    text = make(recall={"RPN": rows, "selective search": rows})
+    assert text.count("recall over number of proposals") == 2
+    assert text.index(">RPN<") < text.index("recall over number of proposals")

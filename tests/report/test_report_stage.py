@@ -50,7 +50,7 @@ def test_the_page_does_not_depend_on_where_it_was_made(project, tmp_path_factory
 
 def test_metrics_without_detections(project):
     (project / "detections/rcnn.json").unlink()
-    with pytest.raises(InputError, match=r"detections/rcnn\.json: .* `dvc repro detect@rcnn` writes it"):
+    with pytest.raises(InputError, match=r"detections/rcnn\.json: .* `dvc repro rcnn_detect` writes it"):
         report.main()
 
 

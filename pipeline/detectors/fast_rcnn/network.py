@@ -1,0 +1,160 @@
+"""The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision.ops import roi_pool
+
+from pipeline.errors import InputError
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.params import ImageSize
+
+# Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
+GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that is needed to build the network.
+
+    Attributes:
+        network: name of the backbone.
+        grid: side of the RoI pooling's output.
+        fc_width: of fc6 and fc7 where the backbone has none of its own.
+        classes: without the background.
+        short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
+        long_side: the most that the longer side may have.
+        fc6_rank: of a truncated SVD of fc6; 0: fc6 is one layer.
+        fc7_rank: likewise.
+        svm: whether the scores are SVMs' and not logits.
+    """
+
+    network: str
+    grid: int
+    fc_width: int
+    classes: int
+    short_sides: tuple[int, ...]
+    long_side: int
+    fc6_rank: int = 0
+    fc7_rank: int = 0
+    svm: bool = False
+
+    @classmethod
+    def of(cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize) -> "Shape":
+        """Return the shape of a new network; ``grid`` None is the network's own in `GRIDS`."""
+        return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
+
+
+class FastRcnn(nn.Module):
+    """Scores and box offsets for regions of images.
+
+    New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
+    """
+
+    def __init__(self, shape: Shape, dropout: float = 0.5) -> None:
+        super().__init__()
+        net = architecture(shape.network)
+        width = net.fc[2] if net.fc else shape.fc_width
+        self.shape = shape
+        self.conv = net.conv()
+        self.geometry = Geometry.of(self.conv)
+        self.fc6 = _linear(net.channels * shape.grid**2, width, shape.fc6_rank)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        self.fc7 = _linear(width, width, shape.fc7_rank)
+        self.dropout = nn.Dropout(dropout)
+        self.scores = nn.Linear(width, shape.classes + 1)
+        self.offsets = nn.Linear(width, 4 * (shape.classes + 1))
+        for layer, std in ((self.scores, 0.01), (self.offsets, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
+        return self.head(self.conv(images), cells)
+
+    def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the fully connected layers make of regions of ``maps``.
+
+        Args:
+            maps: ``(N, channels, rows, columns)``, of `conv`.
+            cells: ``(R, 5)``: position in the batch, first and last cell ``x1 y1 x2 y2`` (`to_cells`).
+
+        Returns:
+            Scores ``(R, classes + 1)``, the background first, and offsets ``(R, classes + 1, 4)`` of `boxes.encode`;
+            those of the background are never used.
+        """
+        fc7 = self.dropout(self.features(self.pool(maps, cells)))
+        return self.scores(fc7), self.offsets(fc7).view(-1, self.shape.classes + 1, 4)
+
+    def pool(self, maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Return the RoI pooling of regions, ``(R, channels * grid * grid)``; arguments as for `head`."""
+        # torchvision's op bins and pools as Caffe's layer does; whole numbers leave it nothing to round.
+        return roi_pool(maps, cells, self.shape.grid, spatial_scale=1.0).flatten(1)
+
+    def features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
+        return self.fc7(self.dropout(self.fc6(pooled * self.input_scale).relu())).relu()
+
+    def early_layers(self, count: int) -> tuple[str, ...]:
+        """Return the prefixes of the parameters of the first ``count`` convolutions."""
+        names = [name for name, module in self.conv.named_modules() if isinstance(module, nn.Conv2d)]
+        return tuple(f"conv.{name}." for name in names[:count])
+
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
+        """Copy backbone weights (torchvision's names), fc6 and fc7 where they fit; return the layers that stay new.
+
+        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+
+        Raises:
+            InputError: the convolution weights are missing or have other shapes.
+        """
+        weights.load_conv(self.conv, self.shape.network, backbone)
+        fresh = ["scores", "offsets"]
+        net = architecture(self.shape.network)
+        for name, place in zip(("fc6", "fc7"), net.fc[:2] if net.fc else ("", ""), strict=True):
+            layer = getattr(self, name)
+            weight = backbone.get(f"classifier.{place}.weight")
+            if weight is None or weight.shape != layer.weight.shape:
+                fresh.append(name)
+                continue
+            layer.load_state_dict({"weight": weight, "bias": backbone[f"classifier.{place}.bias"]})
+        if "fc6" in fresh:
+            self.input_scale.fill_(1 / conv5_rms)
+        return fresh
+
+    def save(self, path: Path) -> None:
+        """Write the weights with what is needed to build the network again."""
+        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
+
+    @classmethod
+    def load(cls, path: Path, stage: str) -> "FastRcnn":
+        """Build the network that `save` wrote, ready for inference.
+
+        Raises:
+            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
+        """
+        tensors, metadata = weights.load(path)
+        try:
+            shape = json.loads(metadata["shape"])
+            network = cls(Shape(**{**shape, "short_sides": tuple(shape["short_sides"])}))
+            network.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path}: no Fast R-CNN can be read ({error}); the stage {stage} writes it.") from error
+        return network.eval()
+
+
+def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
+    """Return a layer, or the two layers of a truncated SVD of ``rank``; new layers are drawn as He et al. do."""
+    layers = [nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs)] if rank else [nn.Linear(inputs, outputs)]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers) if rank else layers[0]

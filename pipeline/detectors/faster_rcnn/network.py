@@ -1,0 +1,133 @@
+"""The region proposal network: a small network that slides over the shared map (Faster R-CNN, section 3.1)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.boxes import Boxes
+from pipeline.detectors.faster_rcnn.anchors import anchor_grid, reference_anchors
+from pipeline.errors import InputError
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.params import Anchors, ImageSize
+
+
+@dataclass(frozen=True)
+class RpnShape:
+    """All that is needed to build the network and its anchors.
+
+    Attributes:
+        network: name of the backbone.
+        width: channels of the 3x3 convolution.
+        sides: of the anchors in pixels of the resized image.
+        ratios: height over width.
+        short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
+        long_side: the most that the longer side may have.
+    """
+
+    network: str
+    width: int
+    sides: tuple[float, ...]
+    ratios: tuple[float, ...]
+    short_sides: tuple[int, ...]
+    long_side: int
+
+    @classmethod
+    def of(cls, network: str, width: int, anchors: Anchors, size: ImageSize) -> "RpnShape":
+        """Return the shape that the parameters describe."""
+        return cls(network, width, anchors.sides, anchors.ratios, size.short_sides, size.long_side)
+
+
+class RegionProposalNetwork(nn.Module):
+    """Objectness and box offsets for every anchor.
+
+    Departs from torchvision's ``FasterRCNN`` where that departs from the paper: a softmax over two scores instead of a
+    sigmoid, one map instead of a pyramid, border-crossing anchors left out of training, RoI pooling, not RoIAlign.
+    New layers are drawn from N(0, 0.01), biases 0 (section 3.1.3).
+
+    Args:
+        shape: of the network.
+        conv5_rms: size of the map's values in the backbone; the new layers see them divided by it.
+    """
+
+    def __init__(self, shape: RpnShape, conv5_rms: float = 1.0) -> None:
+        super().__init__()
+        net = architecture(shape.network)
+        self.shape = shape
+        self.conv = net.conv()
+        self.geometry = Geometry.of(self.conv)
+        self.reference = reference_anchors(self.geometry.stride, shape.sides, shape.ratios)
+        count = len(self.reference)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1 / conv5_rms))
+        self.window = nn.Conv2d(net.channels, shape.width, 3, padding=1)
+        self.scores = nn.Conv2d(shape.width, 2 * count, 1)
+        self.offsets = nn.Conv2d(shape.width, 4 * count, 1)
+        for layer in (self.window, self.scores, self.offsets):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
+        return self.head(self.conv(images))
+
+    def head(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is said of the anchors of ``maps`` ``(N, channels, rows, columns)``.
+
+        Returns:
+            Scores ``(N, A, 2)``, background before object, and offsets ``(N, A, 4)`` of `boxes.encode`, with the
+            ``A = rows * columns * anchors`` anchors in the order of `anchors`.
+        """
+        hidden = self.window(maps * self.input_scale).relu()
+        scores, offsets = self.scores(hidden), self.offsets(hidden)
+        count, (images, _, rows, columns) = len(self.reference), scores.shape
+        # Caffe's order of channels: all background scores before all object scores.
+        scores = scores.view(images, 2, count, rows, columns).permute(0, 3, 4, 2, 1)
+        offsets = offsets.view(images, count, 4, rows, columns).permute(0, 3, 4, 1, 2)
+        return scores.reshape(images, -1, 2), offsets.reshape(images, -1, 4)
+
+    def anchors(self, height: int, width: int) -> Boxes:
+        """Return the anchors ``(A, 4)`` of an image of ``height`` x ``width`` pixels, in those pixels."""
+        return anchor_grid(self.reference, self.geometry, self.geometry.size(height), self.geometry.size(width))
+
+    def early_layers(self, count: int) -> tuple[str, ...]:
+        """Return the prefixes of the parameters of the first ``count`` convolutions of the shared part."""
+        names = [name for name, module in self.conv.named_modules() if isinstance(module, nn.Conv2d)]
+        return tuple(f"conv.{name}." for name in names[:count])
+
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> None:
+        """Copy the convolutions of backbone weights (torchvision's names)."""
+        weights.load_conv(self.conv, self.shape.network, backbone)
+
+    def save(self, path: Path) -> None:
+        """Write the weights with what is needed to build the network again."""
+        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
+
+    @classmethod
+    def load(cls, path: Path, stage: str) -> "RegionProposalNetwork":
+        """Build the network that `save` wrote, ready for inference.
+
+        Raises:
+            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
+        """
+        tensors, metadata = weights.load(path)
+        try:
+            network = cls(_shape(json.loads(metadata["shape"])))
+            network.load_state_dict(tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: no proposal network can be read ({error}); the stage {stage} writes it."
+            ) from error
+        return network.eval()
+
+
+def _shape(values: dict[str, Any]) -> RpnShape:
+    """Return the shape that JSON holds; it has lists for tuples."""
+    arguments: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
+    return RpnShape(**arguments)

@@ -1,0 +1,74 @@
+"""Fast R-CNN, stage 1: train end to end on whole images; writes models/fast_rcnn/network.safetensors."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from pipeline import params, runtime
+from pipeline.data.image_cache import ImageCache
+from pipeline.data.index import Index
+from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
+from pipeline.detectors.fast_rcnn.training import train_detector
+from pipeline.imports import code_fingerprint
+from pipeline.nets import weights
+from pipeline.proposals.store import ProposalSet
+from pipeline.storage import Scratch, fingerprint
+from pipeline.training.loop import publish_curves
+
+BACKBONE = Path("models/backbone.safetensors")
+NETWORK = Path("models/fast_rcnn/network.safetensors")
+CURVES = Path("reports/plots/fast_rcnn_train")
+
+
+def main() -> None:
+    p = params.load()
+    device = runtime.device(p.runtime.device)
+    settings = p.fast_rcnn.train
+    indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits}
+    records = [image for index in indices.values() for image in index.images]
+    proposals = [
+        boxes for split, index in indices.items() for boxes in ProposalSet.load(Path(f"proposals/{split}.h5"), index)
+    ]
+    classes = next(iter(indices.values())).classes
+
+    torch.manual_seed(p.seed)
+    shape = Shape.of(p.backbone.network, p.fast_rcnn.grid, p.fast_rcnn.fc_width, len(classes), p.fast_rcnn.image)
+    network = FastRcnn(shape)
+    tensors, origin = weights.load(BACKBONE)
+    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    print(f"{len(records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
+    scratch = Scratch(
+        "fast_rcnn_train",
+        fingerprint(
+            code=code_fingerprint(Path(__file__)),
+            params=[p.seed, p.data.fit_splits, asdict(shape), settings.model_dump()],
+            inputs=[
+                [str(path), fingerprint(path=path)]
+                for split in p.data.fit_splits
+                for path in (Path(f"data/index/{split}.json"), Path(f"proposals/{split}.h5"), BACKBONE)
+            ],
+            torch=torch.__version__,
+        ),
+    )
+    train_detector(
+        network,
+        records,
+        proposals,
+        ImageCache([Path(p.data.root) / image.file for image in records], p.runtime.image_cache_mb),
+        settings,
+        trained=False,
+        frozen=network.early_layers(settings.frozen_layers),
+        scratch=scratch.folder,
+        seed=p.seed,
+        device=device,
+        workers=0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers),
+        what="training Fast R-CNN",
+    )
+    network.save(NETWORK)
+    publish_curves(scratch.folder, CURVES)
+    scratch.clear()
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,26 @@
+"""Faster R-CNN at test: propose and detect on one shared map; writes detections/faster_rcnn.json."""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import Index
+from pipeline.detectors.fast_rcnn.network import FastRcnn
+from pipeline.detectors.faster_rcnn.detect import detect
+from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
+
+MODELS = Path("models/faster_rcnn")
+
+
+def main() -> None:
+    p = params.load()
+    index = Index.load(Path("data/index/test.json"))
+    rpn = RegionProposalNetwork.load(MODELS / "rpn2.safetensors", "faster_rcnn_rpn2")
+    detector = FastRcnn.load(MODELS / "detector2.safetensors", "faster_rcnn_detector2")
+    device = runtime.device(p.runtime.device)
+    found = detect(rpn, detector, index.images, Path(p.data.root), p.faster_rcnn.detect, device)
+    found.save(Path("detections/faster_rcnn.json"))
+    print(f"{len(found)} detections in {len(index.images)} images")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,53 @@
+"""Faster R-CNN, stages ``faster_rcnn_proposals1`` and ``faster_rcnn_proposals2``: proposals and how well they cover.
+
+    python -m stages.faster_rcnn_proposals 1
+
+Writes proposals/faster_rcnnROUND/SPLIT.h5 for the splits that the detector is trained on, in round 2 also for the
+test split with the numbers of boxes used there; and the recall of each split in
+reports/metrics/faster_rcnn_proposalsROUND.json and reports/plots/faster_rcnn_proposalsROUND/SPLIT.csv.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import Index
+from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
+from pipeline.detectors.faster_rcnn.propose_split import propose_all
+from pipeline.detectors.faster_rcnn.rounds import parse_round
+from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
+from pipeline.params import RpnProposals
+from pipeline.storage import atomic, write_json
+
+
+def main() -> None:
+    number = parse_round(sys.argv[1:])
+    p = params.load()
+    device = runtime.device(p.runtime.device)
+    stage = f"faster_rcnn_proposals{number}"
+    network = RegionProposalNetwork.load(
+        Path(f"models/faster_rcnn/rpn{number}.safetensors"), f"faster_rcnn_rpn{number}"
+    )
+    settings: dict[str, RpnProposals] = dict.fromkeys(p.data.fit_splits, p.faster_rcnn.proposals)
+    if number == 2:
+        settings["test"] = p.faster_rcnn.detect.proposals
+    figures = {}
+    for split, limits in settings.items():
+        index = Index.load(Path(f"data/index/{split}.json"))
+        found = propose_all(network, index.images, Path(p.data.root), limits, device, f"proposing, {split}")
+        found.save(Path(f"proposals/faster_rcnn{number}/{split}.h5"))
+        coverage = cover(index, found, curve_counts(limits.after))
+        figures[split] = summary(coverage)
+        _write_rows(Path(f"reports/plots/{stage}/{split}.csv"), curve(coverage))
+        print(f"{split}: " + ", ".join(f"{name} {value}" for name, value in figures[split].items()))
+    write_json(Path(f"reports/metrics/{stage}.json"), figures)
+
+
+def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    with atomic(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

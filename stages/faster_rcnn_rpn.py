@@ -1,0 +1,80 @@
+"""Faster R-CNN, stages ``faster_rcnn_rpn1`` and ``faster_rcnn_rpn2``: train the region proposal network.
+
+    python -m stages.faster_rcnn_rpn 1
+
+Round 1 starts from the backbone and trains all. Round 2 takes the convolutions of round 1's detector, keeps them, and
+trains new proposal layers. The size of the features is taken to be the backbone's in both rounds. Writes
+models/faster_rcnn/rpnROUND.safetensors.
+"""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from pipeline import params, runtime
+from pipeline.data.image_cache import ImageCache
+from pipeline.data.index import Index
+from pipeline.detectors.fast_rcnn.network import FastRcnn
+from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.detectors.faster_rcnn.rounds import parse_round
+from pipeline.detectors.faster_rcnn.training import train_rpn
+from pipeline.imports import code_fingerprint
+from pipeline.nets import weights
+from pipeline.storage import Scratch, fingerprint
+from pipeline.training.loop import publish_curves
+
+BACKBONE = Path("models/backbone.safetensors")
+MODELS = Path("models/faster_rcnn")
+
+
+def main() -> None:
+    number = parse_round(sys.argv[1:])
+    p = params.load()
+    device = runtime.device(p.runtime.device)
+    settings, stage = p.faster_rcnn.rpn, f"faster_rcnn_rpn{number}"
+    indices = [Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits]
+    records = [image for index in indices for image in index.images]
+    start = BACKBONE if number == 1 else MODELS / "detector1.safetensors"
+
+    torch.manual_seed(p.seed)
+    shape = RpnShape.of(p.backbone.network, p.faster_rcnn.rpn_width, p.faster_rcnn.anchors, p.faster_rcnn.image)
+    tensors, origin = weights.load(BACKBONE)
+    network = RegionProposalNetwork(shape, float(origin["conv5_rms"]))
+    if number == 1:
+        network.load_backbone(tensors)
+        frozen = network.early_layers(settings.frozen_layers)
+    else:
+        network.conv.load_state_dict(FastRcnn.load(start, "faster_rcnn_detector1").conv.state_dict())
+        frozen = ("conv.",)
+    scratch = Scratch(
+        stage,
+        fingerprint(
+            code=code_fingerprint(Path(__file__)),
+            params=[p.seed, p.data.fit_splits, asdict(shape), settings.model_dump()],
+            inputs=[fingerprint(path=Path(f"data/index/{split}.json")) for split in p.data.fit_splits],
+            backbone=BACKBONE,
+            start=start,
+            torch=torch.__version__,
+        ),
+    )
+    train_rpn(
+        network,
+        records,
+        ImageCache([Path(p.data.root) / image.file for image in records], p.runtime.image_cache_mb),
+        settings,
+        frozen=frozen,
+        scratch=scratch.folder,
+        seed=p.seed,
+        device=device,
+        workers=0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers),
+        what=f"training proposals, round {number}",
+    )
+    network.save(MODELS / f"rpn{number}.safetensors")
+    publish_curves(scratch.folder, Path(f"reports/plots/{stage}"))
+    scratch.clear()
+
+
+if __name__ == "__main__":
+    runtime.run(main)
