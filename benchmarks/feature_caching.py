@@ -26,7 +26,8 @@ from torchvision.transforms import functional as transforms
 
 from pipeline import runtime
 from pipeline.data.images import read_image
-from pipeline.features.regions import Regions, cache_regions, gather
+from pipeline.features.region_table import Regions, gather
+from pipeline.features.regions import cache_regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, architecture, normalise
 from pipeline.nets.region_network import RegionNetwork

@@ -71,10 +71,11 @@ class CacheWriter:
         self._columns = columns
         self.rows = rows
         row_bytes = sum(column.row_bytes for column in columns)
+        self.expected_bytes = int(rows * row_bytes * EXPECTED_SHARE)
         self._chunk_rows = max(1, CHUNK_BYTES // max(column.row_bytes for column in columns))
         self.shard_rows = self._chunk_rows * max(1, round(shard_mb * (1 << 20) / row_bytes / self._chunk_rows))
         if not (self._done.is_dir() and self.path.is_dir()):
-            _check_space(folder, rows * row_bytes)
+            _check_space(folder, rows * row_bytes, self.expected_bytes)
             self._create(tables, attributes)
         self._group = zarr.open_group(self.path, mode="r+")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-writer")
@@ -202,9 +203,8 @@ class FeatureCache:
             first = last
 
 
-def _check_space(folder: Path, raw: int) -> None:
+def _check_space(folder: Path, raw: int, expected: int) -> None:
     free = shutil.disk_usage(folder).free
-    expected = int(raw * EXPECTED_SHARE)
     if expected > free:
         raise InputError(
             f"{folder}: the feature cache needs about {expected / 1e9:.1f} GB ({raw / 1e9:.1f} GB before compression), "

@@ -61,7 +61,7 @@ def fill(
     pieces = [piece for shard in writer.pending() for piece in _pieces(offsets, *shard)]
     groups = [list(group) for _, group in groupby(pieces, key=lambda piece: files[piece.entry])]
     done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
-    with bar(what, writer.rows, unit=unit, done=done) as shown:
+    with bar(f"{what}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         buffers: dict[str, NDArray] = {}
         for group, image in read_ahead(lambda group: read_image(files[group[0].entry]), groups, workers):
             pixels = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))

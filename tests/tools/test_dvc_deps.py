@@ -303,6 +303,5 @@ def test_the_command_fails_with_exit_code_1(tmp_path: Path) -> None:
     assert run.stderr == "error: dvc.yaml: the file does not exist; run this in the project's folder.\n"
 
 
-@pytest.mark.skipif(not (ROOT / "dvc.yaml").is_file(), reason="the project has no dvc.yaml yet")
 def test_the_project_s_own_graph_is_right() -> None:
     assert dvc_deps.check(ROOT / "dvc.yaml") == []
