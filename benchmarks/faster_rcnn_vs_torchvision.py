@@ -6,7 +6,8 @@
 
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a
-one-cycle schedule; here over the four training steps, their schedules shortened or stretched in proportion. Prints mAP
+one-cycle schedule, both of its heads on each image; here each of the two networks, half in either round, their
+schedules shortened or stretched in proportion. Prints mAP
 of the test split by `pipeline.evaluation`, training time, and time an image (from file to detections).
 torchvision's class is not the paper's: sigmoid objectness, anchors across borders trained on, RoIAlign, one-step
 training.
@@ -81,8 +82,9 @@ def main() -> None:
 def here(data: Data, p: params.Params, images: int, device: torch.device) -> None:
     """Train the four steps, detect, print."""
     section = p.faster_rcnn
-    planned = 2 * sum(part.images * part.schedule.steps for part in (section.rpn, section.detector))
-    rpn_settings, detector_settings = (stretched(part, images / planned) for part in (section.rpn, section.detector))
+    rpn_settings, detector_settings = (
+        stretched(part, images / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
+    )
     backbone, origin = weights.load(Path("models/backbone.safetensors"))
     rms, cache = float(origin["conv5_rms"]), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}
@@ -101,10 +103,10 @@ def here(data: Data, p: params.Params, images: int, device: torch.device) -> Non
         train_rpn(network, data.records, cache, rpn_settings, frozen=frozen, scratch=scratch, what=what, **options)
         return network
 
-    def detector(network: FastRcnn, proposals: RegionProposalNetwork, again: bool, scratch: Path) -> None:
+    def detector(network: FastRcnn, proposals: RegionProposalNetwork, new: Sequence[str], scratch: Path) -> None:
         found = list(propose_all(proposals, data.records, data.root, section.proposals, device, "proposing"))
-        frozen = ("conv.",) if again else network.early_layers(detector_settings.frozen_layers)
-        how: dict[str, Any] = {"trained": again, "frozen": frozen, "scratch": scratch, "what": "detector", **options}
+        frozen = network.early_layers(detector_settings.frozen_layers) if new else ("conv.",)
+        how: dict[str, Any] = {"new": new, "frozen": frozen, "scratch": scratch, "what": "detector", **options}
         train_detector(network, data.records, found, cache, detector_settings, **how)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -114,10 +116,10 @@ def here(data: Data, p: params.Params, images: int, device: torch.device) -> Non
         network = FastRcnn(
             Shape.of(p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image)
         )
-        network.load_backbone(backbone, rms)
-        detector(network, first, False, Path(folder, "detector1"))
+        new = network.load_backbone(backbone, rms)
+        detector(network, first, new, Path(folder, "detector1"))
         second = rpn(network, Path(folder, "rpn2"))
-        detector(network, second, True, Path(folder, "detector2"))
+        detector(network, second, (), Path(folder, "detector2"))
         seconds = time.perf_counter() - start
     report(
         "here", data.test, seconds, lambda: detect(second, network, data.test.images, data.root, section.detect, device)

@@ -281,6 +281,8 @@ class RegionTraining(Section):
     normalise_targets: bool
     box_sigma: PositiveFloat
     box_weight: Annotated[float, Field(ge=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    new_fc_lr: PositiveFloat
     frozen_layers: Count
     flip: bool
     schedule: Schedule

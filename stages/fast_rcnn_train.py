@@ -57,7 +57,7 @@ def main() -> None:
         proposals,
         ImageCache([Path(p.data.root) / image.file for image in records], p.runtime.image_cache_mb),
         settings,
-        trained=False,
+        new=fresh,
         frozen=network.early_layers(settings.frozen_layers),
         scratch=scratch.folder,
         seed=p.seed,

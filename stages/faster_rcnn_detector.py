@@ -46,11 +46,11 @@ def main() -> None:
         )
         network = FastRcnn(shape)
         tensors, origin = weights.load(start)
-        network.load_backbone(tensors, float(origin["conv5_rms"]))
+        new = network.load_backbone(tensors, float(origin["conv5_rms"]))
         frozen = network.early_layers(settings.frozen_layers)
     else:
         network = FastRcnn.load(start, "faster_rcnn_detector1")
-        frozen = ("conv.",)
+        new, frozen = [], ("conv.",)
     scratch = Scratch(
         stage,
         fingerprint(
@@ -68,7 +68,7 @@ def main() -> None:
         proposals,
         ImageCache([Path(p.data.root) / image.file for image in records], p.runtime.image_cache_mb),
         settings,
-        trained=number == 2,
+        new=new,
         frozen=frozen,
         scratch=scratch.folder,
         seed=p.seed,

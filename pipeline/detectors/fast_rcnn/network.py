@@ -57,7 +57,7 @@ class FastRcnn(nn.Module):
     New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
     """
 
-    def __init__(self, shape: Shape, dropout: float = 0.5) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         net = architecture(shape.network)
         width = net.fc[2] if net.fc else shape.fc_width
@@ -68,7 +68,7 @@ class FastRcnn(nn.Module):
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc7 = _linear(width, width, shape.fc7_rank)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout()
         self.scores = nn.Linear(width, shape.classes + 1)
         self.offsets = nn.Linear(width, 4 * (shape.classes + 1))
         for layer, std in ((self.scores, 0.01), (self.offsets, 0.001)):

@@ -26,7 +26,7 @@ def train_detector(
     images: ImageCache,
     settings: RegionTraining,
     *,
-    trained: bool,
+    new: Sequence[str],
     frozen: tuple[str, ...],
     scratch: Path,
     seed: int,
@@ -37,8 +37,11 @@ def train_detector(
     """Train ``network`` in place on ``proposals`` of ``records``.
 
     While it trains its offsets are normalised. Statistics are folded into the last layer once, here, after the last
-    step, so that the network gives plain offsets; checkpoints in ``scratch`` hold the layer as it trains. A network
-    that was ``trained`` before gives plain offsets at the start as well; a new layer starts as it was drawn.
+    step, so that the network gives plain offsets; checkpoints in ``scratch`` hold the layer as it trains.
+
+    Layers that are ``new`` start as they were drawn; ``offsets`` that are not give plain offsets at the start as well.
+    A new fc6 and fc7 learn ``new_fc_lr`` times faster: convolutions that learn as fast lose what they were pre-trained
+    for.
     """
     regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
     groups = network.shape.classes + 1
@@ -46,8 +49,9 @@ def train_detector(
     if settings.normalise_targets:
         statistics = target_statistics(regions, groups - 1, settings.flip)
     batches = RegionBatches(records, regions, images, statistics, network, settings, seed)
-    if trained:
+    if "offsets" not in new:
         unfold(network.offsets, statistics)
+    network.dropout.p = settings.dropout
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train(
         Task(
@@ -56,6 +60,8 @@ def train_detector(
             prepare=to_device,
             images=lambda batch: batch.image_ids,
             frozen=frozen,
+            fast=tuple(f"{name}." for name in ("fc6", "fc7") if name in new),
+            fast_factor=settings.new_fc_lr,
         ),
         StepBatches(batches, settings.schedule.steps),
         settings.schedule,

@@ -45,7 +45,14 @@ def settings(sections, altered):
 
 
 def fit(network, squares, around, cache, settings, scratch, **options) -> FastRcnn:
-    options = {"trained": False, "frozen": (), "seed": 1, "device": CPU, "workers": 0, "what": "test"} | options
+    options = {
+        "new": ("scores", "offsets", "fc6", "fc7"),
+        "frozen": (),
+        "seed": 1,
+        "device": CPU,
+        "workers": 0,
+        "what": "test",
+    } | options
     train_detector(network, squares[1], around, cache, settings, scratch=scratch, **options)
     return network
 
