@@ -114,13 +114,29 @@ def test_frozen_layers_and_a_second_training(
 
     network = copy.deepcopy(trained)
     short = altered(settings, schedule__steps=4, schedule__decay_at=(), schedule__lr=1e-6)
-    fit(network, squares, around, cache, short, tmp_path, trained=True, frozen=("conv.",))
+    fit(network, squares, around, cache, short, tmp_path, new=(), frozen=("conv.",))
     before, after = trained.state_dict(), network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("conv."))
     assert not torch.equal(before["fc6.weight"], after["fc6.weight"])
     # The folded statistics came off at the start and on again at the end: nearly the same offsets.
     assert torch.allclose(before["offsets.weight"], after["offsets.weight"], atol=1e-4)
     assert torch.allclose(before["offsets.bias"], after["offsets.bias"], atol=1e-4)
+
+
+def test_new_fc_layers_learn_faster_and_no_other(squares, around, cache, settings, altered, tmp_path) -> None:
+    def step(name: str, new: tuple[str, ...], factor: float) -> dict[str, torch.Tensor]:
+        short = altered(settings, schedule__steps=1, schedule__warmup=0, dropout=0.0, new_fc_lr=factor)
+        network = new_network()
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        fit(network, squares, around, cache, short, tmp_path / name, new=("scores", "offsets", *new))
+        return {key: value - before[key] for key, value in network.state_dict().items()}
+
+    once, faster = step("once", ("fc6", "fc7"), 1), step("faster", ("fc6", "fc7"), 8)
+    for layer in ("fc6", "fc7"):
+        assert torch.allclose(faster[f"{layer}.weight"], 8 * once[f"{layer}.weight"], atol=1e-6)
+    assert torch.equal(faster["conv.0.weight"], once["conv.0.weight"])
+    pretrained = step("pretrained", (), 8)
+    assert torch.equal(pretrained["fc6.weight"], once["fc6.weight"])
 
 
 def test_a_loss_that_is_not_finite_names_the_images(squares, around, cache, settings, altered, tmp_path) -> None:
