@@ -386,6 +386,14 @@ class Evaluation(Section):
     similar: dict[str, tuple[str, ...]]
 
 
+class Timing(Section):
+    """How test times are measured."""
+
+    images: Positive
+    warmup: Count
+    batches: Annotated[tuple[Positive, ...], AfterValidator(_distinct)]
+
+
 class Report(Section):
     """What the report page shows."""
 
@@ -414,6 +422,7 @@ class Params(Section):
     fast_rcnn: FastRcnn
     faster_rcnn: FasterRcnn
     evaluation: Evaluation
+    timing: Timing
     report: Report
     runtime: Runtime
 
