@@ -19,16 +19,17 @@ def within_budget(
 ) -> tuple[NDArray[np.bool_], LeastScores]:
     """Return which candidates ``(N,)`` are among the ``most`` best of their class, and where that leaves the limits.
 
-    Of equal scores the first are kept. Only classes that had more than ``most`` candidates get a limit.
+    Of equal scores the first are kept. Only classes that had more than ``most`` candidates get a limit: halfway between
+    the last that is kept and the first that is not, so that last bits do not decide.
     """
     keep = np.zeros(len(labels), np.bool_)
     least = {}
     for label in np.unique(labels).tolist():
         own = np.flatnonzero(labels == label)
-        best = own[np.argsort(-scores[own], kind="stable")[:most]]
-        keep[best] = True
+        ranked = own[np.argsort(-scores[own], kind="stable")]
+        keep[ranked[:most]] = True
         if len(own) > most:
-            least[label] = float(scores[best[-1]])
+            least[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
     return keep, least
 
 

@@ -16,7 +16,7 @@ from pipeline.detectors.online.detector import Detector
 from pipeline.runtime import progress
 
 Seconds = Mapping[str, float]
-"""Of one image, by phase, and ``total``."""
+"""Of one image, by phase; ``total``, and ``without_proposals`` what is left of it."""
 
 
 def time_images(detector: Detector, files: Sequence[Path], warmup: int, device: torch.device) -> list[Seconds]:
@@ -36,15 +36,16 @@ def _time_image(detector: Detector, file: Path, device: torch.device) -> Seconds
         image = read_image(file)
     detector.detect([image], clock)
     clock.wait()
-    seconds: dict[str, float] = {"total": perf_counter() - start}
+    total = perf_counter() - start
+    seconds: dict[str, float] = {"without_proposals": total - clock.seconds.get("proposals", 0.0), "total": total}
     return seconds | dict(clock.seconds)
 
 
 def summary(images: Sequence[Seconds]) -> dict[str, float]:
-    """Return median and 95th percentile over the images of each phase and of the total: ``total_median`` and so on."""
+    """Return median and 95th percentile over the images of all that `Seconds` holds: ``total_median`` and so on."""
     entered = [phase for phase in PHASES if any(phase in seconds for seconds in images)]
     figures = {}
-    for name in (*entered, "total"):
+    for name in (*entered, "without_proposals", "total"):
         values = [seconds.get(name, 0.0) for seconds in images]
         figures[f"{name}_median"] = round(float(np.median(values)), 6)
         figures[f"{name}_p95"] = round(float(np.percentile(values, 95)), 6)
@@ -70,12 +71,18 @@ def throughput(detector: Detector, files: Sequence[Path], batch: int, device: to
 
 def surroundings(device: torch.device) -> dict[str, Any]:
     """Return where the times were taken: kind and name of the device, CPU threads, versions of the libraries."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "device": device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "opencv": version("opencv-contrib-python-headless"),
     }
+
+
+def _cpu_name() -> str:
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
