@@ -25,6 +25,7 @@ class Clock:
 
     Attributes:
         seconds: by phase, those that were entered.
+        wait: returns when the device has finished what it was given.
     """
 
     def __init__(self, device: "torch.device") -> None:
