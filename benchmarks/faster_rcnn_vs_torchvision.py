@@ -122,7 +122,10 @@ def here(data: Data, p: params.Params, images: int, device: torch.device) -> Non
         detector(network, second, (), Path(folder, "detector2"))
         seconds = time.perf_counter() - start
     report(
-        "here", data.test, seconds, lambda: detect(second, network, data.test.images, data.root, section.detect, device)
+        "here",
+        data.test,
+        seconds,
+        lambda: detect(second, network, data.test.images, data.root, section.detect, device)[0],
     )
 
 

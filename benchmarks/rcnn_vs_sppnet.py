@@ -15,20 +15,18 @@ Systems and phases take turns, round after round; the table gives medians.
 
 import argparse
 import statistics
-import time
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from pipeline import runtime
 from pipeline.boxes import Boxes
-from pipeline.features.maps import map_cells
-from pipeline.features.projection import choose_scale, project
-from pipeline.features.pyramid import pool_windows
-from pipeline.features.warp import warp
+from pipeline.clock import Clock, Phase
+from pipeline.features.maps import ImageMaps, map_cells
+from pipeline.features.pooled_regions import window_features
+from pipeline.features.regions import region_taps
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
@@ -68,7 +66,7 @@ def main() -> None:
     print(f"{args.proposals} proposals; R-CNN {how}, {args.side} px; SPP-net at {args.scales}, {args.pyramid}")
     table("R-CNN", rcnn_times)
     table("SPP-net", sppnet_times)
-    convolutions = total(rcnn_times, "convolutions") / total(sppnet_times, "convolutions")
+    convolutions = total(rcnn_times, "convolution") / total(sppnet_times, "convolution")
     print(f"convolutions: R-CNN / SPP-net {convolutions:.0f}")
     print(f"all features: R-CNN / SPP-net {total(rcnn_times) / total(sppnet_times):.1f}")
 
@@ -83,27 +81,6 @@ def made_up(number: int, count: int, device: torch.device) -> tuple[torch.Tensor
     return pixels, np.concatenate([corners, far], axis=1).astype(np.float32)
 
 
-class Clock:
-    """Adds up the seconds of named phases; waits for the GPU at each end."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    def __call__(self, phase: str, work: Callable[[], Any]) -> Any:
-        """Return what ``work`` returns, and count its time."""
-        self._wait()
-        start = time.perf_counter()
-        result = work()
-        self._wait()
-        self.seconds[phase] += time.perf_counter() - start
-        return result
-
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
-
-
 class RcnnTimer:
     """R-CNN's way to the features of fc7, in the batches that the stage uses."""
 
@@ -113,21 +90,15 @@ class RcnnTimer:
         self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batch, self._device = self._network.net.batch(side, device), device
 
-    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> dict[str, float]:
+    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""
-        clock, network = Clock(self._device), self._network
-        with torch.inference_mode(), torch.autocast(self._device.type, torch.float16, self._device.type == "cuda"):
-            for start in range(0, len(boxes), 256):
-                warped = clock("warp", lambda: warp(pixels, boxes[start : start + 256], self._region))  # noqa: B023
-                for part in warped.split(self._batch):
-                    conv5 = clock("convolutions", lambda: network.conv(part))  # noqa: B023
-                    pool5 = clock("pooling", lambda: network.pool5(conv5).flatten(1))  # noqa: B023
-                    clock("fc layers", lambda: network.head_taps(pool5, ("fc7",)))  # noqa: B023
+        clock = Clock(self._device)
+        list(region_taps(self._network, pixels, boxes, self._region, ("fc7",), self._batch, clock))
         return clock.seconds
 
 
 class SppnetTimer:
-    """SPP-net's way to the features of fc7; the phases are those of `pooled_regions.window_features`."""
+    """SPP-net's way to the features of fc7."""
 
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         net = architecture(args.network)
@@ -137,29 +108,18 @@ class SppnetTimer:
         source = MapSource(net.name, "", net.channels, window)
         self._head = PyramidHead(source, args.pyramid, net.fc[2] if net.fc else 512, 0).to(device).eval()
 
-    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> dict[str, float]:
+    def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""
         clock = Clock(self._device)
         sizes = [(round(HEIGHT * scale / HEIGHT), round(WIDTH * scale / HEIGHT)) for scale in self._scales]
-        cells = [clock("convolutions", lambda: map_cells(self._conv, pixels, size)) for size in sizes]  # noqa: B023
+        with clock.phase("convolution"):
+            cells = [map_cells(self._conv, pixels, size) for size in sizes]
         hw = np.array([[self._geometry.size(side) for side in size] for size in sizes], np.int64)
         factors = np.array([[size[1] / WIDTH, size[0] / HEIGHT] for size in sizes])
         with torch.inference_mode():
-            for scale, windows in clock("projection", lambda: self._windows(boxes, hw, factors)).items():
-                height, width = hw[scale].tolist()
-                grid = cells[scale].float()
-                pooled = clock(
-                    "pooling",
-                    lambda: pool_windows(grid, (height, width), windows, self._head.levels),  # noqa: B023
-                )
-                clock("fc layers", lambda: self._head.head_taps(pooled, ("fc7",)))  # noqa: B023
+            maps = ImageMaps(cells, hw, factors)
+            window_features(self._head, maps, boxes, self._scales, self._geometry, ("fc7",), self._device, clock)
         return clock.seconds
-
-    def _windows(self, boxes: Boxes, hw: Any, factors: Any) -> dict[int, Any]:
-        window = self._head.source.window
-        choice = choose_scale(boxes, factors, self._scales, window.side, window.rule)
-        found = project(boxes, factors[choice], hw[choice], self._geometry, window.rule)
-        return {scale: np.unique(found[choice == scale], axis=0) for scale in np.unique(choice).tolist()}
 
 
 def total(times: Times, phase: str | None = None) -> float:

@@ -388,6 +388,14 @@ class Evaluation(Section):
     similar: dict[str, tuple[str, ...]]
 
 
+class Timing(Section):
+    """How test times are measured."""
+
+    images: Positive
+    warmup: Count
+    batches: Annotated[tuple[Positive, ...], AfterValidator(_distinct)]
+
+
 class Report(Section):
     """What the report page shows."""
 
@@ -416,6 +424,7 @@ class Params(Section):
     fast_rcnn: FastRcnn
     faster_rcnn: FasterRcnn
     evaluation: Evaluation
+    timing: Timing
     report: Report
     runtime: Runtime
 

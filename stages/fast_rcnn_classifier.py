@@ -5,7 +5,7 @@ With ``fast_rcnn.classifier: softmax`` that is the trained network as it is; wit
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.classical.svm import train_svms
 from pipeline.classical.training_set import TrainingSet
 from pipeline.data.index import Index
@@ -15,6 +15,7 @@ from pipeline.detectors.fast_rcnn.svm_scores import with_svms
 from pipeline.proposals.store import ProposalSet
 
 MODELS = Path("models/fast_rcnn")
+COSTS = Path("reports/costs/fast_rcnn_classifier.json")
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     if p.fast_rcnn.classifier == "softmax":
         network.save(MODELS / "detector.safetensors")
         print("the softmax layer stays the classifier")
-        return
+        return costs.record(COSTS, 0, "image")
     device = runtime.device(p.runtime.device)
     network.to(device)
     indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits}
@@ -42,6 +43,7 @@ def main() -> None:
     model, report = train_svms(regions, p.fast_rcnn.svm, seed=p.seed, workers=runtime.worker_count(p.runtime.workers))
     with_svms(network.cpu(), model).save(MODELS / "detector.safetensors")
     print(report.table(regions.classes))
+    costs.record(COSTS, len(regions), "image")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Fast R-CNN at test: detect in the test split; writes detections/fast_rcnn.json."""
+"""Fast R-CNN at test: detect in the test split.
+
+Writes detections/fast_rcnn.json and, for detection elsewhere, models/fast_rcnn/detector.json.
+"""
 
 from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.data.index import Index
-from pipeline.detectors.fast_rcnn.detect import detect
-from pipeline.detectors.fast_rcnn.network import FastRcnn
+from pipeline.detectors.description import write_description
+from pipeline.detectors.fast_rcnn.detect import detect, load_network
 from pipeline.proposals.store import ProposalSet
 
 MODELS = Path("models/fast_rcnn")
@@ -16,12 +19,10 @@ def main() -> None:
     index = Index.load(Path("data/index/test.json"))
     proposals = ProposalSet.load(Path("proposals/test.h5"), index)
     settings, device = p.fast_rcnn.detect, runtime.device(p.runtime.device)
-    if settings.compressed:
-        network = FastRcnn.load(MODELS / "compressed.safetensors", "fast_rcnn_svd")
-    else:
-        network = FastRcnn.load(MODELS / "detector.safetensors", "fast_rcnn_classifier")
-    found = detect(network, index.images, list(proposals), Path(p.data.root), settings, device)
+    network = load_network(MODELS, settings.compressed)
+    found, least = detect(network, index.images, list(proposals), Path(p.data.root), settings, device)
     found.save(Path("detections/fast_rcnn.json"))
+    write_description(MODELS, "fast_rcnn", index.classes, {"proposals": p.proposals, "detect": settings}, least)
     print(f"{len(found)} detections in {len(index.images)} images")
 
 

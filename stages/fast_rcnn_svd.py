@@ -32,7 +32,7 @@ def main() -> None:
     small.save(MODELS / "compressed.safetensors")
 
     def score(network: FastRcnn) -> float | None:
-        found = detect(network, index.images, proposals, Path(p.data.root), p.fast_rcnn.detect, device)
+        found, _ = detect(network, index.images, proposals, Path(p.data.root), p.fast_rcnn.detect, device)
         return _map(index, found, p.evaluation.iou)
 
     scores = {"map_voc07": score(full), "map_voc07_svd": score(small)}

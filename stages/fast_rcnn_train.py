@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
 from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
@@ -19,6 +19,7 @@ from pipeline.training.loop import publish_curves
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/fast_rcnn/network.safetensors")
 CURVES = Path("reports/plots/fast_rcnn_train")
+COSTS = Path("reports/costs/fast_rcnn_train.json")
 
 
 def main() -> None:
@@ -67,6 +68,7 @@ def main() -> None:
     )
     network.save(NETWORK)
     publish_curves(scratch.folder, CURVES)
+    costs.record(COSTS, settings.schedule.steps * settings.images, "image", resumed=scratch.resumed)
     scratch.clear()
 
 

@@ -1,9 +1,13 @@
-"""Faster R-CNN at test: propose and detect on one shared map; writes detections/faster_rcnn.json."""
+"""Faster R-CNN at test: propose and detect on one shared map.
+
+Writes detections/faster_rcnn.json and, for detection elsewhere, models/faster_rcnn/detector.json.
+"""
 
 from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.data.index import Index
+from pipeline.detectors.description import write_description
 from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.detectors.faster_rcnn.detect import detect
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
@@ -17,8 +21,9 @@ def main() -> None:
     rpn = RegionProposalNetwork.load(MODELS / "rpn2.safetensors", "faster_rcnn_rpn2")
     detector = FastRcnn.load(MODELS / "detector2.safetensors", "faster_rcnn_detector2")
     device = runtime.device(p.runtime.device)
-    found = detect(rpn, detector, index.images, Path(p.data.root), p.faster_rcnn.detect, device)
+    found, least = detect(rpn, detector, index.images, Path(p.data.root), p.faster_rcnn.detect, device)
     found.save(Path("detections/faster_rcnn.json"))
+    write_description(MODELS, "faster_rcnn", index.classes, {"detect": p.faster_rcnn.detect}, least)
     print(f"{len(found)} detections in {len(index.images)} images")
 
 

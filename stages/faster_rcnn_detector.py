@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
 from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
@@ -78,6 +78,9 @@ def main() -> None:
     )
     network.save(MODELS / f"detector{number}.safetensors")
     publish_curves(scratch.folder, Path(f"reports/plots/{stage}"))
+    costs.record(
+        Path(f"reports/costs/{stage}.json"), settings.schedule.steps * settings.images, "image", resumed=scratch.resumed
+    )
     scratch.clear()
 
 

@@ -10,7 +10,7 @@ reports/metrics/faster_rcnn_proposalsROUND.json and reports/plots/faster_rcnn_pr
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.index import Index
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.propose_split import propose_all
@@ -31,16 +31,18 @@ def main() -> None:
     settings: dict[str, RpnProposals] = dict.fromkeys(p.data.fit_splits, p.faster_rcnn.proposals)
     if number == 2:
         settings["test"] = p.faster_rcnn.detect.proposals
-    figures = {}
+    figures, images = {}, 0
     for split, limits in settings.items():
         index = Index.load(Path(f"data/index/{split}.json"))
         found = propose_all(network, index.images, Path(p.data.root), limits, device, f"proposing, {split}")
         found.save(Path(f"proposals/faster_rcnn{number}/{split}.h5"))
+        images += len(found)
         coverage = cover(index, found, curve_counts(limits.after))
         figures[split] = summary(coverage)
         _write_rows(Path(f"reports/plots/{stage}/{split}.csv"), curve(coverage))
         print(f"{split}: " + ", ".join(f"{name} {value}" for name, value in figures[split].items()))
     write_json(Path(f"reports/metrics/{stage}.json"), figures)
+    costs.record(Path(f"reports/costs/{stage}.json"), images, "image")
 
 
 def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
 from pipeline.imports import code_fingerprint
@@ -21,6 +21,7 @@ from pipeline.training.loop import publish_curves
 
 BACKBONE = Path("models/backbone.safetensors")
 METRICS = Path("reports/metrics/pretrain.json")
+COSTS = Path("reports/costs/pretrain.json")
 CURVES = Path("reports/plots/pretrain")
 
 
@@ -40,15 +41,18 @@ def main() -> None:
     write_json(METRICS, {"steps": 0, "conv5_rms": round(rms, 3)})
     CURVES.mkdir(parents=True, exist_ok=True)
     print(f"{BACKBONE}: published weights of {p.backbone.network} from {file}")
+    costs.record(COSTS, 0, "crop")
 
 
 def train_on_crops() -> None:
     p = params.load()
     settings = p.pretrain
-    network, scores = train_network(settings, settings.sizes, "pretrain", publish=True)
+    network, scores, resumed = train_network(settings, settings.sizes, "pretrain", publish=True)
+    crops = settings.schedule.steps * settings.batch
     if settings.compare_single_size:
         alone = settings.model_copy(update={"sizes": (max(settings.sizes),)})
-        _, single = train_network(alone, settings.sizes, "pretrain_single_size", publish=False)
+        _, single, again = train_network(alone, settings.sizes, "pretrain_single_size", publish=False)
+        crops, resumed = 2 * crops, resumed or again
         scores |= {f"single_size_{name}": value for name, value in single.items()}
     files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
     rms = conv5_rms(network.features, files, runtime.device(p.runtime.device))
@@ -57,12 +61,16 @@ def train_on_crops() -> None:
     weights.save(BACKBONE, kept, {**origin, "pyramid": ",".join(map(str, settings.pyramid))})
     write_json(METRICS, {"steps": settings.schedule.steps, "conv5_rms": round(rms, 3), **scores})
     print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")
+    costs.record(COSTS, crops, "crop", resumed=resumed)
 
 
 def train_network(
     settings: Pretrain, sizes: Sequence[int], name: str, *, publish: bool
-) -> tuple[PyramidNetwork, dict[str, float | None]]:
-    """Return a trained network and its held-out accuracy at each of ``sizes``; ``name`` is that of its scratch."""
+) -> tuple[PyramidNetwork, dict[str, float | None], bool]:
+    """Return a trained network, its held-out accuracy at each of ``sizes``, and whether its training was resumed.
+
+    ``name`` is that of its scratch folder.
+    """
     p = params.load()
     device = runtime.device(p.runtime.device)
     index = Index.load(Path("data/index/train.json"))
@@ -89,7 +97,7 @@ def train_network(
     if publish:
         publish_curves(scratch.folder, CURVES)
     scratch.clear()
-    return network, scores
+    return network, scores, scratch.resumed
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import csv
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.index import SPLITS, Index
 from pipeline.errors import InputError
 from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
@@ -35,6 +35,7 @@ def main() -> None:
     figures = summary(coverage)
     write_json(Path(f"reports/metrics/proposals_{split}.json"), figures)
     _write_rows(Path(f"reports/plots/proposals_{split}.csv"), curve(coverage))
+    costs.record(Path(f"reports/costs/proposals_{split}.json"), len(proposals), "image", resumed=scratch.resumed)
     scratch.clear()
     print(f"{split}: {len(proposals)} images, " + ", ".join(f"{name} {value}" for name, value in figures.items()))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.classical.box_regression import train_box_regressor
 from pipeline.classical.training_set import TrainingSet
 from pipeline.data.index import Index
@@ -19,6 +19,7 @@ def main() -> None:
     regressor.save(Path("models/rcnn/bbox.safetensors"))
     for name, count in zip(regions.classes, counts, strict=True):
         print(f"{name}: {count} regions")
+    costs.record(Path("reports/costs/rcnn_bbox.json"), len(regions), "image")
 
 
 if __name__ == "__main__":

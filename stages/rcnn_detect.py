@@ -1,4 +1,7 @@
-"""R-CNN at test: score, regress and suppress the cached regions of the test split; writes detections/rcnn.json."""
+"""R-CNN at test: score, regress and suppress the cached regions of the test split.
+
+Writes detections/rcnn.json and, for detection without a cache, models/rcnn/detector.json.
+"""
 
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from pipeline.classical.box_regression import BoxRegressor
 from pipeline.classical.detection import detect
 from pipeline.classical.linear import LinearModel
 from pipeline.data.index import Index
+from pipeline.detectors.description import write_description
 from pipeline.features.cache import FeatureCache
 
 
@@ -16,7 +20,7 @@ def main() -> None:
     index = Index.load(Path("data/index/test.json"))
     svm = LinearModel.load(Path("models/rcnn/svm.safetensors"), "rcnn_svm")
     regressor = BoxRegressor.load(Path("models/rcnn/bbox.safetensors"), "rcnn_bbox")
-    detections = detect(
+    detections, least = detect(
         FeatureCache(Path("features/rcnn/test.zarr"), "rcnn_features@test"),
         [(image.width, image.height) for image in index.images],
         svm,
@@ -24,6 +28,13 @@ def main() -> None:
         settings,
     )
     detections.save(Path("detections/rcnn.json"))
+    used = {
+        "proposals": p.proposals,
+        "region": p.rcnn.region,
+        "features": p.rcnn.features,
+        "detect": settings,
+    }
+    write_description(Path("models/rcnn"), "rcnn", index.classes, used, least)
     print(f"{len(detections)} detections in {len(index.images)} images")
 
 

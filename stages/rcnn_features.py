@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.index import Index
 from pipeline.features.region_table import gather
 from pipeline.features.regions import cache_regions
@@ -62,6 +62,9 @@ def main() -> None:
         what=f"caching features, {split}",
     )
     replace(cache, Path(f"features/rcnn/{split}.zarr"))
+    costs.record(
+        Path(f"reports/costs/rcnn_features_{split}.json"), len(regions.boxes), "region", resumed=scratch.resumed
+    )
     scratch.clear()
 
 

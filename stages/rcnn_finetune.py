@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
 from pipeline.detectors.rcnn import FinetuneBatches
@@ -23,6 +23,7 @@ from pipeline.training.loop import Task, publish_curves, train
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/rcnn/network.safetensors")
 CURVES = Path("reports/plots/rcnn_finetune")
+COSTS = Path("reports/costs/rcnn_finetune.json")
 
 
 def main() -> None:
@@ -75,6 +76,9 @@ def main() -> None:
     )
     network.save(NETWORK)
     publish_curves(scratch.folder, CURVES)
+    costs.record(
+        COSTS, settings.schedule.steps * (settings.foreground + settings.background), "window", resumed=scratch.resumed
+    )
     scratch.clear()
 
 

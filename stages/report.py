@@ -2,8 +2,8 @@
 
     python -m stages.report
 
-Reads data/index/*.json, reports/metrics/*.json, detections/*.json and the images below data.root; writes
-reports/index.html.
+Reads data/index/*.json, reports/{metrics,timing,costs}/*.json, detections/*.json and the images below data.root;
+writes reports/index.html.
 """
 
 import csv
@@ -18,6 +18,8 @@ from pipeline.report.tables import summary
 from pipeline.storage import atomic, read_json
 
 METRICS = Path("reports/metrics")
+TIMING = Path("reports/timing")
+COSTS = Path("reports/costs")
 RECALL = {
     "selective search": Path("reports/plots/proposals_test.csv"),
     "RPN": Path("reports/plots/faster_rcnn_proposals2/test.csv"),
@@ -51,9 +53,12 @@ def main() -> None:
             "fast_rcnn": p.fast_rcnn.model_dump(mode="json"),
             "faster_rcnn": p.faster_rcnn.model_dump(mode="json"),
             "evaluation": p.evaluation.model_dump(mode="json"),
+            "timing": p.timing.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),
         },
         recall={name: _rows(path) for name, path in RECALL.items() if path.exists()},
+        timing={name: read_json(TIMING / f"{name}.json") for name in SYSTEMS if (TIMING / f"{name}.json").exists()},
+        costs={path.stem: read_json(path) for path in sorted(COSTS.glob("*.json"))},
     )
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
     with atomic(PAGE) as temporary:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.classical.box_regression import train_box_regressor
 from pipeline.classical.training_set import TrainingSet
 from pipeline.data.index import Index
@@ -35,6 +35,7 @@ def main() -> None:
     regressor.save(Path("models/sppnet/bbox.safetensors"))
     for name, count in zip(regions.classes, counts, strict=True):
         print(f"{name}: {count} windows")
+    costs.record(Path("reports/costs/sppnet_bbox.json"), len(regions), "image")
 
 
 if __name__ == "__main__":

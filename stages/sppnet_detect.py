@@ -1,4 +1,7 @@
-"""SPP-net at test: score, regress and suppress the windows of the test split; writes detections/sppnet.json."""
+"""SPP-net at test: score, regress and suppress the windows of the test split.
+
+Writes detections/sppnet.json and, for detection without a cache, models/sppnet/detector.json.
+"""
 
 from pathlib import Path
 
@@ -7,6 +10,7 @@ from pipeline.classical.box_regression import BoxRegressor
 from pipeline.classical.detection import detect
 from pipeline.classical.linear import LinearModel
 from pipeline.data.index import Index
+from pipeline.detectors.description import write_description
 from pipeline.features.maps import MapCache
 from pipeline.features.pooled_regions import PooledRegions
 from pipeline.nets.pyramid_head import PyramidHead
@@ -29,7 +33,7 @@ def main() -> None:
         NETWORK,
         runtime.device(p.runtime.device),
     )
-    detections = detect(
+    detections, least = detect(
         features,
         [(image.width, image.height) for image in index.images],
         svm,
@@ -37,6 +41,8 @@ def main() -> None:
         settings,
     )
     detections.save(Path("detections/sppnet.json"))
+    used = {"proposals": p.proposals, "maps": p.sppnet.maps, "detect": settings}
+    write_description(NETWORK.parent, "sppnet", index.classes, used, least)
     print(f"{len(detections)} detections in {len(index.images)} images")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.index import Index
 from pipeline.detectors.sppnet import CutBatches, pool_batch, validation_loss
 from pipeline.features.maps import MapCache
@@ -28,6 +28,7 @@ BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/sppnet/network.safetensors")
 METRICS = Path("reports/metrics/sppnet_finetune.json")
 CURVES = Path("reports/plots/sppnet_finetune")
+COSTS = Path("reports/costs/sppnet_finetune.json")
 
 
 def main() -> None:
@@ -100,6 +101,9 @@ def main() -> None:
     write_json(METRICS, {"steps": settings.schedule.steps, "snapshot_step": step, "validation_loss": loss})
     print(f"snapshot of step {step}, validation loss {loss}")
     publish_curves(scratch.folder, CURVES)
+    costs.record(
+        COSTS, settings.schedule.steps * (settings.foreground + settings.background), "window", resumed=scratch.resumed
+    )
     scratch.clear()
 
 

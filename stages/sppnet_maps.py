@@ -6,9 +6,9 @@ python -m stages.sppnet_maps train
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.data.index import Index
-from pipeline.features.maps import cache_maps, entries
+from pipeline.features.maps import cache_maps, entries, maps_origin
 from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
@@ -25,8 +25,8 @@ def main() -> None:
     settings = p.sppnet.maps
     index_file = Path(f"data/index/{split}.json")
     index = Index.load(index_file)
-    tensors, origin = weights.load(BACKBONE)
-    net = architecture(origin["network"])
+    tensors, metadata = weights.load(BACKBONE)
+    net = architecture(metadata["network"])
     conv = net.conv()
     weights.load_conv(conv, net.name, tensors)
     geometry = Geometry.of(conv)
@@ -37,13 +37,13 @@ def main() -> None:
         settings.scales,
         geometry,
     )
-    source = {"network": net.name, "weights": weights.digest(conv.state_dict()), "scales": list(settings.scales)}
+    origin = maps_origin(net.name, conv, settings.scales)
     attributes = {
         "system": "sppnet",
-        **source,
+        **origin,
         "stride": geometry.stride,
         "offset": geometry.offset,
-        "fingerprint": fingerprint(**source),
+        "fingerprint": fingerprint(**origin),
     }
     scratch = Scratch(
         f"sppnet_maps_{split}",
@@ -68,6 +68,7 @@ def main() -> None:
         what=f"caching maps, {split}",
     )
     replace(cache, Path(f"features/sppnet/{split}.zarr"))
+    costs.record(Path(f"reports/costs/sppnet_maps_{split}.json"), len(index.images), "image", resumed=scratch.resumed)
     scratch.clear()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import costs, params, runtime
 from pipeline.classical.svm import train_svms
 from pipeline.classical.training_set import TrainingSet
 from pipeline.data.index import Index
@@ -36,6 +36,7 @@ def main() -> None:
     model.save(Path("models/sppnet/svm.safetensors"))
     write_json(Path("reports/metrics/sppnet_svm.json"), report.as_json())
     print(report.table(regions.classes))
+    costs.record(Path("reports/costs/sppnet_svm.json"), len(regions), "image")
 
 
 if __name__ == "__main__":

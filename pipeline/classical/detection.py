@@ -1,6 +1,10 @@
-"""From region features to detections: scores, limits, regression, suppression (``rcnn_test.m``, ``spp_test.m``)."""
+"""From region features to detections: scores, limits, regression, suppression (``rcnn_test.m``, ``spp_test.m``).
 
-from collections.abc import Iterator, Sequence
+`detect` goes over the cached features of a split, `detect_one` over those of one image that were just computed; both do
+the same with an image's regions.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,6 +14,8 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, clip, nms
 from pipeline.classical.box_regression import BoxRegressor
 from pipeline.classical.linear import LinearModel
+from pipeline.clock import NULL_CLOCK, Clock
+from pipeline.evaluation.budget import LeastScores, above_least, within_budget
 from pipeline.evaluation.detections import Detections
 from pipeline.features.region_features import RegionFeatures
 from pipeline.params import Detection
@@ -22,8 +28,8 @@ def detect(
     svm: LinearModel,
     regressor: BoxRegressor | None,
     settings: Detection,
-) -> Detections:
-    """Detect in all images of a split.
+) -> tuple[Detections, LeastScores]:
+    """Detect in all images of a split; return too the least scores that the budget over its images left.
 
     Scores come first, then suppression where ``nms_before`` asks for it (SPP-net), then the limits on the number of
     boxes, then box regression on what is left, clipping, and suppression class by class (``rcnn_test.m``,
@@ -36,55 +42,104 @@ def detect(
         regressor: None detects with the proposals themselves.
         settings: limits and thresholds.
     """
-    candidates = _limit(_candidates(cache, svm, settings), len(cache) * settings.per_class_budget)
+    candidates = _candidates(cache, svm, settings)
+    kept, least = within_budget(candidates.labels, candidates.scores, len(cache) * settings.per_class_budget)
+    candidates = candidates.take(kept)
     boxes = cache.table("boxes")
     boxes_of = boxes[candidates.rows] if regressor is None else _regressed(cache, candidates, boxes, regressor)
-    found = []
-    for start, stop in candidates.groups():
-        image, label = int(candidates.images[start]), int(candidates.labels[start])
-        own, scores = clip(boxes_of[start:stop], *sizes[image]), candidates.scores[start:stop]
-        kept = nms(own, scores, settings.nms)
-        found.append((int(cache.image_ids[image]), label, own[kept], scores[kept]))
-    return _gather(found)
+    images = [
+        _suppressed(int(cache.image_ids[image]), boxes_of[a:b], candidates.part(a, b), sizes[image], settings.nms)
+        for image, a, b in candidates.by_image()
+    ]
+    return Detections.join(images), least
+
+
+def detect_one(
+    boxes: Boxes,
+    features: Callable[[str, NDArray[np.int64]], NDArray],
+    size: tuple[int, int],
+    svm: LinearModel,
+    regressor: BoxRegressor | None,
+    settings: Detection,
+    least: LeastScores,
+    clock: Clock = NULL_CLOCK,
+) -> Detections:
+    """Detect in one image among the proposals ``boxes`` (N, 4); its id is given as 0.
+
+    Args:
+        boxes: of the image, which has ``size`` ``(width, height)``.
+        features: returns the values of a layer, ``(len(rows), width)``, for some rows of ``boxes``.
+        size: see ``boxes``.
+        svm: as for `detect`.
+        regressor: as for `detect`.
+        settings: as for `detect`; instead of its budget, ``least`` limits the number of boxes.
+        least: what `detect` left.
+        clock: times ``svm``, ``suppression`` and ``box_regression``.
+    """
+    with clock.phase("svm"):
+        scores = svm(features(svm.layer, np.arange(len(boxes))))
+    with clock.phase("suppression"):
+        candidates = _best_regions(boxes, scores, svm.known, settings)
+        candidates = candidates.take(above_least(candidates.labels, candidates.scores, least))
+    moved = boxes[candidates.rows]
+    if regressor is not None:
+        with clock.phase("box_regression"):
+            moved = regressor(features(regressor.model.layer, candidates.rows), moved, candidates.labels)
+    with clock.phase("suppression"):
+        return _suppressed(0, moved, candidates, size, settings.nms)
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Scored regions sorted by image, then class: position of the image, cache row, label and score, each ``(N,)``."""
+    """Scored regions sorted by image, then class: position of the image, row, label and score, each ``(N,)``.
+
+    Rows count within the cache, or within the one image.
+    """
 
     images: NDArray[np.int64]
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
 
-    def groups(self) -> Iterator[tuple[int, int]]:
-        """Yield the stretch of each image and class."""
-        change = np.flatnonzero(np.diff(self.images) | np.diff(self.labels)) + 1
-        edges = [0, *change.tolist(), len(self.rows)]
-        return ((a, b) for a, b in pairwise(edges) if b > a)
+    def take(self, which: NDArray[np.bool_] | slice) -> "_Candidates":
+        return _Candidates(self.images[which], self.rows[which], self.labels[which], self.scores[which])
+
+    def part(self, start: int, stop: int) -> "_Candidates":
+        return self.take(slice(start, stop))
+
+    def by_image(self) -> Iterator[tuple[int, int, int]]:
+        """Yield each image that has any, and its stretch."""
+        return ((int(self.images[a]), a, b) for a, b in _stretches(self.images))
+
+
+def _stretches(values: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the stretches of equal values."""
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    return ((a, b) for a, b in pairwise(edges) if b > a)
 
 
 def _candidates(cache: RegionFeatures, svm: LinearModel, settings: Detection) -> _Candidates:
     """Return the best regions of each image and class, without ground truth and classes that have no SVM."""
     ground_truth, boxes = cache.table("is_ground_truth"), cache.table("boxes")
-    parts: list[tuple[NDArray, ...]] = []
+    parts = [_none()]
     for image, features in progress(cache.images(svm.layer), "scoring regions", total=len(cache)):
-        rows = np.flatnonzero(~ground_truth[cache.offsets[image] : cache.offsets[image + 1]])
-        scores = svm(features[rows])
-        own = boxes[rows + cache.offsets[image]]
-        for label in np.flatnonzero(np.isfinite(svm.bias)).tolist():
-            best = _best(own, scores[:, label], settings)
-            parts.append(
-                (
-                    np.full(len(best), image, np.int64),
-                    rows[best] + cache.offsets[image],
-                    np.full(len(best), label + 1, np.int64),
-                    scores[best, label],
-                )
-            )
-    columns = zip(*parts, strict=True) if parts else ([np.zeros(0, np.int64)] for _ in range(4))
-    images, regions, labels, scores = (np.concatenate(list(column)) for column in columns)
-    return _Candidates(images, regions, labels, scores.astype(np.float32))
+        first = cache.offsets[image]
+        rows = np.flatnonzero(~ground_truth[first : cache.offsets[image + 1]])
+        found = _best_regions(boxes[first + rows], svm(features[rows]), svm.known, settings)
+        parts.append(_Candidates(np.full(len(found.rows), image), first + rows[found.rows], found.labels, found.scores))
+    return _joined(parts)
+
+
+def _best_regions(
+    boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int64], settings: Detection
+) -> _Candidates:
+    """Return the best of one image's ``boxes`` for each of ``labels``, given ``scores`` ``(N, classes)``."""
+    parts = [_none()]
+    for label in labels.tolist():
+        best = _best(boxes, scores[:, label - 1], settings)
+        here = np.zeros(len(best), np.int64)
+        parts.append(_Candidates(here, best, here + label, scores[best, label - 1]))
+    return _joined(parts)
 
 
 def _best(boxes: Boxes, scores: NDArray[np.float32], settings: Detection) -> NDArray[np.int64]:
@@ -95,18 +150,6 @@ def _best(boxes: Boxes, scores: NDArray[np.float32], settings: Detection) -> NDA
     if settings.nms_before:
         order = order[nms(boxes[order], scores[order], settings.nms)]
     return order[: settings.max_per_class]
-
-
-def _limit(candidates: _Candidates, most: int) -> _Candidates:
-    """Keep the ``most`` best of each class over all images.
-
-    The official code reaches the same set with a threshold that rises while the images go by.
-    """
-    keep = np.zeros(len(candidates.rows), np.bool_)
-    for label in np.unique(candidates.labels):
-        own = np.flatnonzero(candidates.labels == label)
-        keep[own[np.argsort(-candidates.scores[own], kind="stable")[:most]]] = True
-    return _Candidates(candidates.images[keep], candidates.rows[keep], candidates.labels[keep], candidates.scores[keep])
 
 
 def _regressed(cache: RegionFeatures, candidates: _Candidates, boxes: Boxes, regressor: BoxRegressor) -> Boxes:
@@ -121,11 +164,25 @@ def _regressed(cache: RegionFeatures, candidates: _Candidates, boxes: Boxes, reg
     return moved
 
 
-def _gather(found: Sequence[tuple[int, int, Boxes, NDArray[np.float32]]]) -> Detections:
-    counts = [len(scores) for *_, scores in found]
-    return Detections(
-        np.repeat(np.array([image for image, *_ in found], np.int64), counts),
-        np.repeat(np.array([label for _, label, *_ in found], np.int64), counts),
-        np.concatenate([np.zeros((0, 4), np.float32), *(boxes for *_, boxes, _ in found)]),
-        np.concatenate([np.zeros(0, np.float32), *(scores for *_, scores in found)]),
+def _suppressed(
+    image_id: int, boxes: Boxes, candidates: _Candidates, size: tuple[int, int], threshold: float
+) -> Detections:
+    """Clip the ``boxes`` of one image's candidates and suppress class by class."""
+    clipped, scores = clip(boxes, *size), candidates.scores
+    kept = [a + nms(clipped[a:b], scores[a:b], threshold) for a, b in _stretches(candidates.labels)]
+    rows = np.concatenate([np.zeros(0, np.int64), *kept])
+    return Detections(np.full(len(rows), image_id, np.int64), candidates.labels[rows], clipped[rows], scores[rows])
+
+
+def _none() -> _Candidates:
+    empty = np.zeros(0, np.int64)
+    return _Candidates(empty, empty, empty, np.zeros(0, np.float32))
+
+
+def _joined(parts: Sequence[_Candidates]) -> _Candidates:
+    return _Candidates(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.scores for part in parts]),
     )

@@ -31,6 +31,11 @@ class LinearModel:
         scaled = features.astype(np.float32) * np.float32(self.scale)
         return np.asarray(scaled @ self.weights.T + self.bias, np.float32)
 
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """Return the labels, from 1, of the outputs that could be learned."""
+        return np.flatnonzero(np.isfinite(self.bias)) + 1
+
     def save(self, path: Path) -> None:
         """Write the model as safetensors; equal models give equal bytes."""
         from safetensors.numpy import save_file

@@ -44,6 +44,11 @@ class Index:
     classes: tuple[str, ...]
     images: tuple[ImageRecord, ...]
 
+    def spread(self, count: int) -> list[ImageRecord]:
+        """Return ``count`` images spread evenly over the split, or all where there are fewer."""
+        picked = np.linspace(0, len(self.images), min(count, len(self.images)), endpoint=False).astype(int)
+        return [self.images[place] for place in picked]
+
     def save(self, path: Path) -> None:
         """Write the index as COCO JSON; ``ignore`` is an extra field of each annotation, ``sha256`` of each image."""
         annotations = [

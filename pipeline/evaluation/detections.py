@@ -1,6 +1,7 @@
 """Detections of one system on one split: arrays in memory, COCO results on disk."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @classmethod
+    def join(cls, parts: Sequence["Detections"]) -> "Detections":
+        """Return the detections of all ``parts``, one after another."""
+        return cls(
+            np.concatenate([np.zeros(0, np.int64), *(part.image_ids for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)]),
+            np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
+        )
 
     def take(self, which: NDArray) -> "Detections":
         """Return the detections at the positions ``which``, or where the mask ``which`` is true."""

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.errors import InputError
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.features.shards import Piece, fill, saturate
+from pipeline.nets import weights
 from pipeline.nets.geometry import Geometry
 
 COLUMN = "cells"
@@ -55,6 +56,25 @@ def entries(
     Raises:
         InputError: a scale is too small for the network.
     """
+    input_hw, factors, hw = map_sizes(sizes, scales, geometry)
+    return Entries(
+        image_ids=np.repeat(np.array(image_ids, np.int64), len(scales)),
+        files=[file for file in files for _ in scales],
+        input_hw=input_hw,
+        factors=factors,
+        hw=hw,
+        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
+    )
+
+
+def map_sizes(
+    sizes: Sequence[tuple[int, int]], scales: Sequence[int], geometry: Geometry
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return ``input_hw``, ``factors`` and ``hw`` of `Entries` for images of ``sizes`` ``(width, height)``.
+
+    Raises:
+        InputError: a scale is too small for the network.
+    """
     smallest = geometry.smallest()
     if min(scales) < smallest:
         raise InputError(
@@ -64,14 +84,12 @@ def entries(
     shorter = np.tile(np.array(scales, np.float64), len(sizes))
     input_hw = np.floor(image_hw * (shorter / image_hw.min(axis=1, initial=1 << 40))[:, None] + 0.5).astype(np.int64)
     hw = np.array([[geometry.size(side) for side in pair] for pair in input_hw.tolist()], np.int64).reshape(-1, 2)
-    return Entries(
-        image_ids=np.repeat(np.array(image_ids, np.int64), len(scales)),
-        files=[file for file in files for _ in scales],
-        input_hw=input_hw,
-        factors=(input_hw / image_hw)[:, ::-1],
-        hw=hw,
-        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
-    )
+    return input_hw, (input_hw / image_hw)[:, ::-1], hw
+
+
+def maps_origin(network: str, conv: nn.Module, scales: Sequence[int]) -> dict[str, Any]:
+    """Return what makes two caches of maps alike: the network's name, a hash of its ``conv`` layers, the scales."""
+    return {"network": network, "weights": weights.digest(conv.state_dict()), "scales": list(scales)}
 
 
 def cache_maps(
@@ -122,9 +140,12 @@ def map_cells(conv: nn.Module, pixels: torch.Tensor, input_hw: Sequence[int]) ->
 
 @dataclass(frozen=True)
 class ImageMaps:
-    """The maps of one image, one a scale: cells ``(H * W, C)`` each, with their ``hw`` and ``factors`` ``(S, 2)``."""
+    """The maps of one image, one a scale: cells ``(H * W, C)`` each, with their ``hw`` and ``factors`` ``(S, 2)``.
 
-    cells: Sequence[NDArray]
+    Cells are arrays where they come from a cache, and tensors where they were just computed.
+    """
+
+    cells: Sequence[NDArray | torch.Tensor]
     hw: NDArray[np.int64]
     factors: NDArray[np.float64]
 
@@ -162,6 +183,11 @@ class MapCache:
     def fingerprint(self) -> str:
         """Of the network and the scales, equal for all splits."""
         return str(self.attributes["fingerprint"])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the cached cells."""
+        return np.dtype(self._cache.array(COLUMN).dtype)
 
     def cells(self, image: int, scale: int) -> NDArray:
         """Return the cells of one map, ``(H * W, C)``."""

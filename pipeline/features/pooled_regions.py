@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes
+from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.data.index import Index
 from pipeline.errors import InputError
 from pipeline.features.maps import ImageMaps, MapCache
@@ -92,8 +93,10 @@ class PooledRegions:
 
     def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
         with torch.inference_mode():
-            values = window_features(self._head, maps, boxes, self._maps.scales, self._geometry, layer, self._device)
-        return saturate(values, maps.cells[0].dtype).cpu().numpy()
+            values = window_features(
+                self._head, maps, boxes, self._maps.scales, self._geometry, (layer,), self._device
+            )[layer]
+        return saturate(values, self._maps.dtype).cpu().numpy()
 
 
 def window_features(
@@ -102,28 +105,35 @@ def window_features(
     boxes: Boxes,
     scales: tuple[int, ...],
     geometry: Geometry,
-    layer: str,
+    layers: Sequence[str],
     device: torch.device,
-) -> torch.Tensor:
-    """Return the values of ``layer`` for ``boxes`` (N, 4) of one image, ``(N, width)`` float32 on ``device``.
+    clock: Clock = NULL_CLOCK,
+) -> dict[str, torch.Tensor]:
+    """Return the values of ``layers`` for ``boxes`` (N, 4) of one image, ``(N, width)`` float32 each on ``device``.
 
     Each box picks its scale. Boxes that cover the same cells are computed once, as the released code merges them.
+    ``clock`` times ``pooling`` and ``heads``.
     """
     window = head.source.window
-    choice = choose_scale(boxes, maps.factors, scales, window.side, window.rule)
-    cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, window.rule)
-    values = torch.empty(len(boxes), head.width_of(layer), device=device)
+    with clock.phase("pooling"):
+        choice = choose_scale(boxes, maps.factors, scales, window.side, window.rule)
+        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, window.rule)
+        values = {layer: torch.empty(len(boxes), head.width_of(layer), device=device) for layer in layers}
     for scale in np.unique(choice).tolist():
         rows = np.flatnonzero(choice == scale)
-        grid = torch.from_numpy(maps.cells[scale]).to(device).float()
-        height, width = maps.hw[scale].tolist()
         windows, place = np.unique(cells[rows], axis=0, return_inverse=True)
-        parts = [
-            head.head_taps(pool_windows(grid, (height, width), windows[start : start + AT_ONCE], head.levels), (layer,))
-            for start in range(0, len(windows), AT_ONCE)
-        ]
-        found = torch.cat([part[layer] for part in parts])
-        values[torch.from_numpy(rows).to(device)] = found[torch.from_numpy(place.reshape(-1)).to(device)]
+        grid = torch.as_tensor(maps.cells[scale], device=device).float()
+        height, width = maps.hw[scale].tolist()
+        parts = []
+        for start in range(0, len(windows), AT_ONCE):
+            with clock.phase("pooling"):
+                pooled = pool_windows(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
+            with clock.phase("heads"):
+                parts.append(head.head_taps(pooled, layers))
+        with clock.phase("heads"):
+            own, copies = (torch.from_numpy(which.reshape(-1)).to(device) for which in (rows, place))
+            for layer in layers:
+                values[layer][own] = torch.cat([part[layer] for part in parts])[copies]
     return values
 
 
@@ -132,7 +142,7 @@ def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) ->
     vectors = []
     for image in maps.images():
         height, width = image.hw[0].tolist()
-        grid = torch.from_numpy(image.cells[0]).to(device).float()
+        grid = torch.as_tensor(image.cells[0], device=device).float()
         whole = np.array([[0, 0, width, height]], np.int64)
         vectors.append(pool_windows(grid, (height, width), whole, levels)[0].cpu().numpy())
     return np.stack(vectors)

@@ -1,6 +1,6 @@
 """R-CNN's features: every region of every image, warped and sent through the network, into the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes
+from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.region_table import Regions
 from pipeline.features.shards import Piece, fill, saturate
@@ -69,15 +70,47 @@ def forward(
 
     ``pixels`` is the normalised image ``(3, H, W)`` on the network's device.
     """
-    layers = tuple(into)
+    start = 0
+    for values in region_taps(network, pixels, boxes, region, tuple(into), batch):
+        stop = start + len(next(iter(values.values())))
+        for layer, rows in values.items():
+            into[layer][start:stop] = saturate(rows, into[layer].dtype).cpu().numpy()
+        start = stop
+
+
+def region_taps(
+    network: RegionNetwork,
+    pixels: torch.Tensor,
+    boxes: Boxes,
+    region: Region,
+    layers: Sequence[str],
+    batch: int,
+    clock: Clock = NULL_CLOCK,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the values of ``layers``, ``(n, width)`` each, for one stretch of ``boxes`` (N, 4) after another.
+
+    Args:
+        network: in inference mode, on the device of ``pixels``.
+        pixels: the normalised image ``(3, H, W)``.
+        boxes: in pixels of the image.
+        region: how they are warped.
+        layers: names of taps.
+        batch: regions in one forward pass.
+        clock: times ``pooling`` (the warping), ``convolution`` and ``heads``.
+    """
     at_once = max(batch, WARP_AT_ONCE // batch * batch)
-    with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, pixels.device.type == "cuda"):
-        for start in range(0, len(boxes), at_once):
-            warped = warp(pixels, boxes[start : start + at_once], region)
-            parts = [network.taps(part, layers) for part in warped.split(batch)]
-            for layer in layers:
-                values = torch.cat([part[layer].flatten(1) for part in parts])
-                into[layer][start : start + len(values)] = saturate(values, into[layer].dtype).cpu().numpy()
+    for start in range(0, len(boxes), at_once):
+        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, pixels.device.type == "cuda"):
+            with clock.phase("pooling"):
+                warped = warp(pixels, boxes[start : start + at_once], region)
+            parts = []
+            for regions in warped.split(batch):
+                with clock.phase("convolution"):
+                    conv5 = network.conv(regions)
+                with clock.phase("heads"):
+                    parts.append(network.above(conv5, layers))
+            taps = {layer: torch.cat([part[layer].flatten(1) for part in parts]) for layer in layers}
+        yield taps
 
 
 def _widths(network: RegionNetwork, side: int, layers: Sequence[str], device: torch.device) -> dict[str, int]:

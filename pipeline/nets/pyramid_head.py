@@ -79,7 +79,7 @@ class PyramidHead(RegionHead):
         Raises:
             InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
         """
-        tensors, metadata = weights.load(path)
+        tensors, metadata = weights.load(path, stage)
         try:
             window = Window.model_validate({"rule": metadata["rule"], "side": int(metadata["side"])})
             source = MapSource(metadata["network"], metadata["maps"], int(metadata["channels"]), window)

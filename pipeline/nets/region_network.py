@@ -47,7 +47,10 @@ class RegionNetwork(RegionHead):
 
         ``conv5`` is ``(N, channels, H, W)``, ``pool5`` ``(N, channels * h * w)``, ``fc6`` and ``fc7`` ``(N, width)``.
         """
-        conv5 = self.conv(regions)
+        return self.above(self.conv(regions), layers)
+
+    def above(self, conv5: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Return the values of ``layers``, as `taps` does, of regions whose ``conv5`` is known."""
         above = [layer for layer in layers if layer != "conv5"]
         values = self.head_taps(self.pool5(conv5).flatten(1), above) if above else {}
         return {layer: conv5 if layer == "conv5" else values[layer] for layer in layers}

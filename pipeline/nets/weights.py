@@ -27,14 +27,16 @@ def save(path: Path, weights: Mapping[str, torch.Tensor], metadata: Mapping[str,
         save_file(tensors, temporary, {_METADATA: json.dumps(dict(metadata), sort_keys=True)})
 
 
-def load(path: Path) -> tuple[Weights, dict[str, str]]:
+def load(path: Path, stage: str | None = None) -> tuple[Weights, dict[str, str]]:
     """Read weights and the metadata that `save` wrote; a file made elsewhere has none.
 
     Raises:
-        InputError: there is no such file, or it is no safetensors file.
+        InputError: there is no such file (the sentence names the ``stage`` that writes it), or it is no safetensors
+            file.
     """
     if not path.is_file():
-        raise InputError(f"{path}: the weights file does not exist; a safetensors file belongs here.")
+        source = f"the stage {stage} writes it" if stage else "a safetensors file belongs here"
+        raise InputError(f"{path}: the weights file does not exist; {source}.")
     try:
         with safe_open(path, "pt") as content:
             metadata = json.loads((content.metadata() or {}).get(_METADATA, "{}"))

@@ -66,12 +66,6 @@ class Photo:
     found: dict[str, list[Shape]]
 
 
-def choose(index: Index, count: int) -> list[ImageRecord]:
-    """Return ``count`` images spread evenly over the split, or all where there are fewer."""
-    picked = np.linspace(0, len(index.images), min(count, len(index.images)), endpoint=False).astype(int)
-    return [index.images[i] for i in picked]
-
-
 def thresholds(ranked: Mapping[str, Ranking], min_score: float | None) -> dict[str, float]:
     """Return the least score to draw per class: ``min_score``, or where it is None the one with the best F1."""
     return {name: ranking.best_f1_score() if min_score is None else min_score for name, ranking in ranked.items()}
@@ -96,7 +90,7 @@ def photos(
     Raises:
         UnreadableImageError: an image is missing or broken.
     """
-    chosen = choose(index, count)
+    chosen = index.spread(count)
     ratio = tile_ratio([(image.width, image.height) for image in chosen])
     drawn = {name: _above(found, [least[name][c] for c in index.classes]) for name, found in detections.items()}
     return [

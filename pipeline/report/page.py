@@ -17,6 +17,7 @@ from pipeline.report.curves import SIDE, panels
 from pipeline.report.gallery import photos, thresholds, tile_ratio
 from pipeline.report.recall import COLOURS, recall_panels
 from pipeline.report.tables import class_table, least_score, number, parameter_rows, percent, proposal_table, split_rows
+from pipeline.report.times import surroundings, time_rows
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Results:
         proposals: figures about the proposals by split, may be empty.
         parameters: all that changes a result, nested as in ``params.yaml``.
         recall: how proposals of the test split cover its objects, by their kind (`report.recall.COLOURS`).
+        timing: test times by system, may be empty (`pipeline.detectors.online.timing`).
+        costs: of the long stages by name, may be empty (`pipeline.costs`).
     """
 
     source: str
@@ -40,6 +43,8 @@ class Results:
     proposals: Mapping[str, Mapping[str, Any]]
     parameters: Mapping[str, Any]
     recall: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    timing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def render(results: Results, root: Path, images: int, min_score: float | None, iou: float) -> str:
@@ -72,6 +77,7 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         classes={name: class_colour(label) for label, name in enumerate(test.classes, 1)},
         splits=split_rows(results.indices),
         systems={name: SYSTEMS[name] for name in results.metrics},
+        all_systems=SYSTEMS,
         system_colours=SYSTEM_COLOURS,
         metrics=results.metrics,
         per_class=class_table(test.classes, results.metrics),
@@ -83,6 +89,9 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         proposals=proposal_table(results.proposals),
         recall=recall_panels(results.recall),
         recall_colours={name: COLOURS[name] for name in results.recall},
+        times=time_rows(results.timing),
+        time_places=surroundings(results.timing),
+        costs=results.costs,
         photos=pictures,
         ratio=round(tile_ratio([(photo.width, photo.height) for photo in pictures]), 3),
         least=least,

@@ -65,7 +65,7 @@ def sizes(count: int) -> list[tuple[int, int]]:
 
 def test_ground_truth_rows_are_left_out(tmp_path: Path) -> None:
     given = cache(tmp_path, (GRID[:4], [[9], [8], [1], [2]], 2), (GRID[:1], [[7]], 1), (GRID[4:5], [[-3]], 0))
-    found = detect(given, sizes(3), svm(1), None, settings())
+    found, _ = detect(given, sizes(3), svm(1), None, settings())
     assert rows_of(found) == [(101, 1, 60, 1), (101, 1, 90, 2), (103, 1, 120, -3)]
 
 
@@ -73,7 +73,7 @@ def test_the_best_of_each_image_and_class_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(40, 2))
     given = cache(tmp_path, (GRID, scores.tolist(), 0), (GRID, (-scores).tolist(), 0))
-    found = detect(given, sizes(2), svm(2), None, settings(max_per_class=3))
+    found, _ = detect(given, sizes(2), svm(2), None, settings(max_per_class=3))
     for image, values in ((101, scores), (102, -scores)):
         for label in (1, 2):
             own = found.take((found.image_ids == image) & (found.labels == label))
@@ -106,7 +106,7 @@ def test_the_budget_over_all_images_is_that_of_the_rising_threshold(tmp_path: Pa
     rng = np.random.default_rng(budget)
     images = [rng.normal(loc, 1, size=(count, 2)) for loc, count in ((0, 40), (2, 30), (-1, 0), (1, 40), (0, 7))]
     given = cache(tmp_path, *[(GRID[: len(scores)], scores.tolist(), 0) for scores in images])
-    found = detect(given, sizes(5), svm(2), None, settings(max_per_class=15, per_class_budget=budget))
+    found, _ = detect(given, sizes(5), svm(2), None, settings(max_per_class=15, per_class_budget=budget))
     for label in (1, 2):
         own = [scores[:, label - 1].astype(np.float32) for scores in images]
         for number, expected in enumerate(official_limits(own, 15, budget)):
@@ -118,9 +118,9 @@ def test_suppression_is_by_class_and_above_the_threshold(tmp_path: Path) -> None
     """Against the first box the second shares .29 and the third .4; the second and third share .725."""
     boxes = [(0, 0, 10, 10), (0, 0, 10, 2.9), (0, 0, 10, 4), (50, 0, 60, 10)]
     given = cache(tmp_path, (boxes, [[4, 1], [3, 2], [2, 3], [1, 4]], 0))
-    found = detect(given, sizes(1), svm(2), None, settings())
+    found, _ = detect(given, sizes(1), svm(2), None, settings())
     assert rows_of(found) == [(101, 1, 0, 3), (101, 1, 0, 4), (101, 1, 50, 1), (101, 2, 0, 3), (101, 2, 50, 4)]
-    assert len(detect(given, sizes(1), svm(2), None, settings(nms=0.8))) == 8
+    assert len(detect(given, sizes(1), svm(2), None, settings(nms=0.8))[0]) == 8
 
 
 def test_boxes_are_regressed_then_clipped_then_suppressed(tmp_path: Path) -> None:
@@ -130,13 +130,13 @@ def test_boxes_are_regressed_then_clipped_then_suppressed(tmp_path: Path) -> Non
     # The cache's pool5 of a row is its number: 1, 2, 3. dx = 1.5, 0, -1.5 times the width: x = 30, 60, 50.
     weights = np.array([[-1.5], [0], [0], [0]], np.float32)
     regressor = BoxRegressor(LinearModel(weights, np.array([3, 0, 0, 0], np.float32), 1.0, "pool5"))
-    found = detect(given, [(100, 100), (65, 60)], svm(1), regressor, settings())
+    found, _ = detect(given, [(100, 100), (65, 60)], svm(1), regressor, settings())
     moved = decode(as_boxes(boxes), np.array([[1.5, 0, 0, 0], [0, 0, 0, 0], [-1.5, 0, 0, 0]], np.float32))
     expected = clip(moved, 65, 60)
     np.testing.assert_allclose(found.boxes, expected, atol=1e-5)
     np.testing.assert_allclose(expected[2], [50, 50, 65, 60])
     together = BoxRegressor(LinearModel(np.zeros((4, 1), np.float32), np.array([0, 0, 9, 9], np.float32), 1.0, "pool5"))
-    found = detect(given, [(100, 100), (65, 60)], svm(1), together, settings())
+    found, _ = detect(given, [(100, 100), (65, 60)], svm(1), together, settings())
     assert found.scores.tolist() == [3], "all boxes grow beyond the image and become one"
     np.testing.assert_array_equal(found.boxes, [[0, 0, 65, 60]])
 
@@ -146,13 +146,13 @@ def test_each_box_is_moved_by_the_regressor_of_its_class(tmp_path: Path) -> None
     model = LinearModel(np.zeros((8, 1), np.float32), np.zeros(8, np.float32), 1.0, "pool5")
     model.bias[0] = 0.1
     model.bias[4] = 0.5
-    found = detect(given, sizes(1), svm(2), BoxRegressor(model), settings())
+    found, _ = detect(given, sizes(1), svm(2), BoxRegressor(model), settings())
     assert rows_of(found) == [(101, 1, 2, 1), (101, 1, 32, 4), (101, 2, 10, 2), (101, 2, 40, 3)]
 
 
 def test_a_class_without_an_svm_is_never_detected(tmp_path: Path) -> None:
     given = cache(tmp_path, (GRID[:2], [[1, 2], [4, 3]], 0))
-    found = detect(given, sizes(1), svm(2, missing=(1,)), None, settings())
+    found, _ = detect(given, sizes(1), svm(2, missing=(1,)), None, settings())
     assert set(found.labels.tolist()) == {2}
     assert np.isfinite(found.scores).all()
 
@@ -170,12 +170,12 @@ def test_nothing_to_detect_gives_no_detections(tmp_path: Path) -> None:
         given = cache(tmp_path / str(number), *images)
         regressor = BoxRegressor(LinearModel(np.zeros((4, 1), np.float32), np.zeros(4, np.float32), 1.0, "pool5"))
         for used in (None, regressor):
-            found = detect(given, sizes(len(images)), svm(1, missing), used, settings())
+            found, _ = detect(given, sizes(len(images)), svm(1, missing), used, settings())
             assert len(found) == 0
             found.save(tmp_path / "detections.json")
 
 
 def test_equal_scores_keep_the_order_of_the_proposals(tmp_path: Path) -> None:
     given = cache(tmp_path, (GRID, [[1.0]] * 40, 0), (GRID, [[1.0]] * 40, 0))
-    found = detect(given, sizes(2), svm(1), None, settings(max_per_class=10, per_class_budget=6))
+    found, _ = detect(given, sizes(2), svm(1), None, settings(max_per_class=10, per_class_budget=6))
     assert [int(x / 30) for x in found.boxes[:, 0]] == [*range(10), 0, 1]

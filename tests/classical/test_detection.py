@@ -48,7 +48,7 @@ def settings(**changed: float | bool | None) -> Detection:
 
 
 def found(**changed: float | bool | None) -> list[float]:
-    return detect(Made(BOXES, SCORES), [(100, 100)], ONE, None, settings(**changed)).scores.tolist()
+    return detect(Made(BOXES, SCORES), [(100, 100)], ONE, None, settings(**changed))[0].scores.tolist()
 
 
 def test_the_limit_comes_before_suppression_in_rcnn_and_after_it_in_sppnet() -> None:
@@ -67,8 +67,9 @@ def test_boxes_that_regression_brings_together_are_suppressed_too() -> None:
     away = LinearModel(np.zeros((4, 1), np.float32), np.float32([-5, -5, 0, 0]), 1.0, "fc7")
     boxes = [[0, 0, 9, 9], [50, 50, 60, 60], [54, 50, 64, 60]]
     together = Made(boxes, [9.0, 3.0, 2.0])
-    assert detect(together, [(100, 100)], ONE, None, settings(nms=0.5, nms_before=True)).scores.tolist() == [3.0, 2.0]
-    moved = detect(together, [(100, 100)], ONE, BoxRegressor(away), settings(nms=0.5, nms_before=True))
+    still, _ = detect(together, [(100, 100)], ONE, None, settings(nms=0.5, nms_before=True))
+    assert still.scores.tolist() == [3.0, 2.0]
+    moved, _ = detect(together, [(100, 100)], ONE, BoxRegressor(away), settings(nms=0.5, nms_before=True))
     assert moved.boxes.tolist() == [[0, 0, 10, 10], [4, 0, 14, 10]]
-    clipped = detect(together, [(3, 100)], ONE, BoxRegressor(away), settings(nms=0.5, nms_before=True))
+    clipped, _ = detect(together, [(3, 100)], ONE, BoxRegressor(away), settings(nms=0.5, nms_before=True))
     assert len(clipped) == pytest.approx(2)

@@ -55,3 +55,10 @@ def test_thousandths_come_back_bit_by_bit(tmp_path_factory, left: int, width: in
     boxes = np.array([[left / 1000, 0, (left + width) / 1000, 400]], np.float32)
     Index(("a",), (record(boxes.tolist()),)).save(path)
     np.testing.assert_array_equal(Index.load(path).images[0].boxes, boxes)
+
+
+def test_images_are_spread_over_the_split():
+    index = Index(("a",), tuple(ImageRecord(i, f"{i}.png", 10, 10, "") for i in range(1, 101)))
+    assert [image.id for image in index.spread(4)] == [1, 26, 51, 76]
+    assert len(index.spread(1000)) == 100
+    assert Index(("a",), ()).spread(5) == []

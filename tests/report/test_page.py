@@ -152,3 +152,16 @@ def test_recall_is_drawn_where_it_is_known(make):
     text = make(recall={"RPN": rows, "selective search": rows})
     assert text.count("recall over number of proposals") == 2
     assert text.index(">RPN<") < text.index("recall over number of proposals")
+
+
+def test_times_and_costs_are_shown_where_there_are_any(make, read_page):
+    assert not read_page(make()).find("tr", inside=("id", "times"))
+    place = {"device": "cpu", "device_name": "<processor>", "threads": 2, "torch": "2.11"}
+    figures = {**place, "heads_median": 0.0125, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+    cost = {"seconds": 61.5, "seen": 12800, "unit": "window", "memory_mb": 900, "gpu_memory_mb": 0, "resumed": True}
+    page = read_page(make(timing={"rcnn": figures, "ssd": figures}, costs={"rcnn_finetune": cost}))
+    for system in ("rcnn", "ssd"):
+        cells = [cell.text for cell in page.find("td", inside=("data-times", system))]
+        assert cells == ["12.5", "250.0", "500.0", *2 * ["1.0\N{MULTIPLICATION SIGN}"], "\N{EN DASH}"]
+    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn_finetune"))]
+    assert cells == ["61.5 after a resume", "12,800 windows", "900", "0"]

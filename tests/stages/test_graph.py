@@ -48,7 +48,7 @@ def test_another_svm_runs_the_svms_and_what_follows_and_no_features(tiny) -> Non
     changed = json.loads(tiny.run("dvc", "status", "--json"))
     # The report shows the parameters.
     assert set(changed) - {"report"} == {"rcnn_svm"}
-    assert stages_run(tiny.run("dvc", "repro")) == ["rcnn_svm", "rcnn_detect", "evaluate@rcnn", "report"]
+    assert stages_run(tiny.run("dvc", "repro")) == ["rcnn_svm", "rcnn_detect", "evaluate@rcnn", "timing@rcnn", "report"]
     tiny.set("rcnn.svm.C=0.001")
     again = tiny.run("dvc", "repro")
     assert stages_run(again) == [], "DVC's run cache has the outputs of the first run"

@@ -90,7 +90,11 @@ class FastRcnn(nn.Module):
             Scores ``(R, classes + 1)``, the background first, and offsets ``(R, classes + 1, 4)`` of `boxes.encode`;
             those of the background are never used.
         """
-        fc7 = self.dropout(self.features(self.pool(maps, cells)))
+        return self.classify(self.pool(maps, cells))
+
+    def classify(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores and offsets of `head` for regions that `pool` has pooled."""
+        fc7 = self.dropout(self.features(pooled))
         return self.scores(fc7), self.offsets(fc7).view(-1, self.shape.classes + 1, 4)
 
     def pool(self, maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
@@ -140,7 +144,7 @@ class FastRcnn(nn.Module):
         Raises:
             InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
         """
-        tensors, metadata = weights.load(path)
+        tensors, metadata = weights.load(path, stage)
         try:
             shape = json.loads(metadata["shape"])
             network = cls(Shape(**{**shape, "short_sides": tuple(shape["short_sides"])}))

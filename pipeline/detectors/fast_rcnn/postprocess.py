@@ -1,34 +1,44 @@
 """From scored regions to detections: the two published protocols, which give different ends of the curves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.boxes import nms
 from pipeline.detectors.fast_rcnn.score import ScoredRegions
+from pipeline.evaluation.budget import LeastScores, above_least, within_budget
 from pipeline.evaluation.detections import Detections
 from pipeline.params import RegionScoring
 
 
-def postprocess(images: Iterable[tuple[int, ScoredRegions]], settings: RegionScoring) -> Detections:
-    """Return the detections in ``images``: pairs of an image's id and its scored regions.
+def postprocess(images: Iterable[tuple[int, ScoredRegions]], settings: RegionScoring) -> tuple[Detections, LeastScores]:
+    """Return the detections in ``images``, pairs of an image's id and its scored regions, and the limits of the budget.
 
     ``budget`` (``lib/fast_rcnn/test.py`` of Fast R-CNN): the ``max_per_class`` best regions of each class and image,
     of those the ``per_class_budget`` times images best of each class, then suppression. ``threshold`` (the same file of
     py-faster-rcnn): regions above ``min_score``, suppression, then the ``max_per_image`` best of all classes. A class
     with a score of minus infinity is never detected.
     """
-    by_budget = settings.protocol == "budget"
-    found, ids = [], []
-    for image_id, regions in images:
-        own = _best(image_id, regions, settings) if by_budget else _above(image_id, regions, settings)
-        found.append(own)
-        ids.append(image_id)
-    detections = _join(found)
-    if not by_budget:
-        return detections
-    return _suppressed(_limit(detections, settings.per_class_budget * len(ids)), settings.nms)
+    found = [_of_image(image_id, regions, settings) for image_id, regions in images]
+    detections = Detections.join(found)
+    if settings.protocol == "threshold":
+        return detections, {}
+    kept, least = within_budget(detections.labels, detections.scores, settings.per_class_budget * len(found))
+    return _suppressed(detections.take(kept), settings.nms), least
+
+
+def postprocess_one(regions: ScoredRegions, settings: RegionScoring, least: LeastScores) -> Detections:
+    """Return the detections in one image, whose id is given as 0; the limits ``least`` stand for the budget."""
+    found = _of_image(0, regions, settings)
+    if settings.protocol == "threshold":
+        return found
+    return _suppressed(found.take(above_least(found.labels, found.scores, least)), settings.nms)
+
+
+def _of_image(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
+    chosen = _best if settings.protocol == "budget" else _above
+    return chosen(image_id, regions, settings)
 
 
 def _best(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
@@ -37,7 +47,7 @@ def _best(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Det
         rows = np.flatnonzero(np.isfinite(regions.scores[:, column]))
         best = rows[np.argsort(-regions.scores[rows, column], kind="stable")[: settings.max_per_class]]
         parts.append(_of_class(image_id, regions, column, best))
-    return _join(parts)
+    return Detections.join(parts)
 
 
 def _above(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
@@ -46,7 +56,7 @@ def _above(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> De
         rows = np.flatnonzero(regions.scores[:, column] > settings.min_score)
         kept = nms(regions.boxes[rows, column], regions.scores[rows, column], settings.nms)
         parts.append(_of_class(image_id, regions, column, rows[kept]))
-    found = _join(parts)
+    found = Detections.join(parts)
     return found.take(np.argsort(-found.scores, kind="stable")[: settings.max_per_image])
 
 
@@ -59,15 +69,6 @@ def _of_class(image_id: int, regions: ScoredRegions, column: int, rows: NDArray[
     )
 
 
-def _limit(detections: Detections, most: int) -> Detections:
-    """Keep the ``most`` best of each class over all images."""
-    keep = np.zeros(len(detections), np.bool_)
-    for label in np.unique(detections.labels):
-        own = np.flatnonzero(detections.labels == label)
-        keep[own[np.argsort(-detections.scores[own], kind="stable")[:most]]] = True
-    return detections.take(keep)
-
-
 def _suppressed(detections: Detections, threshold: float) -> Detections:
     """Suppress within each image and class; both stand together, as `_best` put them."""
     keys = np.stack([detections.image_ids, detections.labels], axis=1)
@@ -77,12 +78,3 @@ def _suppressed(detections: Detections, threshold: float) -> Detections:
         for own in np.split(np.arange(len(detections)), edges)
     ]
     return detections.take(np.concatenate(kept))
-
-
-def _join(parts: Sequence[Detections]) -> Detections:
-    return Detections(
-        np.concatenate([np.zeros(0, np.int64), *(part.image_ids for part in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(part.labels for part in parts)]),
-        np.concatenate([np.zeros((0, 4), np.float32), *(part.boxes for part in parts)]),
-        np.concatenate([np.zeros(0, np.float32), *(part.scores for part in parts)]),
-    )

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, area, as_boxes, clip, decode
+from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.detectors.fast_rcnn.cells import to_cells
 from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.imaging.image_batches import pad, pixels
@@ -50,22 +51,34 @@ def region_cells(network: FastRcnn, boxes: Boxes, factors: list[float]) -> NDArr
 
 @torch.inference_mode()
 def score_regions(
-    network: FastRcnn, maps: torch.Tensor, factors: list[float], boxes: Boxes, width: int, height: int, regress: bool
+    network: FastRcnn,
+    maps: torch.Tensor,
+    factors: list[float],
+    boxes: Boxes,
+    width: int,
+    height: int,
+    regress: bool,
+    clock: Clock = NULL_CLOCK,
 ) -> ScoredRegions:
     """Score ``boxes`` (R, 4), which may be none, on the maps of their image.
 
     Regions that fall on the same cells are computed once (``lib/fast_rcnn/test.py``). Boxes are moved by the offsets of
-    each class where ``regress`` says so, and clipped.
+    each class where ``regress`` says so, and clipped. ``clock`` times ``pooling``, ``heads`` and ``suppression``, which
+    holds the decoding.
     """
     classes = network.shape.classes
     if not len(boxes):
         return ScoredRegions(np.zeros((0, classes), np.float32), np.zeros((0, classes, 4), np.float32))
-    cells, copies = np.unique(region_cells(network, boxes, factors), axis=0, return_inverse=True)
-    scores, offsets = network.head(maps, torch.from_numpy(cells).to(maps.device))
-    if not network.shape.svm:
-        scores = scores.softmax(1)
-    own = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
-    moved = np.repeat(boxes, classes, axis=0)
-    if regress:
-        moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy()[copies.reshape(-1)].reshape(-1, 4)))
-    return ScoredRegions(own, clip(moved, width, height).reshape(-1, classes, 4))
+    with clock.phase("pooling"):
+        cells, copies = np.unique(region_cells(network, boxes, factors), axis=0, return_inverse=True)
+        pooled = network.pool(maps, torch.from_numpy(cells).to(maps.device))
+    with clock.phase("heads"):
+        scores, offsets = network.classify(pooled)
+        if not network.shape.svm:
+            scores = scores.softmax(1)
+    with clock.phase("suppression"):
+        own = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
+        moved = np.repeat(boxes, classes, axis=0)
+        if regress:
+            moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy()[copies.reshape(-1)].reshape(-1, 4)))
+        return ScoredRegions(own, clip(moved, width, height).reshape(-1, classes, 4))

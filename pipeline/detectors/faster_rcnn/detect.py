@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord
 from pipeline.detectors.fast_rcnn.network import FastRcnn
@@ -12,10 +15,10 @@ from pipeline.detectors.fast_rcnn.postprocess import postprocess
 from pipeline.detectors.fast_rcnn.score import ScoredRegions, score_regions
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.proposals import propose
+from pipeline.detectors.faster_rcnn.resized import resized
 from pipeline.errors import InputError
+from pipeline.evaluation.budget import LeastScores
 from pipeline.evaluation.detections import Detections
-from pipeline.imaging.image_batches import pad, pixels
-from pipeline.imaging.resize import scale_factor
 from pipeline.params import FasterDetection
 from pipeline.runtime import progress
 
@@ -41,8 +44,8 @@ def detect(
     root: Path,
     settings: FasterDetection,
     device: torch.device,
-) -> Detections:
-    """Detect in the images ``records``, files below ``root``, at the networks' first scale.
+) -> tuple[Detections, LeastScores]:
+    """Detect in the images ``records``, files below ``root``, at the networks' first scale; see `postprocess`.
 
     Raises:
         InputError: the networks do not share their convolutions.
@@ -51,15 +54,33 @@ def detect(
     for network in (rpn, detector):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
-    def one(record: ImageRecord) -> ScoredRegions:
-        factor = scale_factor(record.width, record.height, rpn.shape.short_sides[0], rpn.shape.long_side)
-        image = pad([pixels(read_image(root / record.file), factor)], device)
-        maps, (height, width) = rpn.conv(image), image.shape[2:]
-        boxes = propose(rpn, maps, (height, width), factor, record, settings.proposals)
-        return score_regions(detector, maps, [factor], boxes, record.width, record.height, settings.box_regression)
-
     def scored() -> Iterator[tuple[int, ScoredRegions]]:
-        return ((record.id, one(record)) for record in progress(records, "detecting"))
+        for record in progress(records, "detecting"):
+            (regions,) = score_images(rpn, detector, [read_image(root / record.file)], settings, device)
+            yield record.id, regions
 
     return postprocess(scored(), settings)
+
+
+@torch.inference_mode()
+def score_images(
+    rpn: RegionProposalNetwork,
+    detector: FastRcnn,
+    images: Sequence[NDArray[np.uint8]],
+    settings: FasterDetection,
+    device: torch.device,
+    clock: Clock = NULL_CLOCK,
+) -> list[ScoredRegions]:
+    """Score the networks' own proposals in ``images`` ``(H, W, 3)``, which have one size and share a forward pass.
+
+    ``clock`` times ``convolution``, ``proposals`` (of the network's) and what `score_regions` times.
+    """
+    with clock.phase("convolution"):
+        seen = resized(images, rpn.shape, device)
+        maps = rpn.conv(seen.pixels)
+    found = []
+    for own in maps.split(1):
+        with clock.phase("proposals"):
+            boxes = propose(rpn, own, seen.shape, seen.factor, seen.size, settings.proposals)
+        found.append(score_regions(detector, own, [seen.factor], boxes, *seen.size, settings.box_regression, clock))
+    return found

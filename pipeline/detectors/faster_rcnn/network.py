@@ -116,7 +116,7 @@ class RegionProposalNetwork(nn.Module):
         Raises:
             InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
         """
-        tensors, metadata = weights.load(path)
+        tensors, metadata = weights.load(path, stage)
         try:
             network = cls(_shape(json.loads(metadata["shape"])))
             network.load_state_dict(tensors)

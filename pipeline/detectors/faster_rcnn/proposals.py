@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from pipeline.boxes import Boxes, as_boxes, clip, decode, nms
-from pipeline.data.index import ImageRecord
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.params import RpnProposals
 
@@ -15,7 +14,7 @@ def propose(
     maps: torch.Tensor,
     shape: tuple[int, int],
     factor: float,
-    record: ImageRecord,
+    size: tuple[int, int],
     settings: RpnProposals,
 ) -> Boxes:
     """Return the proposals of one image, best first, in pixels of the original image: ``(N, 4)``.
@@ -28,13 +27,13 @@ def propose(
         maps: ``(1, channels, rows, columns)``, of one image.
         shape: its height and width after resizing.
         factor: by which it was resized.
-        record: the image, for its size.
+        size: ``(width, height)`` of the original image.
         settings: thresholds and numbers of boxes.
     """
     scores, offsets = network.head(maps)
     objectness = (scores[0, :, 1] - scores[0, :, 0]).cpu().numpy()
     moved = as_boxes(decode(network.anchors(*shape), offsets[0].cpu().numpy())) / np.float32(factor)
-    boxes = clip(moved, record.width, record.height)
+    boxes = clip(moved, *size)
     large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= max(settings.min_side, 1e-3)).all(axis=1))
     best = large[np.argsort(-objectness[large], kind="stable")[: settings.before or None]]
     return boxes[best][nms(boxes[best], objectness[best], settings.nms)[: settings.after]]

@@ -9,8 +9,7 @@ from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.proposals import propose
-from pipeline.imaging.image_batches import pad, pixels
-from pipeline.imaging.resize import scale_factor
+from pipeline.detectors.faster_rcnn.resized import resized
 from pipeline.params import RpnProposals
 from pipeline.proposals.store import ProposalSet
 from pipeline.runtime import progress
@@ -29,9 +28,6 @@ def propose_all(
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = []
     for record in progress(records, what):
-        short, longest = network.shape.short_sides[0], network.shape.long_side
-        factor = scale_factor(record.width, record.height, short, longest)
-        image = pad([pixels(read_image(root / record.file), factor)], device)
-        height, width = image.shape[2:]
-        found.append(propose(network, network.conv(image), (height, width), factor, record, settings))
+        seen = resized([read_image(root / record.file)], network.shape, device)
+        found.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
     return ProposalSet.join(found, [record.id for record in records], "rpn", settings.model_dump(mode="json"))

@@ -72,7 +72,7 @@ def score_of(found, records) -> float:
 
 def test_it_overfits_eight_images(trained, squares, around, sections) -> None:
     root, records = squares
-    found = detect(trained, records, around, root, sections.fast_rcnn.detect, CPU)
+    found, _ = detect(trained, records, around, root, sections.fast_rcnn.detect, CPU)
     assert score_of(found, records) > 0.9
 
 
@@ -81,7 +81,7 @@ def test_regression_improves_the_boxes(trained, squares, around, sections, alter
     index = Index(("red", "blue"), tuple(records))
 
     def coco(settings) -> float:
-        found = detect(trained, records, around, root, settings, CPU)
+        found, _ = detect(trained, records, around, root, settings, CPU)
         return metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_coco"]
 
     assert coco(sections.fast_rcnn.detect) > coco(altered(sections.fast_rcnn.detect, box_regression=False)) + 0.05
@@ -166,7 +166,7 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
 def test_an_image_without_proposals_is_legal(trained, squares, sections) -> None:
     root, records = squares
     empty = [np.zeros((0, 4), np.float32)] * 2
-    assert len(detect(trained, records[:2], empty, root, sections.fast_rcnn.detect, CPU)) == 0
+    assert len(detect(trained, records[:2], empty, root, sections.fast_rcnn.detect, CPU)[0]) == 0
 
 
 def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
@@ -201,7 +201,7 @@ def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, alt
     assert np.allclose(features.rows(0, "fc7", some), every[some], atol=1e-5)
     expected = model(every)[len(records[0].boxes) :]
     assert np.allclose(found.scores, expected, atol=1e-3)
-    assert score_of(detect(loaded, records, around, root, sections.fast_rcnn.detect, CPU), records) > 0.8
+    assert score_of(detect(loaded, records, around, root, sections.fast_rcnn.detect, CPU)[0], records) > 0.8
 
 
 def test_an_image_without_any_region_has_no_feature(trained, squares) -> None:

@@ -38,7 +38,7 @@ def found_in(regions: ScoredRegions, detections, image: int) -> set[tuple[int, i
 def test_budget_limits_before_suppression(sections, altered) -> None:
     settings = altered(sections.fast_rcnn.detect, protocol="budget", max_per_class=15, per_class_budget=10)
     images = {7: scored(40, 3, 0), 4: scored(30, 3, 1)}
-    detections = postprocess(images.items(), settings)
+    detections, _ = postprocess(images.items(), settings)
     top = {image: np.argsort(np.argsort(-r.scores, axis=0), axis=0) < 15 for image, r in images.items()}
     for column in range(3):
         kept = np.concatenate([r.scores[top[image][:, column], column] for image, r in images.items()])
@@ -52,7 +52,7 @@ def test_budget_limits_before_suppression(sections, altered) -> None:
 def test_threshold_limits_after_suppression(sections, altered) -> None:
     settings = altered(sections.fast_rcnn.detect, protocol="threshold", min_score=0.4, max_per_image=12)
     regions = scored(40, 3, 2)
-    detections = postprocess([(5, regions)], settings)
+    detections, _ = postprocess([(5, regions)], settings)
     left = expected_after_nms(regions, regions.scores > 0.4, settings.nms)
     best = sorted(left, key=lambda place: -regions.scores[place])[:12]
     assert len(left) > 12
@@ -63,13 +63,13 @@ def test_threshold_limits_after_suppression(sections, altered) -> None:
 def test_images_without_regions_are_legal(sections, altered, protocol: str) -> None:
     settings = altered(sections.fast_rcnn.detect, protocol=protocol)
     empty = ScoredRegions(np.zeros((0, 3), np.float32), np.zeros((0, 3, 4), np.float32))
-    assert len(postprocess([(1, empty)], settings)) == 0
-    assert len(postprocess([], settings)) == 0
-    both = postprocess([(1, empty), (2, scored(5, 3, 3))], settings)
+    assert len(postprocess([(1, empty)], settings)[0]) == 0
+    assert len(postprocess([], settings)[0]) == 0
+    both, _ = postprocess([(1, empty), (2, scored(5, 3, 3))], settings)
     assert set(both.image_ids.tolist()) == {2}
 
 
 def test_a_class_that_could_not_be_learned_is_never_detected(sections) -> None:
     regions = scored(10, 2, 4)
     regions.scores[:, 1] = -np.inf
-    assert set(postprocess([(1, regions)], sections.fast_rcnn.detect).labels.tolist()) == {1}
+    assert set(postprocess([(1, regions)], sections.fast_rcnn.detect)[0].labels.tolist()) == {1}

@@ -59,7 +59,7 @@ def test_proposals_against_torchvision(network: RegionProposalNetwork) -> None:
     record = ImageRecord(1, "a", 120, 100, "")
     settings = RpnProposals(min_side=12, before=80, nms=0.6, after=25)
     maps = torch.rand(1, 96, 10, 12)
-    found = propose(network, maps, (80, 96), 0.8, record, settings)
+    found = propose(network, maps, (80, 96), 0.8, (record.width, record.height), settings)
     with torch.no_grad():
         scores, offsets = network.head(maps)
     boxes = decode(torch.from_numpy(network.anchors(80, 96)), offsets[0]) / 0.8
@@ -75,8 +75,8 @@ def test_proposals_against_torchvision(network: RegionProposalNetwork) -> None:
 
 def test_no_box_may_be_large_enough(network: RegionProposalNetwork) -> None:
     settings = RpnProposals(min_side=500, before=0, nms=0.7, after=10)
-    record = ImageRecord(1, "a", 96, 80, "")
-    assert propose(network, torch.rand(1, 96, 10, 12), (80, 96), 1.0, record, settings).shape == (0, 4)
+    found = propose(network, torch.rand(1, 96, 10, 12), (80, 96), 1.0, (96, 80), settings)
+    assert found.shape == (0, 4)
 
 
 def test_saved_and_read_again(network: RegionProposalNetwork, tmp_path) -> None:

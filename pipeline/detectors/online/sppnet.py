@@ -1,0 +1,83 @@
+"""SPP-net on pictures: proposals, one map for each scale, windows pooled from them, then as R-CNN."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.clock import NULL_CLOCK, Clock
+from pipeline.detectors.description import Description, read_description
+from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.region_classifier import RegionClassifier
+from pipeline.errors import InputError
+from pipeline.features.maps import ImageMaps, map_cells, map_sizes, maps_origin
+from pipeline.features.pooled_regions import window_features
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.geometry import Geometry
+from pipeline.nets.pyramid_head import PyramidHead
+from pipeline.params import Maps, Proposals
+from pipeline.proposals.propose import propose
+from pipeline.storage import fingerprint
+
+
+class Sppnet:
+    """A `Detector`; its maps and features are those of the cache before they are rounded."""
+
+    system = "sppnet"
+    batched = False
+
+    def __init__(
+        self,
+        description: Description,
+        conv: nn.Module,
+        head: PyramidHead,
+        classify: RegionClassifier,
+        device: torch.device,
+    ) -> None:
+        self.classes = description.classes
+        self._proposals = description.section("proposals", Proposals)
+        self._scales = description.section("maps", Maps).scales
+        self._conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._geometry = Geometry.of(conv)
+        self._head, self._classify, self._device = head.to(device), classify, device
+
+    @classmethod
+    def load(cls, models: Path, device: torch.device) -> "Sppnet":
+        """Read what the stages left below ``models``; the convolutions are the backbone's.
+
+        Raises:
+            InputError: a file is missing, or the layers above the map were trained on other maps.
+        """
+        folder, backbone = models / cls.system, models / "backbone.safetensors"
+        description = read_description(folder, cls.system)
+        head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
+        tensors, _ = weights.load(backbone, "pretrain")
+        conv = architecture(head.source.network).conv()
+        weights.load_conv(conv, head.source.network, tensors)
+        scales = description.section("maps", Maps).scales
+        if fingerprint(**maps_origin(head.source.network, conv, scales)) != head.source.fingerprint:
+            raise InputError(
+                f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
+                f"{list(scales)}; dvc repro makes all of them anew."
+            )
+        return cls(description, conv, head, RegionClassifier.load(folder, description), device)
+
+    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+        """Return what is found in each image."""
+        return [self._detect_one(image, clock) for image in images]
+
+    @torch.inference_mode()
+    def _detect_one(self, image: Image, clock: Clock) -> Found:
+        size = (image.shape[1], image.shape[0])
+        with clock.phase("proposals"):
+            boxes = propose(image, self._proposals)
+        with clock.phase("convolution"):
+            pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
+            input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
+            maps = ImageMaps([map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()], hw, factors)
+        taps = window_features(
+            self._head, maps, boxes, self._scales, self._geometry, self._classify.layers, self._device, clock
+        )
+        return self._classify(boxes, taps, size, clock)

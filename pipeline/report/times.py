@@ -1,0 +1,69 @@
+"""The tables of time: each system's phases beside R-CNN's, and what the long stages cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.clock import PHASES
+
+REFERENCE = "rcnn"
+
+
+@dataclass(frozen=True)
+class TimeRow:
+    """The median times of one system, in milliseconds for an image.
+
+    Attributes:
+        phases: by name, in the order of all; None for one that the system does not have.
+        total: of the image, and ``p95`` of the slow ones.
+        p95: see ``total``.
+        speedup: R-CNN's median over this one's; None where R-CNN was not timed.
+        speedup_without: the same without proposals, the network's own left out as well.
+        rates: images a second by batch size, where several go in at once.
+    """
+
+    phases: dict[str, float | None]
+    total: float
+    p95: float
+    speedup: float | None
+    speedup_without: float | None
+    rates: dict[int, float]
+
+
+def time_rows(timing: Mapping[str, Mapping[str, Any]]) -> dict[str, TimeRow]:
+    """Return a row for each system, given the contents of ``reports/timing/SYSTEM.json`` by system."""
+    entered = [phase for phase in PHASES if any(f"{phase}_median" in figures for figures in timing.values())]
+    reference = timing.get(REFERENCE, {})
+
+    def against(figures: Mapping[str, Any], name: str) -> float | None:
+        return reference[name] / figures[name] if reference else None
+
+    return {
+        system: TimeRow(
+            phases={phase: _milliseconds(figures.get(f"{phase}_median")) for phase in entered},
+            total=1e3 * figures["total_median"],
+            p95=1e3 * figures["total_p95"],
+            speedup=against(figures, "total_median"),
+            speedup_without=against(figures, "without_proposals_median"),
+            rates=_rates(figures),
+        )
+        for system, figures in timing.items()
+    }
+
+
+def surroundings(timing: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return where the times were taken, each place once; one is right, several cannot be compared."""
+    places = (
+        f"{figures['device_name']} ({figures['device']}), {figures['threads']} threads, torch {figures['torch']}"
+        for figures in timing.values()
+    )
+    return list(dict.fromkeys(places))
+
+
+def _rates(figures: Mapping[str, Any]) -> dict[int, float]:
+    prefix = "images_per_second_batch_"
+    return {int(name.removeprefix(prefix)): value for name, value in figures.items() if name.startswith(prefix)}
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1e3 * seconds

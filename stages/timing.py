@@ -1,0 +1,38 @@
+"""Stage ``timing@SYSTEM``: how long one system takes for an image, from the file to the boxes.
+
+    python -m stages.timing rcnn
+
+Reads the models, data/index/test.json and images below data.root; writes reports/timing/SYSTEM.json. Nothing but the
+report may depend on that file: it is another one at each run.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import Index
+from pipeline.detectors.online.load import load
+from pipeline.detectors.online.timing import summary, surroundings, throughput, time_images
+from pipeline.evaluation.systems import parse_system
+from pipeline.storage import write_json
+
+
+def main() -> None:
+    p = params.load()
+    system = parse_system(sys.argv[1:])
+    settings, device = p.timing, runtime.device(p.runtime.device)
+    index = Index.load(Path("data/index/test.json"))
+    # Spread evenly, so that every system sees the same ones, and not those of one part of the folder alone.
+    files = [Path(p.data.root) / image.file for image in index.spread(settings.images)]
+    detector = load(system.name, Path("models"), str(device))
+    figures = summary(time_images(detector, files, settings.warmup, device))
+    batches = settings.batches if detector.batched else ()
+    rates = {f"images_per_second_batch_{n}": round(throughput(detector, files, n, device), 3) for n in batches}
+    content = {**surroundings(device), "images": len(files), **figures, **rates}
+    write_json(Path(f"reports/timing/{system.name}.json"), content)
+    for name, value in {**figures, **rates}.items():
+        print(f"{name:32} {value:10.4f}")
+
+
+if __name__ == "__main__":
+    runtime.run(main)

@@ -1,0 +1,64 @@
+"""The tiny run's models as detectors: they find what the run's detections say, and their times add up."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SYSTEMS = ("rcnn", "sppnet", "fast_rcnn", "faster_rcnn")
+COMPARE = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.data.images import read_image
+from pipeline.data.index import Index
+from pipeline.detectors.online.load import load
+from pipeline.evaluation.detections import Detections
+
+system = sys.argv[1]
+index = Index.load(Path("data/index/test.json"))
+cached = Detections.load(Path(f"detections/{system}.json"), index, "")
+detector = load(system, Path("models"), "cpu")
+pairs = lost = 0
+for image in index.images:
+    (found,) = detector.detect([read_image(Path("data/fetched") / image.file)])
+    expected = cached.take(cached.image_ids == image.id)
+    free = np.ones(len(found.labels), bool)
+    for label, box, score in zip(expected.labels, expected.boxes, expected.scores):
+        near = free & (found.labels == label) & (np.abs(found.boxes - box).max(axis=1, initial=0) < 0.5)
+        near &= np.abs(found.scores - score) < 0.01
+        pairs, lost = pairs + near.any(), lost + (not near.any())
+        free[np.flatnonzero(near)[:1]] = False
+    lost += free.sum()
+print(detector.classes == index.classes, pairs, lost)
+"""
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_detections_from_pixels_are_those_of_the_caches(tiny, system: str) -> None:
+    (tiny.folder / "compare.py").write_text(COMPARE)
+    same_classes, pairs, lost = tiny.run("compare", system).splitlines()[-1].split()
+    assert same_classes == "True"
+    assert int(pairs) > 0
+    # Where two scores are nearly equal, float16 decides which of two boxes suppresses the other.
+    assert int(lost) <= 0.02 * int(pairs)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_phases_add_up_to_the_total(tiny, system: str) -> None:
+    figures = json.loads((tiny.folder / f"reports/timing/{system}.json").read_text())
+    assert figures["images"] == 2
+    assert {"device", "torch", "total_median", "total_p95", "without_proposals_median"} <= figures.keys()
+    names = ("total", "without_proposals")
+    phases = [value for name, value in figures.items() if name.endswith("_median") and not name.startswith(names)]
+    # Of two images the median is the mean, so that those of the phases add up as those of one image do.
+    assert sum(phases) == pytest.approx(figures["total_median"], rel=0.05)
+    assert ("images_per_second_batch_2" in figures) == (system == "faster_rcnn")
+
+
+def test_every_long_stage_left_its_cost(tiny) -> None:
+    costs = {file.stem: json.loads(file.read_text()) for file in (tiny.folder / "reports/costs").glob("*.json")}
+    assert {"proposals_train", "pretrain", "rcnn_features_test", "sppnet_svm", "faster_rcnn_rpn2"} <= costs.keys()
+    assert all(cost["seconds"] > 0 and cost["memory_mb"] > 10 and not cost["resumed"] for cost in costs.values())
+    assert costs["rcnn_finetune"]["unit"] == "window"
