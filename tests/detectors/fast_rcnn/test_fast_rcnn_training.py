@@ -152,12 +152,12 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
     cells = region_cells(trained, boxes, factors)
     assert len(np.unique(cells, axis=0)) == 2
     seen = []
-    head = trained.head
-    monkeypatch.setattr(trained, "head", lambda m, c: seen.append(len(c)) or head(m, c))
+    classify = trained.classify
+    monkeypatch.setattr(trained, "classify", lambda pooled: seen.append(len(pooled)) or classify(pooled))
     found = score_regions(trained, maps, factors, boxes, 112, 96, True)
     assert seen == [2]
     with torch.inference_mode():
-        each = head(maps, torch.from_numpy(cells))[0].softmax(1)[:, 1:].numpy()
+        each = trained.head(maps, torch.from_numpy(cells))[0].softmax(1)[:, 1:].numpy()
     assert np.allclose(found.scores, each, atol=1e-6)
     assert np.array_equal(found.boxes[0], found.boxes[3])
     assert not np.array_equal(found.boxes[0], found.boxes[1])

@@ -132,7 +132,7 @@ def test_one_map_gives_what_two_passes_give(four_steps, squares, section, altere
     _, _, rpn2, detector2, _ = four_steps
     settings = section.detect
     apart = propose_all(rpn2, records, root, settings.proposals, CPU, "test")
-    expected = detect_among(detector2, records, list(apart), root, settings, CPU).ranked()
+    expected = detect_among(detector2, records, list(apart), root, settings, CPU)[0].ranked()
     found = detect(rpn2, detector2, records, root, settings, CPU)[0].ranked()
     assert np.array_equal(found.boxes, expected.boxes)
     assert np.array_equal(found.scores, expected.scores)
