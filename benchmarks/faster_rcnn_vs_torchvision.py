@@ -2,7 +2,7 @@
 
     boxline preset folder --set data.root=/where/it/is
     dvc repro index pretrain
-    python -m benchmarks.faster_rcnn_vs_torchvision [--passes 10] [--limit 40] [--only torchvision]
+    python -m benchmarks.faster_rcnn_vs_torchvision [--passes 10] [--limit 40] [--only torchvision] [--short-side 360]
 
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a
@@ -65,8 +65,9 @@ def main() -> None:
     parser.add_argument("--passes", type=float, default=10, help="over the training images")
     parser.add_argument("--limit", type=int, help="use only so many training and test images")
     parser.add_argument("--only", choices=("here", "torchvision"))
+    parser.add_argument("--short-side", type=int, help="of the images in pixels, for both; anchors are scaled with it")
     options = parser.parse_args()
-    p = params.load()
+    p = at_side(params.load(), options.short_side)
     device = runtime.device(p.runtime.device)
     indices = [Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits]
     test = Index.load(Path("data/index/test.json"))
@@ -77,6 +78,17 @@ def main() -> None:
     for name, measure in (("here", here), ("torchvision", torchvisions)):
         if options.only in (None, name):
             measure(data, p, images, device)
+
+
+def at_side(p: params.Params, short: int | None) -> params.Params:
+    """Return the parameters with images of another size, and anchors that cover as much of an image as before."""
+    section = p.faster_rcnn
+    if short is None:
+        return p
+    sides = tuple(side * short / section.image.short_sides[0] for side in section.anchors.sides)
+    image = section.image.model_copy(update={"short_sides": (short,)})
+    anchors = section.anchors.model_copy(update={"sides": sides})
+    return p.model_copy(update={"faster_rcnn": section.model_copy(update={"image": image, "anchors": anchors})})
 
 
 def here(data: Data, p: params.Params, images: int, device: torch.device) -> None:
