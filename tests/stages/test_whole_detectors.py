@@ -41,8 +41,8 @@ def test_detections_from_pixels_are_those_of_the_caches(tiny, system: str) -> No
     same_classes, pairs, lost = tiny.run("compare", system).splitlines()[-1].split()
     assert same_classes == "True"
     assert int(pairs) > 0
-    # Where two scores are nearly equal, float16 decides which of two boxes suppresses the other.
-    assert int(lost) <= 0.02 * int(pairs)
+    # Regions go through the network in other batches: last bits, and with them which of two boxes goes, may differ.
+    assert int(lost) <= 0.01 * int(pairs)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -17,7 +17,7 @@ from pipeline.proposals.propose import propose
 
 
 class Rcnn:
-    """A `Detector`; its features are those of the cache before they are rounded."""
+    """A `Detector`; its features are those of the cache."""
 
     system = "rcnn"
     batched = False
@@ -38,7 +38,8 @@ class Rcnn:
         folder = models / cls.system
         description = read_description(folder, cls.system)
         network = RegionNetwork.load(folder / "network.safetensors", "rcnn_finetune")
-        return cls(description, network, RegionClassifier.load(folder, description), device)
+        classify = RegionClassifier.load(folder, description, description.section("features", Features).dtype)
+        return cls(description, network, classify, device)
 
     def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""

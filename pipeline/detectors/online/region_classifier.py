@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -15,25 +16,35 @@ from pipeline.clock import Clock
 from pipeline.detectors.description import Description
 from pipeline.detectors.online.detector import Found
 from pipeline.evaluation.budget import LeastScores
+from pipeline.features.shards import saturate
 from pipeline.params import Detection
 
 
 @dataclass(frozen=True)
 class RegionClassifier:
-    """The linear models of one system; ``regressor`` is None where the settings want none."""
+    """The linear models of one system.
+
+    Attributes:
+        svm: of the classes.
+        regressor: None where the settings want none.
+        settings: of the test.
+        least: see `pipeline.evaluation.budget`.
+        dtype: of the cache that the models were fitted on; features are rounded to it.
+    """
 
     svm: LinearModel
     regressor: BoxRegressor | None
     settings: Detection
     least: LeastScores
+    dtype: np.dtype
 
     @classmethod
-    def load(cls, folder: Path, description: Description) -> "RegionClassifier":
+    def load(cls, folder: Path, description: Description, dtype: str) -> "RegionClassifier":
         """Read the models that the system's stages left in ``folder``."""
         settings = description.section("detect", Detection)
         svm = LinearModel.load(folder / "svm.safetensors", f"{description.system}_svm")
         regressor = BoxRegressor.load(folder / "bbox.safetensors", f"{description.system}_bbox")
-        return cls(svm, regressor if settings.box_regression else None, settings, description.least)
+        return cls(svm, regressor if settings.box_regression else None, settings, description.least, np.dtype(dtype))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -48,6 +59,6 @@ class RegionClassifier:
 
         def features(layer: str, rows: NDArray) -> NDArray:
             values = taps[layer]
-            return values[torch.from_numpy(rows).to(values.device)].float().cpu().numpy()
+            return saturate(values[torch.from_numpy(rows).to(values.device)], self.dtype).cpu().numpy()
 
         return Found.of(detect_one(boxes, features, size, self.svm, self.regressor, self.settings, self.least, clock))

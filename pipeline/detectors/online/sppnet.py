@@ -13,6 +13,7 @@ from pipeline.detectors.online.region_classifier import RegionClassifier
 from pipeline.errors import InputError
 from pipeline.features.maps import ImageMaps, map_cells, map_sizes, maps_origin
 from pipeline.features.pooled_regions import window_features
+from pipeline.features.shards import saturate
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
@@ -23,7 +24,7 @@ from pipeline.storage import fingerprint
 
 
 class Sppnet:
-    """A `Detector`; its maps and features are those of the cache before they are rounded."""
+    """A `Detector`; its maps and features are those of the cache."""
 
     system = "sppnet"
     batched = False
@@ -62,7 +63,8 @@ class Sppnet:
                 f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
                 f"{list(scales)}; dvc repro makes all of them anew."
             )
-        return cls(description, conv, head, RegionClassifier.load(folder, description), device)
+        classify = RegionClassifier.load(folder, description, description.section("maps", Maps).dtype)
+        return cls(description, conv, head, classify, device)
 
     def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""
@@ -76,7 +78,8 @@ class Sppnet:
         with clock.phase("convolution"):
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
-            maps = ImageMaps([map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()], hw, factors)
+            cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
+            maps = ImageMaps([saturate(own, self._classify.dtype) for own in cells], hw, factors)
         taps = window_features(
             self._head, maps, boxes, self._scales, self._geometry, self._classify.layers, self._device, clock
         )

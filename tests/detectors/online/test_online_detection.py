@@ -1,8 +1,4 @@
-"""Detection from pixels, against the cached stages on the same images and models.
-
-The caches here hold float32, so that nothing but the order of sums differs; those of a real run are looked at in
-``tests/stages/test_whole_detectors.py``.
-"""
+"""Detection from pixels, against the cached stages on the same images and models."""
 
 import numpy as np
 import pytest
