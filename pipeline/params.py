@@ -379,6 +379,16 @@ class FasterRcnn(Section):
     detect: FasterDetection
 
 
+class SquareDetection(Section):
+    """From boxes and scores of a single-shot network to detections (YOLO and SSD)."""
+
+    batch: Positive
+    min_score: Fraction
+    max_per_class: Positive
+    nms: Fraction
+    max_per_image: Positive
+
+
 class Evaluation(Section):
     """How detections are judged."""
 
