@@ -1,0 +1,30 @@
+"""SSD at test: detect in the test split; writes detections/ssd.json."""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import Index
+from pipeline.detectors.single_shot.detect import detect
+from pipeline.detectors.ssd.network import Ssd
+
+
+def main() -> None:
+    p = params.load()
+    index = Index.load(Path("data/index/test.json"))
+    network = Ssd.load(Path("models/ssd/network.safetensors"), "ssd_train")
+    found = detect(
+        network,
+        network.decode,
+        network.shape.side,
+        index.images,
+        Path(p.data.root),
+        p.ssd.detect,
+        runtime.device(p.runtime.device),
+        p.runtime.workers,
+    )
+    found.save(Path("detections/ssd.json"))
+    print(f"{len(found)} detections in {len(index.images)} images")
+
+
+if __name__ == "__main__":
+    runtime.run(main)
