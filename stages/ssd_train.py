@@ -8,8 +8,10 @@ import torch
 from pipeline import params, runtime
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import Index
+from pipeline.detectors.ssd.matching import coverage
 from pipeline.detectors.ssd.network import Shape, Ssd
 from pipeline.detectors.ssd.training import train_ssd
+from pipeline.imaging.stretch import to_square
 from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.storage import Scratch, fingerprint
@@ -34,7 +36,12 @@ def main() -> None:
     network = Ssd(shape)
     tensors, origin = weights.load(BACKBONE)
     network.load_backbone(tensors, float(origin["conv5_rms"]))
-    print(f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}")
+    squares = [to_square(record.boxes, record.width, record.height, shape.side) for record in records]
+    covered = coverage(network.defaults.numpy(), squares, settings.match_iou)
+    print(
+        f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; they overlap "
+        f"{covered:.1%} of the objects by {settings.match_iou:g} or more (ssd.default_boxes)"
+    )
     scratch = Scratch(
         "ssd_train",
         fingerprint(

@@ -1,5 +1,6 @@
 """Which default boxes are trained towards which object (SSD, section 2.2; ``bbox_util.cpp``)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +55,12 @@ def targets(defaults: Boxes, truth: Boxes, labels: NDArray[np.int64], threshold:
     result.labels[rows] = labels[matched[rows]]
     result.offsets[rows] = encode(defaults[rows], truth[matched[rows]]) / VARIANCES
     return result
+
+
+def coverage(defaults: Boxes, truths: Sequence[Boxes], threshold: float) -> float:
+    """Return the share of the objects of all images that ``defaults`` (A, 4) overlap by ``threshold`` or more.
+
+    The other objects train one box each, the nearest, and are hard to find. Without any object the share is 1.
+    """
+    best = [iou(defaults, truth).max(axis=0) for truth in truths if len(truth)]
+    return float((np.concatenate(best) >= threshold).mean()) if best else 1.0
