@@ -86,6 +86,7 @@ def here(data: Data, p: params.Params, images: int, device: torch.device) -> Non
             section.side,
             section.taps,
             section.extra,
+            section.l2_scale,
             section.default_boxes,
         )
     )
@@ -157,7 +158,7 @@ def torchvisions(data: Data, p: params.Params, images: int, device: torch.device
     torch.manual_seed(p.seed)
     side = p.ssd.side
     maps = Maps(p.backbone.network, weights.load(Path("models/backbone.safetensors"))[0])
-    sides = Shape.of(p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.default_boxes).sides
+    sides = Shape.of(p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes).sides
     boxes = DefaultBoxGenerator([[2, 3]] * 3, scales=[each / side for each in sides[:4]], clip=False)
     classes = len(data.test.classes) + 1
     model = SSD(maps, boxes, (side, side), classes, image_mean=list(MEAN), image_std=list(STD)).to(device)

@@ -417,6 +417,7 @@ class SsdTraining(Section):
     difficult: bool
     box_weight: Annotated[float, Field(ge=0)]
     frozen_layers: Count
+    new_layer_lr: PositiveFloat
     augment: SsdAugmentation
     schedule: Schedule
 
@@ -427,6 +428,7 @@ class Ssd(Section):
     side: Annotated[int, Field(ge=32)]
     taps: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_distinct)]
     extra: tuple[tuple[Positive, Positive, Positive, Positive, Count], ...]
+    l2_scale: PositiveFloat
     default_boxes: DefaultBoxes
     train: SsdTraining
     detect: SquareDetection

@@ -31,7 +31,13 @@ def main() -> None:
 
     torch.manual_seed(p.seed)
     shape = Shape.of(
-        p.backbone.network, len(indices[0].classes), p.ssd.side, p.ssd.taps, p.ssd.extra, p.ssd.default_boxes
+        p.backbone.network,
+        len(indices[0].classes),
+        p.ssd.side,
+        p.ssd.taps,
+        p.ssd.extra,
+        p.ssd.l2_scale,
+        p.ssd.default_boxes,
     )
     network = Ssd(shape)
     tensors, origin = weights.load(BACKBONE)

@@ -24,10 +24,10 @@ from pipeline.nets.backbones import normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.params import DefaultBoxes
 
-# Where the learned scale of a normalised map starts, for the 512 channels of conv4_3 (section 3).
-L2_SCALE, L2_CHANNELS = 20.0, 512
-
 ExtraLayer = tuple[int, int, int, int, int]
+
+# Prefixes of the parameters that no backbone brings along.
+NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Shape:
         taps: maps of the backbone that predict (`trunk.TAPS`).
         extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
             kernel, stride and padding of the second.
+        l2_scale: at which the learned scale of normalised maps starts.
         sides: of the smaller square default boxes in pixels, one a map, and one more for the last map's larger square.
         ratios: of the other default boxes, a tuple a map.
         steps: pixels between the default boxes of neighbouring cells, for each map; the first lies at half a step.
@@ -52,6 +53,7 @@ class Shape:
     side: int
     taps: tuple[str, ...]
     extra: tuple[ExtraLayer, ...]
+    l2_scale: float
     sides: tuple[float, ...]
     ratios: tuple[tuple[float, ...], ...]
     steps: tuple[float, ...] | None
@@ -64,6 +66,7 @@ class Shape:
         side: int,
         taps: tuple[str, ...],
         extra: tuple[ExtraLayer, ...],
+        l2_scale: float,
         boxes: DefaultBoxes,
     ) -> "Shape":
         """Return the shape that the parameters describe.
@@ -74,18 +77,15 @@ class Shape:
         maps = len(taps) + len(extra)
         check_maps(maps, boxes.sides, boxes.ratios, boxes.steps)
         sides = boxes.sides or linear_sides(side, *boxes.scales, maps)
-        return cls(network, classes, side, taps, extra, sides, boxes.ratios, boxes.steps)
+        return cls(network, classes, side, taps, extra, l2_scale, sides, boxes.ratios, boxes.steps)
 
 
 class L2Norm(nn.Module):
-    """Scales the values of each position to a norm of 1, then each channel by a learned factor (section 3).
+    """Scales the values of each position to a norm of 1, then each channel by a learned factor (section 3)."""
 
-    The factor starts at 20 for 512 channels, and for fewer so that their values have the same size.
-    """
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, start: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), L2_SCALE * (channels / L2_CHANNELS) ** 0.5))
+        self.weight = nn.Parameter(torch.full((channels,), start))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return maps of the same shape ``(N, channels, rows, columns)``."""
@@ -97,6 +97,9 @@ class Ssd(nn.Module):
 
     Maps of the backbone's convolutions have values of any size, so they are normalised as conv4_3 is; fc7 and the extra
     maps are not. New layers are drawn as Glorot and Bengio do, biases 0 (``model_libs.py``).
+
+    Raises:
+        InputError: the backbone has no such maps, or the square is too small for as many.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -112,7 +115,7 @@ class Ssd(nn.Module):
             channels = layer[1]
         widths = [*self.trunk.tap_channels, *(layer[1] for layer in shape.extra)]
         self.norms = nn.ModuleList(
-            nn.Identity() if tap == FC7 else L2Norm(width)
+            nn.Identity() if tap == FC7 else L2Norm(width, shape.l2_scale)
             for tap, width in zip(shape.taps, self.trunk.tap_channels, strict=True)
         )
         counts = [boxes_per_cell(ratios) for ratios in shape.ratios]
@@ -129,17 +132,22 @@ class Ssd(nn.Module):
 
     def map_boxes(self) -> list[MapBoxes]:
         """Return the default boxes of each map, by the geometry of the layers before it."""
-        shape, stacks = self.shape, self.trunk.layers()
+        stacks = self.trunk.layers()
         whole = stacks.pop()
         stacks += [nn.Sequential(whole, *self.extra[: number + 1]) for number in range(len(self.extra))]
-        maps = []
-        for number, layers in enumerate(stacks):
-            geometry = Geometry.of(layers)
-            step = shape.steps[number] if shape.steps else geometry.stride
-            first = step / 2 if shape.steps else geometry.offset
-            side, next_side = shape.sides[number : number + 2]
-            maps.append(MapBoxes(geometry.size(shape.side), first, step, side, next_side, shape.ratios[number]))
-        return maps
+        return [self._boxes_of(number, Geometry.of(layers)) for number, layers in enumerate(stacks)]
+
+    def _boxes_of(self, number: int, geometry: Geometry) -> MapBoxes:
+        shape, cells = self.shape, geometry.size(self.shape.side)
+        if not cells:
+            raise InputError(
+                f"params.yaml, ssd.side: of {shape.side} pixels no cell is left on map {number + 1}; a greater side or "
+                "fewer layers in ssd.extra would be right."
+            )
+        step = shape.steps[number] if shape.steps else geometry.stride
+        first = step / 2 if shape.steps else geometry.offset
+        side, next_side = shape.sides[number : number + 2]
+        return MapBoxes(cells, first, step, side, next_side, shape.ratios[number])
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores and offsets for the default boxes.
@@ -164,7 +172,7 @@ class Ssd(nn.Module):
     def decode(self, output: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return boxes ``(N, A, 4)`` in pixels of the square, not clipped, and probabilities ``(N, A, classes)``."""
         scores, offsets = output
-        reference = self.defaults.expand(len(offsets), -1, -1).reshape(-1, 4)
+        reference = self.defaults.expand(offsets.shape[0], -1, -1).reshape(-1, 4)
         boxes = decode(reference, (offsets * self.variances).reshape(-1, 4))
         return boxes.view_as(offsets), scores.softmax(2)[:, :, 1:]
 
@@ -224,7 +232,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int 
 
 def _by_box(maps: torch.Tensor, values: int) -> torch.Tensor:
     """Turn ``(N, boxes * values, rows, columns)`` into ``(N, rows * columns * boxes, values)``."""
-    return maps.permute(0, 2, 3, 1).reshape(len(maps), -1, values)
+    return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, values)
 
 
 def _tuples(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pipeline.detectors.single_shot.batches import SquareBatches
 from pipeline.detectors.ssd.augment import Augmentation
 from pipeline.detectors.ssd.batches import MatchedBatch, MatchedBatches, to_device
 from pipeline.detectors.ssd.loss import multibox_losses
-from pipeline.detectors.ssd.network import Ssd
+from pipeline.detectors.ssd.network import NEW_LAYERS, Ssd
 from pipeline.params import SsdTraining
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
@@ -52,6 +52,8 @@ def train_ssd(
             losses=lambda batch: losses(network, batch, settings),
             prepare=to_device,
             images=lambda batch: batch.image_ids,
+            fast=NEW_LAYERS,
+            fast_factor=settings.new_layer_lr,
             frozen=network.early_layers(settings.frozen_layers),
         ),
         StepBatches(batches, settings.schedule.steps),

@@ -25,18 +25,17 @@ class Trunk(nn.Module):
     """The convolutions of ``network``, with fc6 and fc7 behind them where ``taps`` asks for the map ``fc7``.
 
     Raises:
-        InputError: the network has no such map.
+        InputError: the network has no such map, or they stand in another order.
     """
 
     def __init__(self, network: str, taps: tuple[str, ...]) -> None:
         super().__init__()
         net, known = architecture(network), TAPS[network]
         names = [*known, FC7] if net.fc else [*known]
-        for tap in taps:
-            if tap not in names:
-                raise InputError(
-                    f"params.yaml, ssd.taps: found {tap!r}, but {network} has {', '.join(names)}; deeper ones last."
-                )
+        if list(taps) != [name for name in names if name in taps]:
+            raise InputError(
+                f"params.yaml, ssd.taps: found {', '.join(taps)}, but {network} has {', '.join(names)}, in this order."
+            )
         self._network = network
         self._ends = [known[tap][0] for tap in taps if tap != FC7]
         self.conv = net.conv()

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.nets.backbones import MEAN, STD, architecture
 
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = Shape("small", 2, 96, ("conv3", "conv5"), ((8, 16, 3, 2, 1),), (16, 24, 48, 80), ((2,), (2, 3), ()), None)
+SMALL = Shape("small", 2, 96, ("conv3", "conv5"), ((8, 16, 3, 2, 1),), 8, (16, 24, 48, 80), ((2,), (2, 3), ()), None)
 
 
 def shape_of(preset: str, network: str | None = None) -> Shape:
@@ -24,7 +24,7 @@ def shape_of(preset: str, network: str | None = None) -> Shape:
     laid, _ = presets.lay_over(text, presets.read(ROOT / "presets", preset), "params.yaml")
     p = params.parse(YAML(typ="safe").load(laid), preset)
     s = p.ssd
-    return Shape.of(network or p.backbone.network, 20, s.side, s.taps, s.extra, s.default_boxes)
+    return Shape.of(network or p.backbone.network, 20, s.side, s.taps, s.extra, s.l2_scale, s.default_boxes)
 
 
 @pytest.mark.parametrize("preset", ["digits", "tiny", "folder"])
@@ -75,11 +75,10 @@ def test_fc_layers_become_convolutions_of_every_fourth_unit() -> None:
     assert torch.equal(second.weight, before), "without published ones they stay as they are"
 
 
-def test_normalised_maps_have_the_published_size_and_a_learned_scale() -> None:
+def test_normalised_maps_have_the_size_given_and_a_learned_scale() -> None:
     maps = torch.rand(2, 512, 3, 4)
-    norm = L2Norm(512)
+    norm = L2Norm(512, 20.0)
     assert torch.allclose(norm(maps).norm(dim=1), torch.full((2, 3, 4), 20.0), atol=1e-3)
-    assert torch.allclose(L2Norm(128)(maps[:, :128]).norm(dim=1), torch.full((2, 3, 4), 10.0), atol=1e-3)
     assert norm.weight.requires_grad
     assert torch.isfinite(norm(torch.zeros(1, 512, 1, 1))).all()
 
@@ -99,7 +98,7 @@ def test_extra_layers_see_the_map_divided_by_its_size() -> None:
 
 
 def test_behind_fc7_they_see_it_as_it_is() -> None:
-    shape = Shape("alexnet", 2, 96, ("conv5", "fc7"), ((8, 16, 3, 2, 1),), (16, 24, 48, 80), ((2,), (2,), ()), None)
+    shape = Shape("alexnet", 2, 96, ("conv5", "fc7"), ((8, 16, 3, 2, 1),), 8, (16, 24, 48, 80), ((2,), (2,), ()), None)
     network = Ssd(shape).eval()
     conv = {f"features.{name}": tensor for name, tensor in architecture("alexnet").conv().state_dict().items()}
     network.load_backbone(conv, 8.0)
@@ -171,10 +170,17 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_maps_are_named() -> None:
-    with pytest.raises(InputError, match=r"ssd.taps: found 'conv4_3', but small has conv3, conv5"):
-        Ssd(Shape("small", 2, 96, ("conv4_3",), (), (16, 24), ((),), None))
-    with pytest.raises(InputError, match=r"ssd.taps: found 'fc7', but squeezenet1_0"):
-        Ssd(Shape("squeezenet1_0", 2, 96, ("fc7",), (), (16, 24), ((),), None))
+    with pytest.raises(InputError, match=r"ssd.taps: found conv4_3, but small has conv3, conv5, in this order"):
+        Ssd(Shape("small", 2, 96, ("conv4_3",), (), 8, (16, 24), ((),), None))
+    with pytest.raises(InputError, match=r"ssd.taps: found fc7, but squeezenet1_0"):
+        Ssd(Shape("squeezenet1_0", 2, 96, ("fc7",), (), 8, (16, 24), ((),), None))
+    with pytest.raises(InputError, match=r"ssd.taps: found conv5, conv3, but small"):
+        Ssd(Shape("small", 2, 96, ("conv5", "conv3"), (), 8, (16, 24, 32), ((), ()), None))
+
+
+def test_a_square_too_small_is_named() -> None:
+    with pytest.raises(InputError, match=r"ssd.side: of 32 pixels no cell is left on map 2"):
+        Ssd(Shape("small", 2, 32, ("conv5",), ((8, 8, 5, 1, 0),), 8, (16, 24, 32), ((), ()), None))
 
 
 def test_early_layers_are_counted_over_convolutions() -> None:

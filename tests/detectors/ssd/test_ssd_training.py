@@ -18,7 +18,7 @@ from pipeline.detectors.ssd.training import losses, train_ssd
 from pipeline.evaluation.metrics import metrics, rankings
 
 CPU = torch.device("cpu")
-SHAPE = Shape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), (26, 40, 60), ((), ()), None)
+SHAPE = Shape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8, (26, 40, 60), ((), ()), None)
 
 
 def new_network() -> Ssd:
@@ -124,3 +124,27 @@ def test_frozen_layers_keep_their_weights(squares, settings, altered, tmp_path) 
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("trunk.conv.0."))
     assert torch.equal(before["trunk.conv.2.weight"], after["trunk.conv.2.weight"])
     assert not torch.equal(before["trunk.conv.5.weight"], after["trunk.conv.5.weight"])
+
+
+def test_new_layers_learn_faster(squares, settings, altered, tmp_path) -> None:
+    """One step without momentum or decay: the change is rate times gradient, and so proportional to the rate."""
+    changes = []
+    for factor in (1.0, 4.0):
+        network = new_network()
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        cache = ImageCache([squares[0] / record.file for record in squares[1]], 64)
+        one = altered(
+            settings,
+            new_layer_lr=factor,
+            schedule__steps=1,
+            schedule__decay_at=(),
+            schedule__warmup=0,
+            schedule__weight_decay=0.0,
+        )
+        scratch = tmp_path / str(factor)
+        train_ssd(network, squares[1], cache, one, scratch=scratch, seed=1, device=CPU, workers=0)
+        changes.append({name: (network.state_dict()[name] - before[name]).norm().item() for name in before})
+    slow, quick = changes
+    for name in ("extra.0.0.weight", "scores.1.weight", "offsets.0.bias", "norms.0.weight"):
+        assert quick[name] == pytest.approx(4 * slow[name], rel=0.02)
+    assert quick["trunk.conv.15.weight"] == pytest.approx(slow["trunk.conv.15.weight"], rel=0.02)
