@@ -389,6 +389,55 @@ class SquareDetection(Section):
     max_per_image: Positive
 
 
+class YoloHead(Section):
+    """What follows the convolutions: more of them on a backbone, then fully connected layers."""
+
+    convolutions: tuple[tuple[Positive, Positive], ...]
+    fc_widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class YoloWeights(Section):
+    """Weights of the terms of the loss (YOLO, equation 3)."""
+
+    box: Annotated[float, Field(ge=0)]
+    object: Annotated[float, Field(ge=0)]
+    no_object: Annotated[float, Field(ge=0)]
+    classes: Annotated[float, Field(ge=0)]
+
+
+class YoloAugmentation(Section):
+    """Random views of training images (YOLO, section 2.2)."""
+
+    jitter: Annotated[float, Field(ge=0, lt=0.5)]
+    saturation: Annotated[float, Field(ge=1)]
+    exposure: Annotated[float, Field(ge=1)]
+    flip: bool
+
+
+class YoloTraining(Section):
+    """Training of YOLO, end to end (section 2.2)."""
+
+    batch: Positive
+    difficult: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    matrix_lr: Fraction | None
+    frozen_layers: Count
+    weights: YoloWeights
+    augment: YoloAugmentation
+    schedule: Schedule
+
+
+class YoloV1(Section):
+    """YOLO v1, stage by stage."""
+
+    network: Literal["yolo", "fast_yolo", "backbone"]
+    side: Annotated[int, Field(ge=64)]
+    boxes: Positive
+    head: YoloHead
+    train: YoloTraining
+    detect: SquareDetection
+
+
 class DefaultBoxes(Section):
     """Sizes and shapes of SSD's default boxes, map by map (SSD, section 2.2)."""
 
@@ -468,6 +517,7 @@ class Params(Section):
     sppnet: Sppnet
     fast_rcnn: FastRcnn
     faster_rcnn: FasterRcnn
+    yolo: YoloV1
     ssd: Ssd
     evaluation: Evaluation
     report: Report

@@ -68,10 +68,13 @@ def leaky() -> nn.Module:
     return nn.LeakyReLU(SLOPE, inplace=True)
 
 
-def draw(layers: nn.Module) -> None:
-    """Give new layers random weights that keep the size of the signal (He et al.), and no bias."""
+def draw(layers: nn.Module, last: bool = False) -> None:
+    """Give new layers random weights that keep the size of the signal (He et al.), small ones the last; no bias."""
     for layer in layers.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            if last:
+                nn.init.normal_(layer.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

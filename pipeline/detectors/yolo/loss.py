@@ -6,16 +6,13 @@ darknet's ``scale * (target - output)``, which the published learning rates go w
 
 import torch
 
-from pipeline.detectors.yolo.output import Output, split
+from pipeline.detectors.yolo.output import Output
 from pipeline.detectors.yolo.targets import CellTargets
 from pipeline.params import YoloWeights
 
 
-def yolo_losses(
-    flat: torch.Tensor, targets: CellTargets, grid: int, boxes: int, classes: int, weights: YoloWeights
-) -> dict[str, torch.Tensor]:
-    """Return the five terms, weighted, of a batch's network output ``flat``."""
-    output = split(flat, grid, boxes, classes)
+def yolo_losses(output: Output, targets: CellTargets, grid: int, weights: YoloWeights) -> dict[str, torch.Tensor]:
+    """Return the five terms, weighted."""
     overlaps, best = responsible(output, targets, grid)
     return {
         "centre": weights.box * centre_loss(output, targets, best),

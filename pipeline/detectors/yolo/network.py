@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from pipeline.detectors.yolo.layers import FAST_YOLO, YOLO, convolutions, draw, fully_connected
+from pipeline.detectors.yolo.output import Output, boxes_and_scores, split
 from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
-from pipeline.params import YoloNetwork
+from pipeline.params import YoloHead
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class YoloShape:
         side: of the square that the network sees, in pixels.
         boxes: predicted by each cell.
         classes: without the background, which YOLO does not have.
-        channels: of the head's convolutions; the paper's networks have their own.
-        strides: of the head's 3 x 3 convolutions, one each; likewise.
+        convolutions: channels and stride of each 3 x 3 convolution on the backbone; the other two have their own.
         fc_widths: of the hidden fully connected layers.
     """
 
@@ -36,24 +36,13 @@ class YoloShape:
     side: int
     boxes: int
     classes: int
-    channels: int
-    strides: tuple[int, ...]
+    convolutions: tuple[tuple[int, int], ...]
     fc_widths: tuple[int, ...]
 
     @classmethod
-    def of(cls, settings: YoloNetwork, backbone: str, classes: int) -> "YoloShape":
-        """Return the shape of a new network."""
-        head = settings.head
-        return cls(
-            settings.network,
-            backbone,
-            settings.side,
-            settings.boxes,
-            classes,
-            head.channels,
-            head.strides,
-            head.fc_widths,
-        )
+    def of(cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead) -> "YoloShape":
+        """Return the shape that the parameters describe."""
+        return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
 
 
 class Yolo(nn.Module):
@@ -75,10 +64,10 @@ class Yolo(nn.Module):
         self.fc = fully_connected(channels * self.grid**2, shape.fc_widths, outputs, dropout)
         for layers in (self.conv, self.head, self.fc):
             draw(layers)
-        nn.init.normal_(self.fc[-1].weight, std=0.01)  # type: ignore[arg-type]
+        draw(self.fc[-1], last=True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the outputs ``(N, grid * grid * (classes + 5 * boxes))``; `output.split` says what stands where.
+        """Return the outputs ``(N, grid * grid * (classes + 5 * boxes))``; `split` says what stands where.
 
         Args:
             images: ``(N, 3, side, side)`` RGB from 0 to 255, uint8 or float.
@@ -86,6 +75,14 @@ class Yolo(nn.Module):
         # Published backbones have statistics of their own; darknet's crop layer gives values from -1 to 1.
         pixels = normalise(images) if self.shape.network == "backbone" else images.float() / 127.5 - 1
         return self.fc(self.head(self.conv(pixels) * self.input_scale).flatten(1))
+
+    def split(self, flat: torch.Tensor) -> Output:
+        """Name the parts of what `forward` returned."""
+        return split(flat, self.grid, self.shape.boxes, self.shape.classes)
+
+    def decode(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` that `forward` means."""
+        return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
 
     def early_layers(self, count: int) -> tuple[str, ...]:
         """Return the prefixes of the parameters of the first ``count`` convolutions of the backbone."""
@@ -117,7 +114,8 @@ class Yolo(nn.Module):
         """
         tensors, metadata = weights.load(path)
         try:
-            network = cls(_shape(json.loads(metadata["shape"])))
+            values = json.loads(metadata["shape"])
+            network = cls(YoloShape(**{name: _tuples(value) for name, value in values.items()}))
             network.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: no YOLO network can be read ({error}); the stage {stage} writes it.") from error
@@ -129,7 +127,7 @@ def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
     if shape.network != "backbone":
         return convolutions(3, YOLO if shape.network == "yolo" else FAST_YOLO), nn.Sequential()
     net = architecture(shape.backbone)
-    return net.conv(), convolutions(net.channels, [(3, shape.channels, stride) for stride in shape.strides])
+    return net.conv(), convolutions(net.channels, [(3, *layer) for layer in shape.convolutions])
 
 
 def _map_size(shape: YoloShape) -> tuple[int, int]:
@@ -140,7 +138,6 @@ def _map_size(shape: YoloShape) -> tuple[int, int]:
     return found.shape[1], found.shape[2]
 
 
-def _shape(values: dict[str, Any]) -> YoloShape:
-    """Return the shape that JSON holds; it has lists for tuples."""
-    arguments: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
-    return YoloShape(**arguments)
+def _tuples(value: Any) -> Any:
+    """Return what JSON holds with tuples for its lists."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -37,6 +37,15 @@ def split(flat: torch.Tensor, grid: int, boxes: int, classes: int) -> Output:
     )
 
 
+def order_of_maps(grid: int, boxes: int, classes: int) -> torch.Tensor:
+    """Return where each number of the flat output stands in a map ``(classes + 5 * boxes, grid, grid)``, flattened.
+
+    The map's channels are those of one cell: class scores, confidences, then the boxes.
+    """
+    parts = torch.arange(grid * grid * (classes + 5 * boxes)).view(-1, grid * grid).split([classes, boxes, 4 * boxes])
+    return torch.cat([part.T.flatten() for part in parts])
+
+
 def corners(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     """Return boxes ``(..., S*S, B, 4)`` of `Output` as corners ``x1 y1 x2 y2``, shares of the image; not clipped."""
     cells = torch.arange(grid * grid, device=boxes.device)
@@ -47,13 +56,12 @@ def corners(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def decode(flat: torch.Tensor, grid: int, boxes: int, classes: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a test needs of the network's output (section 2: equation 1).
+def boxes_and_scores(output: Output, grid: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a test needs of the network's output (section 2, equation 1).
 
     Returns:
         Boxes ``(N, S*S*B, 4)``, corners in pixels of a square of ``side``, not clipped, and scores
-        ``(N, S*S*B, classes)``: the box's confidence times the cell's class score, both as they are.
+        ``(N, S*S*B, C)``: the box's confidence times the cell's class score, both as they are.
     """
-    parts = split(flat, grid, boxes, classes)
-    scores = parts.confidences[..., None] * parts.classes[:, :, None, :]
-    return corners(parts.boxes, grid).flatten(1, 2) * side, scores.flatten(1, 2)
+    scores = output.confidences[..., None] * output.classes[:, :, None, :]
+    return corners(output.boxes, grid).flatten(1, 2) * side, scores.flatten(1, 2)

@@ -11,6 +11,7 @@ from pipeline.detectors.single_shot.batches import SquareBatch, SquareBatches, t
 from pipeline.detectors.yolo.augment import YoloAugment
 from pipeline.detectors.yolo.loss import yolo_losses
 from pipeline.detectors.yolo.network import Yolo
+from pipeline.detectors.yolo.sharing import share, unite
 from pipeline.detectors.yolo.targets import cell_targets
 from pipeline.params import YoloTraining
 from pipeline.training.batches import StepBatches
@@ -28,7 +29,7 @@ def train_yolo(
     device: torch.device,
     workers: int,
 ) -> None:
-    """Train ``network`` in place."""
+    """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
     batches = SquareBatches(
         records,
         images,
@@ -38,6 +39,7 @@ def train_yolo(
         difficult=settings.difficult,
         seed=seed,
     )
+    matrices = share(network) if settings.matrix_lr is not None else ()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     train(
         Task(
@@ -45,6 +47,8 @@ def train_yolo(
             losses=lambda batch: losses(network, batch, settings),
             prepare=to_device,
             images=lambda batch: batch.image_ids,
+            fast=matrices,
+            fast_factor=settings.matrix_lr or 0.0,
             frozen=network.early_layers(settings.frozen_layers),
         ),
         StepBatches(batches, settings.schedule.steps),
@@ -55,10 +59,10 @@ def train_yolo(
         workers=workers,
         what="training YOLO",
     )
+    unite(network)
 
 
 def losses(network: Yolo, batch: SquareBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:
     """Return the terms of the loss, weighted."""
-    shape = network.shape
-    targets = cell_targets(batch.boxes, batch.labels, shape.side, network.grid)
-    return yolo_losses(network(batch.images), targets, network.grid, shape.boxes, shape.classes, settings.weights)
+    targets = cell_targets(batch.boxes, batch.labels, network.shape.side, network.grid)
+    return yolo_losses(network.split(network(batch.images)), targets, network.grid, settings.weights)

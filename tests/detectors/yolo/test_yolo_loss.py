@@ -45,7 +45,7 @@ def test_slivers_are_passed_over_and_a_centre_on_the_border_stays_inside() -> No
 def test_images_without_objects_have_confidence_targets_only() -> None:
     flat = torch.randn(2, 4 * 4 * (3 + 10), requires_grad=True)
     empty = cell_targets([boxes_of(), boxes_of()], [torch.zeros(0, dtype=torch.int64)] * 2, 80, 4)
-    losses = yolo_losses(flat, empty, 4, 2, 3, PAPER)
+    losses = yolo_losses(split(flat, 4, 2, 3), empty, 4, PAPER)
     assert [name for name, value in losses.items() if value.item() > 0] == ["no_object"]
     expected = 0.5 * flat[:, 48 : 48 + 32].pow(2).sum() / 2 / 2
     assert losses["no_object"].item() == pytest.approx(expected.item())
@@ -80,7 +80,7 @@ def test_each_term_of_one_cell_by_hand() -> None:
     # Truth: centre (.5, .5), sides .25, so square roots .5. Box 1 is 0.1 too far right, its roots 0.1 too small.
     flat = one_cell((0.0, 0.0, 0.1, 0.1), (0.6, 0.5, 0.4, 0.4)).requires_grad_()
     targets = cell_targets([boxes_of((3, 3, 5, 5))], [torch.tensor([1])], 8, 1)
-    losses = yolo_losses(flat, targets, 1, 2, 1, PAPER)
+    losses = yolo_losses(split(flat, 1, 2, 1), targets, 1, PAPER)
     # Widths .16 and .25: from .52 to .68 and .375 to .625, so .105 of x, .16 of y are shared.
     shared = (0.625 - 0.52) * 0.16
     overlap = shared / (0.16**2 + 0.25**2 - shared)
@@ -150,6 +150,9 @@ def test_the_gradient_is_that_of_the_official_layer(count) -> None:
         truths.append(truth)
     tensor = torch.from_numpy(flat).requires_grad_()
     targets = cell_targets(boxes, labels, side, grid)
-    torch.stack(list(yolo_losses(tensor, targets, grid, count, classes, PAPER).values())).sum().backward()
-    expected = np.stack([darknet_delta(row, truth, grid, count, classes) for row, truth in zip(flat, truths, strict=True)])
+    losses = yolo_losses(split(tensor, grid, count, classes), targets, grid, PAPER)
+    torch.stack(list(losses.values())).sum().backward()
+    expected = np.stack(
+        [darknet_delta(row, truth, grid, count, classes) for row, truth in zip(flat, truths, strict=True)]
+    )
     assert np.allclose(tensor.grad.numpy(), -expected / images, atol=1e-6)

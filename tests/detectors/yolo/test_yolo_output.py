@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.detectors.yolo.output import corners, decode, split
+from pipeline.detectors.yolo.output import boxes_and_scores, corners, split
 from pipeline.detectors.yolo.targets import cell_targets
 
 
@@ -36,7 +36,7 @@ def test_targets_decode_to_the_boxes_they_came_from() -> None:
 def test_scores_are_confidence_times_class_score() -> None:
     flat = torch.randn(2, 9 * (4 + 10))
     parts = split(flat, 3, 2, 4)
-    boxes, scores = decode(flat, 3, 2, 4, 96)
+    boxes, scores = boxes_and_scores(parts, 3, 96)
     assert boxes.shape == (2, 18, 4)
     assert scores.shape == (2, 18, 4)
     for cell, box, label in ((0, 0, 0), (8, 1, 3), (4, 0, 2)):
