@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -83,6 +84,41 @@ def validate(
         typer.echo(report.table())
         if not report.ok:
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
+
+
+class SingleShot(StrEnum):
+    """The systems that are one network."""
+
+    YOLO = "yolo"
+    SSD = "ssd"
+
+
+@app.command()
+def export(
+    system: Annotated[SingleShot, typer.Argument(metavar="yolo|ssd", help="Which detector.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; SYSTEM.onnx if none is named.")
+    ] = None,
+) -> None:
+    """Write a trained detector as ONNX: raw RGB squares in, boxes and scores out, any number of images at once."""
+    with _errors_as_sentences():
+        from pipeline.data.index import Index
+        from pipeline.detectors.ssd.network import Ssd
+        from pipeline.detectors.yolo.network import Yolo
+        from pipeline.errors import InputError
+        from pipeline.export.onnx_file import export_onnx
+
+        index, target = Path("data/index/test.json"), out or Path(f"{system}.onnx")
+        if not index.is_file():
+            raise InputError(f"{index}: the file does not exist; `dvc repro {system}_train` makes it and the network.")
+        kind: type[Yolo] | type[Ssd] = Yolo if system is SingleShot.YOLO else Ssd
+        network = kind.load(Path(f"models/{system}/network.safetensors"), f"{system}_train")
+        classes, side = Index.load(index).classes, network.shape.side
+        export_onnx(network, network.decode, side, classes, target)
+        typer.echo(
+            f"{target}: images (N, 3, {side}, {side}), RGB from 0 to 255, to boxes (N, K, 4) in those pixels and"
+        )
+        typer.echo(f"scores (N, K, {len(classes)}); without suppression. Side and classes are in the metadata.")
 
 
 def _read_params() -> str:

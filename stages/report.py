@@ -52,6 +52,8 @@ def main() -> None:
             "sppnet": p.sppnet.model_dump(mode="json"),
             "fast_rcnn": p.fast_rcnn.model_dump(mode="json"),
             "faster_rcnn": p.faster_rcnn.model_dump(mode="json"),
+            "yolo": p.yolo.model_dump(mode="json"),
+            "ssd": p.ssd.model_dump(mode="json"),
             "evaluation": p.evaluation.model_dump(mode="json"),
             "timing": p.timing.model_dump(mode="json"),
             "report": p.report.model_dump(mode="json"),

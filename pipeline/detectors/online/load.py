@@ -10,6 +10,7 @@ from pipeline.detectors.online.detector import Detector
 from pipeline.detectors.online.fast_rcnn import FastRcnnDetector
 from pipeline.detectors.online.faster_rcnn import FasterRcnn
 from pipeline.detectors.online.rcnn import Rcnn
+from pipeline.detectors.online.single_shot import SingleShot
 from pipeline.detectors.online.sppnet import Sppnet
 from pipeline.errors import InputError
 
@@ -18,6 +19,8 @@ LOADERS: dict[str, Callable[[Path, torch.device], Detector]] = {
     Sppnet.system: Sppnet.load,
     FastRcnnDetector.system: FastRcnnDetector.load,
     FasterRcnn.system: FasterRcnn.load,
+    "yolo": SingleShot.load_yolo,
+    "ssd": SingleShot.load_ssd,
 }
 
 

@@ -18,6 +18,10 @@ from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
 from pipeline.detectors.fast_rcnn.score import image_maps, region_cells
 from pipeline.detectors.faster_rcnn.detect import detect as detect_faster
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.detectors.single_shot.detect import detect as detect_squares
+from pipeline.detectors.ssd.network import Shape as SsdShape
+from pipeline.detectors.ssd.network import Ssd
+from pipeline.detectors.yolo.network import Yolo, YoloShape
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import FeatureCache
 from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
@@ -179,6 +183,26 @@ def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
     write_description(folder, "faster_rcnn", made.index.classes, {"detect": detect}, least)
 
 
+def make_yolo(made: Made, sections, altered, settings, detect) -> None:
+    yolo = sections.yolo
+    network = Yolo(YoloShape.of("backbone", "small", 64, 2, 2, yolo.head)).eval()
+    single_shot(made, "yolo", network, detect)
+
+
+def make_ssd(made: Made, sections, altered, settings, detect) -> None:
+    ssd = sections.ssd
+    network = Ssd(SsdShape.of("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
+    single_shot(made, "ssd", network, detect)
+
+
+def single_shot(made: Made, system: str, network: Yolo | Ssd, detect) -> None:
+    folder, side = made.models / system, network.shape.side
+    network.save(folder / "network.safetensors")
+    images = made.index.images
+    made.cached[system] = detect_squares(network, network.decode, side, images, made.root, detect, CPU)
+    write_description(folder, system, made.index.classes, {"detect": detect}, {})
+
+
 @torch.no_grad()
 def spread_scores(network: FastRcnn, made: Made) -> None:
     """Change the last layer so that the scores of regions differ from each other."""
@@ -195,4 +219,6 @@ MAKERS = {
     "sppnet": make_sppnet,
     "fast_rcnn": make_fast_rcnn,
     "faster_rcnn": make_faster_rcnn,
+    "yolo": make_yolo,
+    "ssd": make_ssd,
 }

@@ -24,6 +24,9 @@ from pipeline.params import Detection, Maps
         ("sppnet", "backbone.safetensors", "pretrain"),
         ("fast_rcnn", "fast_rcnn/detector.safetensors", "fast_rcnn_classifier"),
         ("faster_rcnn", "faster_rcnn/rpn2.safetensors", "faster_rcnn_rpn2"),
+        ("yolo", "yolo/network.safetensors", "yolo_train"),
+        ("ssd", "ssd/detector.json", "ssd_detect"),
+        ("ssd", "ssd/network.safetensors", "ssd_train"),
         ("faster_rcnn", "faster_rcnn/detector2.safetensors", "faster_rcnn_detector2"),
     ],
 )
@@ -46,7 +49,9 @@ def test_models_may_be_taken_elsewhere(make, tmp_path: Path, monkeypatch: pytest
 
 
 def test_unknown_systems_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no detector is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn"):
+    with pytest.raises(
+        InputError, match="no detector is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"
+    ):
         load("dpm", tmp_path)
 
 

@@ -14,7 +14,10 @@ PHASES = {
     "sppnet": CLASSICAL - {"read"},
     "fast_rcnn": {"proposals", "convolution", "pooling", "heads", "suppression"},
     "faster_rcnn": {"proposals", "convolution", "pooling", "heads", "suppression"},
+    "yolo": {"convolution", "suppression"},
+    "ssd": {"convolution", "suppression"},
 }
+PROPOSING = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn"]
 
 
 def unmatched(found: Found, expected: Found) -> int:
@@ -79,9 +82,15 @@ def test_faster_rcnn_finds_the_same(make, protocol: str) -> None:
     assert check(make("faster_rcnn", protocol=protocol), "faster_rcnn") > 5
 
 
-def test_images_of_several_sizes_in_one_call_are_those_alone(make) -> None:
-    made = make("faster_rcnn")
-    detector = load("faster_rcnn", made.models, "cpu")
+@pytest.mark.parametrize("system", ["yolo", "ssd"])
+def test_single_shot_systems_find_the_same(make, system: str) -> None:
+    assert check(make(system, min_score=0.0), system) > 20
+
+
+@pytest.mark.parametrize("system", ["faster_rcnn", "yolo", "ssd"])
+def test_images_of_several_sizes_in_one_call_are_those_alone(make, system: str) -> None:
+    made = make(system)
+    detector = load(system, made.models, "cpu")
     first, second, third = made.images[:3]
     images = [first, second[:, :70].copy(), third, np.rot90(first).copy()]
     for own, image in zip(detector.detect(images), images, strict=True):
@@ -101,11 +110,15 @@ def test_every_phase_of_a_system_is_timed(make, system: str) -> None:
     assert all(seconds > 0 for seconds in clock.seconds.values())
 
 
-@pytest.mark.parametrize("system", list(LOADERS))
+@pytest.mark.parametrize("system", PROPOSING)
 def test_an_image_in_which_nothing_is_proposed_holds_nothing(make, system: str) -> None:
     detector = load(system, make(system).models, "cpu")
     narrow = np.full((7, 60, 3), 128, np.uint8)  # the smallest proposal has 8 pixels a side, of selective search 10
     for found in detector.detect([narrow, narrow]):
         assert found.boxes.shape == (0, 4)
         assert found.boxes.dtype == np.float32
-    assert detector.detect([]) == []
+
+
+@pytest.mark.parametrize("system", list(LOADERS))
+def test_no_images_give_nothing(make, system: str) -> None:
+    assert load(system, make(system).models, "cpu").detect([]) == []

@@ -1,0 +1,37 @@
+"""YOLO v1 at test: detect in the test split.
+
+Writes detections/yolo.json and, for detection elsewhere, models/yolo/detector.json.
+"""
+
+from pathlib import Path
+
+from pipeline import params, runtime
+from pipeline.data.index import Index
+from pipeline.detectors.description import write_description
+from pipeline.detectors.single_shot.detect import detect
+from pipeline.detectors.yolo.network import Yolo
+
+MODELS = Path("models/yolo")
+
+
+def main() -> None:
+    p = params.load()
+    index = Index.load(Path("data/index/test.json"))
+    network = Yolo.load(MODELS / "network.safetensors", "yolo_train")
+    found = detect(
+        network,
+        network.decode,
+        network.shape.side,
+        index.images,
+        Path(p.data.root),
+        p.yolo.detect,
+        runtime.device(p.runtime.device),
+        p.runtime.workers,
+    )
+    found.save(Path("detections/yolo.json"))
+    write_description(MODELS, "yolo", index.classes, {"detect": p.yolo.detect}, {})
+    print(f"{len(found)} detections in {len(index.images)} images")
+
+
+if __name__ == "__main__":
+    runtime.run(main)
