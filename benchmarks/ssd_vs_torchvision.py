@@ -5,8 +5,9 @@
     python -m benchmarks.ssd_vs_torchvision [--passes 30] [--limit 40] [--only torchvision]
 
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
-``--passes`` times the images of ``data.fit_splits`` at ``ssd.side`` pixels: torchvision in batches of 4 with flips, SGD
-at 0.002 on a one-cycle schedule, three maps with the first three sizes of our default boxes; here by params.yaml, the
+``--passes`` times the images of ``data.fit_splits`` at ``ssd.side`` pixels. torchvision: batches of 4, flips, SGD at
+0.002 on a one-cycle schedule, three maps with the first sizes of our default boxes, the backbone's divided by their
+size (as they are, those of SqueezeNet left the finite numbers within 30 steps, even at 0.0005). Here: params.yaml, the
 schedule shortened or stretched in proportion. Prints mAP of the test split by `pipeline.evaluation`, training time, and
 time an image (from file to detections), both in batches of ``ssd.detect.batch``.
 """
@@ -124,13 +125,14 @@ def stretched(schedule: Schedule, steps: int) -> Schedule:
 class Maps(nn.Module):
     """The backbone's maps at strides 8 and 16 for SqueezeNet, at its end alone for others, and extra ones: three."""
 
-    def __init__(self, network: str, backbone: weights.Weights) -> None:
+    def __init__(self, network: str, backbone: weights.Weights, size: float) -> None:
         super().__init__()
+        self.size = size
         conv = architecture(network).conv()
         weights.load_conv(conv, network, backbone)
         cut = [11] if network == "squeezenet1_0" else []
         self.parts = nn.ModuleList([conv[: cut[0]], conv[cut[0] :]] if cut else [conv])
-        width = architecture(network).channels
+        width, self.extra = architecture(network).channels, 3 - len(self.parts)
         self.out_channels = [width] * len(self.parts)
         while len(self.parts) < 3:
             self.parts.append(
@@ -145,11 +147,11 @@ class Maps(nn.Module):
             width = EXTRA_CHANNELS
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the three maps, finest first."""
-        maps = {}
+        """Return the three maps, finest first; heads and extra layers see the backbone's divided by its size."""
+        maps, own = {}, len(self.out_channels) - self.extra
         for place, part in enumerate(self.parts):
-            images = part(images)
-            maps[str(place)] = images
+            images = part(images / self.size if place == own else images)
+            maps[str(place)] = images / self.size if place < own else images
         return maps
 
 
@@ -157,7 +159,8 @@ def torchvisions(data: Data, p: params.Params, images: int, device: torch.device
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
     side = p.ssd.side
-    maps = Maps(p.backbone.network, weights.load(Path("models/backbone.safetensors"))[0])
+    backbone, origin = weights.load(Path("models/backbone.safetensors"))
+    maps = Maps(p.backbone.network, backbone, float(origin["conv5_rms"]))
     sides = Shape.of(p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes).sides
     boxes = DefaultBoxGenerator([[2, 3]] * 3, scales=[each / side for each in sides[:4]], clip=False)
     classes = len(data.test.classes) + 1
