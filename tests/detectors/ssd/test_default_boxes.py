@@ -16,7 +16,7 @@ SSD300 = Shape(
     300,
     ("conv4_3", "fc7"),
     ((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 1, 0), (128, 256, 3, 1, 0)),
-    20,
+    20.0,
     (30, 60, 111, 162, 213, 264, 315),
     ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
     (8, 16, 32, 64, 100, 300),
@@ -27,7 +27,7 @@ SSD512 = Shape(
     512,
     ("conv4_3", "fc7"),
     ((256, 512, 3, 2, 1), *(((128, 256, 3, 2, 1),) * 3), (128, 256, 4, 1, 1)),
-    20,
+    20.0,
     (35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
     ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
     (8, 16, 32, 64, 128, 256, 512),
@@ -97,7 +97,7 @@ def test_wrong_numbers_of_values_are_named() -> None:
 
 def test_without_steps_boxes_lie_around_what_their_cells_see() -> None:
     """Where is the centre of the pixels with a gradient? All weights equal, pooling by averages."""
-    shape = Shape("small", 2, 128, ("conv3", "conv5"), ((8, 8, 3, 2, 1),), 8, (16, 32, 64, 96), ((), (), ()), None)
+    shape = Shape("small", 2, 128, ("conv3", "conv5"), ((8, 8, 3, 2, 1),), 8.0, (16, 32, 64, 96), ((), (), ()), None)
     network = Ssd(shape).eval()
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     for layer in layers:

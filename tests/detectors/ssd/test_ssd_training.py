@@ -18,7 +18,7 @@ from pipeline.detectors.ssd.training import losses, train_ssd
 from pipeline.evaluation.metrics import metrics, rankings
 
 CPU = torch.device("cpu")
-SHAPE = Shape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8, (26, 40, 60), ((), ()), None)
+SHAPE = Shape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8.0, (26, 40, 60), ((), ()), None)
 
 
 def new_network() -> Ssd:
