@@ -85,7 +85,7 @@ class L2Norm(nn.Module):
 
     def __init__(self, channels: int, start: float) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), start))
+        self.weight = nn.Parameter(torch.full((channels,), float(start)))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return maps of the same shape ``(N, channels, rows, columns)``."""
