@@ -30,7 +30,7 @@ class Project:
     def run(self, *arguments: str) -> str:
         """Run ``python -m ARGUMENTS`` to a good end and return what it printed, stdout before stderr."""
         process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=1200)
         assert process.returncode == 0, out + err
         return out + err
 
