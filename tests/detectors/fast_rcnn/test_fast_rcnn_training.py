@@ -36,9 +36,10 @@ def settings(sections, altered):
     return altered(
         sections.fast_rcnn.train,
         regions=32,
-        schedule__steps=90,
-        schedule__lr=0.01,
-        schedule__decay_at=(70,),
+        dropout=0.0,
+        schedule__steps=250,
+        schedule__lr=0.02,
+        schedule__decay_at=(200,),
         schedule__warmup=10,
         schedule__checkpoint_every=30,
     )

@@ -39,12 +39,13 @@ def new_rpn() -> RegionProposalNetwork:
 
 @pytest.fixture(scope="module")
 def section(sections, altered):
-    schedule = {"steps": 80, "lr": 0.01, "decay_at": (60,), "warmup": 10, "checkpoint_every": 40}
+    schedule = {"steps": 160, "lr": 0.01, "decay_at": (130,), "warmup": 10, "checkpoint_every": 40}
     changes = {f"{part}__schedule__{name}": v for part in ("rpn", "detector") for name, v in schedule.items()}
     return altered(
         sections.faster_rcnn,
         rpn__anchors=64,
         detector__regions=32,
+        detector__dropout=0.0,
         detector__background_iou=(0.0, 0.5),
         proposals__after=60,
         detect__proposals__after=60,
