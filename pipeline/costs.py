@@ -15,8 +15,10 @@ from pipeline.storage import write_json
 def record(path: Path, seen: int, unit: str, *, resumed: bool = False) -> None:
     """Write the cost of this process so far as JSON; a stage calls it last.
 
-    ``seconds`` count from the start of the process, imports included. ``memory_mb`` is the peak resident memory of the
-    process or of its largest child, ``gpu_memory_mb`` the peak of torch's own tensors, 0 where no GPU was used.
+    ``seconds`` count from the start of the process, imports included. ``cpu_seconds`` are the time of all cores that
+    the process and its finished children used, which other work on the machine changes less. ``memory_mb`` is the peak
+    resident memory of the process or of its largest child, ``gpu_memory_mb`` the peak of torch's own tensors, 0 where
+    no GPU was used.
 
     Args:
         path: of the file.
@@ -26,10 +28,12 @@ def record(path: Path, seen: int, unit: str, *, resumed: bool = False) -> None:
     """
     import psutil
 
+    spent = psutil.Process().cpu_times()
     write_json(
         path,
         {
             "seconds": round(time.time() - psutil.Process().create_time(), 1),
+            "cpu_seconds": round(spent.user + spent.system + spent.children_user + spent.children_system, 1),
             "seen": seen,
             "unit": unit,
             "memory_mb": round(_peak_bytes() / 1e6),

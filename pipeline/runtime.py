@@ -45,6 +45,11 @@ def worker_count(requested: int) -> int:
     return requested if requested > 0 else len(os.sched_getaffinity(0))
 
 
+def loader_workers(device: "torch.device", requested: int) -> int:
+    """Return how many processes prepare training batches: none on a CPU, whose cores the training needs itself."""
+    return 0 if device.type == "cpu" else worker_count(requested)
+
+
 def item_seed(seed: int, *item: int | str) -> int:
     """Return a 63-bit seed that depends on ``seed`` and ``item`` alone."""
     text = "/".join(str(part) for part in (seed, *item))

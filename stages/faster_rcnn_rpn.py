@@ -68,7 +68,7 @@ def main() -> None:
         scratch=scratch.folder,
         seed=p.seed,
         device=device,
-        workers=0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers),
+        workers=runtime.loader_workers(device, p.runtime.workers),
         what=f"training proposals, round {number}",
     )
     network.save(MODELS / f"rpn{number}.safetensors")

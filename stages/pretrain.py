@@ -90,7 +90,7 @@ def train_network(
             torch=torch.__version__,
         ),
     )
-    workers = 0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers)
+    workers = runtime.loader_workers(device, p.runtime.workers)
     pretrain(network, crops, settings, scratch=scratch.folder, seed=p.seed, device=device, workers=workers)
     cache = ImageCache([root / image.file for image in held_out.images], megabytes)
     scores = {f"accuracy_{size}": accuracy(network, held_out.images, cache, size, device) for size in sizes}

@@ -93,7 +93,7 @@ def main() -> None:
         scratch=scratch.folder,
         seed=p.seed,
         device=device,
-        workers=0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers),
+        workers=runtime.loader_workers(device, p.runtime.workers),
         what="fine-tuning on pooled windows",
     )
     step, loss = chosen(scratch.folder) or (settings.schedule.steps, None)

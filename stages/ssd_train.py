@@ -67,7 +67,7 @@ def main() -> None:
         scratch=scratch.folder,
         seed=p.seed,
         device=device,
-        workers=0 if device.type == "cpu" else runtime.worker_count(p.runtime.workers),
+        workers=runtime.loader_workers(device, p.runtime.workers),
     )
     network.save(NETWORK)
     publish_curves(scratch.folder, CURVES)

@@ -24,6 +24,14 @@ def test_time_and_memory_are_those_of_the_process(tmp_path: Path) -> None:
     assert (idle["seen"], idle["unit"], idle["gpu_memory_mb"], idle["resumed"]) == (7, "image", 0, False)
 
 
+def test_cpu_time_is_that_of_the_process_and_its_children(tmp_path: Path) -> None:
+    spin = "end = time.process_time() + 1\nwhile time.process_time() < end: pass"
+    asleep = cost_of("time.sleep(1)", tmp_path / "asleep.json")["cpu_seconds"]
+    assert 0.9 <= cost_of(spin, tmp_path / "busy.json")["cpu_seconds"] - asleep <= 1.6
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {'import time' + chr(10) + spin!r}])"
+    assert 0.9 <= cost_of(child, tmp_path / "child.json")["cpu_seconds"] - asleep <= 1.6
+
+
 def test_the_largest_child_counts(tmp_path: Path) -> None:
     child = "[sys.executable, '-c', \"held = b'x' * 300_000_000\"]"
     assert cost_of(f"import subprocess, sys\nsubprocess.run({child})", tmp_path / "child.json")["memory_mb"] >= 300

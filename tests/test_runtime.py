@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,11 @@ def test_workers_are_the_number_asked_for_or_the_usable_cores() -> None:
     without_openmp = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     usable = int(subprocess.run(["nproc"], env=without_openmp, capture_output=True, text=True, check=True).stdout)
     assert runtime.worker_count(0) == usable
+
+
+def test_batches_are_prepared_by_processes_where_a_gpu_trains() -> None:
+    assert runtime.loader_workers(torch.device("cpu"), 3) == 0
+    assert runtime.loader_workers(torch.device("cuda"), 3) == 3
 
 
 item = st.lists(st.integers(0, 10**9) | st.text(st.characters(exclude_characters="/"), max_size=5), max_size=3)

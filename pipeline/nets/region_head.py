@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from pipeline.nets import weights
+
 HEAD_LAYERS = ("pool5", "fc6", "fc7")
 
 
@@ -55,21 +57,13 @@ class RegionHead(nn.Module):
         return self.output(self.dropout(fc7))
 
     def load_fc(
-        self, weights: Mapping[str, torch.Tensor], names: Mapping[str, str], conv5_rms: float = 1.0
+        self, backbone: Mapping[str, torch.Tensor], names: Mapping[str, str], conv5_rms: float = 1.0
     ) -> list[str]:
-        """Copy fc6 and fc7 from ``weights`` and return the layers that stay new, the output among them.
+        """Copy fc6 and fc7 as `weights.load_fc` does and return the layers that stay new, the output among them.
 
-        ``names`` gives the prefix of each layer in ``weights``; a layer without one, or of another shape, stays new.
         A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
         """
-        fresh = ["output"]
-        for name in ("fc6", "fc7"):
-            layer = getattr(self, name)
-            weight = weights.get(f"{names.get(name)}.weight")
-            if weight is None or weight.shape != layer.weight.shape:
-                fresh.append(name)
-                continue
-            layer.load_state_dict({"weight": weight, "bias": weights[f"{names[name]}.bias"]})
+        fresh = ["output", *weights.load_fc({"fc6": self.fc6, "fc7": self.fc7}, backbone, names)]
         if "fc6" in fresh:
             self.input_scale.fill_(1 / conv5_rms)
         return fresh

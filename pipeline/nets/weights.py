@@ -81,6 +81,26 @@ def load_conv(conv: nn.Module, network: str, backbone: Mapping[str, torch.Tensor
         raise InputError(f"backbone: the weights do not fit {network}: {' '.join(str(error).split())}") from error
 
 
+def load_fc(
+    layers: Mapping[str, nn.Module], backbone: Mapping[str, torch.Tensor], names: Mapping[str, str]
+) -> list[str]:
+    """Copy fully connected layers from ``backbone`` and return the names of those that stay new.
+
+    Args:
+        layers: by name.
+        backbone: the weights to copy from.
+        names: the prefix of each layer in ``backbone``; a layer without one, or of another shape there, stays new.
+    """
+    fresh = []
+    for name, layer in layers.items():
+        weight = backbone.get(f"{names.get(name)}.weight")
+        if weight is None or weight.shape != layer.weight.shape:
+            fresh.append(name)
+        else:
+            layer.load_state_dict({"weight": weight, "bias": backbone[f"{names[name]}.bias"]})
+    return fresh
+
+
 def digest(weights: Mapping[str, torch.Tensor]) -> str:
     """Return a 16-digit hash of names and values, whatever file they are in."""
     found = hashlib.sha256()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 from pipeline.errors import InputError
 from pipeline.nets import weights
@@ -67,6 +68,19 @@ def test_the_small_network_is_its_convolutions(tmp_path: Path) -> None:
     conv = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
     weights.save(tmp_path / "file", conv, {})
     assert weights.published(tmp_path / "file", "small").keys() == conv.keys()
+
+
+def test_fully_connected_layers_are_copied_where_they_fit() -> None:
+    fc6, fc7 = nn.Linear(6, 4), nn.Linear(4, 4)
+    before = fc7.weight.detach().clone()
+    backbone = {"classifier.1.weight": torch.ones(4, 6), "classifier.1.bias": torch.arange(4.0)}
+    backbone |= {"classifier.4.weight": torch.ones(5, 4), "classifier.4.bias": torch.zeros(5)}
+    names = {"fc6": "classifier.1", "fc7": "classifier.4"}
+    assert weights.load_fc({"fc6": fc6, "fc7": fc7}, backbone, names) == ["fc7"]
+    assert fc6.weight.tolist() == [[1.0] * 6] * 4
+    assert fc6.bias.tolist() == [0, 1, 2, 3]
+    assert torch.equal(fc7.weight, before)
+    assert weights.load_fc({"fc6": fc6, "fc7": fc7}, backbone, {}) == ["fc6", "fc7"]
 
 
 def test_wrong_names_and_shapes_are_named(tmp_path: Path) -> None:

@@ -1,18 +1,16 @@
 """The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2)."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torchvision.ops import roi_pool
 
-from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
+from pipeline.nets.shaped_network import ShapedNetwork
 from pipeline.params import ImageSize
 
 # Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
@@ -51,11 +49,15 @@ class Shape:
         return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
 
 
-class FastRcnn(nn.Module):
+class FastRcnn(ShapedNetwork):
     """Scores and box offsets for regions of images.
 
     New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
     """
+
+    SHAPE = Shape
+    TITLE = "Fast R-CNN"
+    shape: Shape
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -106,11 +108,6 @@ class FastRcnn(nn.Module):
         """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
         return self.fc7(self.dropout(self.fc6(pooled * self.input_scale).relu())).relu()
 
-    def early_layers(self, count: int) -> tuple[str, ...]:
-        """Return the prefixes of the parameters of the first ``count`` convolutions."""
-        names = [name for name, module in self.conv.named_modules() if isinstance(module, nn.Conv2d)]
-        return tuple(f"conv.{name}." for name in names[:count])
-
     def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
         """Copy backbone weights (torchvision's names), fc6 and fc7 where they fit; return the layers that stay new.
 
@@ -120,38 +117,14 @@ class FastRcnn(nn.Module):
             InputError: the convolution weights are missing or have other shapes.
         """
         weights.load_conv(self.conv, self.shape.network, backbone)
-        fresh = ["scores", "offsets"]
         net = architecture(self.shape.network)
-        for name, place in zip(("fc6", "fc7"), net.fc[:2] if net.fc else ("", ""), strict=True):
-            layer = getattr(self, name)
-            weight = backbone.get(f"classifier.{place}.weight")
-            if weight is None or weight.shape != layer.weight.shape:
-                fresh.append(name)
-                continue
-            layer.load_state_dict({"weight": weight, "bias": backbone[f"classifier.{place}.bias"]})
+        places = dict(zip(("fc6", "fc7"), net.fc or (), strict=False))
+        names = {name: f"classifier.{place}" for name, place in places.items()}
+        layers = {"fc6": self.fc6, "fc7": self.fc7}
+        fresh = ["scores", "offsets", *weights.load_fc(layers, backbone, names)]
         if "fc6" in fresh:
             self.input_scale.fill_(1 / conv5_rms)
         return fresh
-
-    def save(self, path: Path) -> None:
-        """Write the weights with what is needed to build the network again."""
-        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
-
-    @classmethod
-    def load(cls, path: Path, stage: str) -> "FastRcnn":
-        """Build the network that `save` wrote, ready for inference.
-
-        Raises:
-            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
-        """
-        tensors, metadata = weights.load(path, stage)
-        try:
-            shape = json.loads(metadata["shape"])
-            network = cls(Shape(**{**shape, "short_sides": tuple(shape["short_sides"])}))
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: no Fast R-CNN can be read ({error}); the stage {stage} writes it.") from error
-        return network.eval()
 
 
 def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:

@@ -1,20 +1,17 @@
 """The region proposal network: a small network that slides over the shared map (Faster R-CNN, section 3.1)."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from pipeline.boxes import Boxes
 from pipeline.detectors.faster_rcnn.anchors import anchor_grid, reference_anchors
-from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
+from pipeline.nets.shaped_network import ShapedNetwork
 from pipeline.params import Anchors, ImageSize
 
 
@@ -44,7 +41,7 @@ class RpnShape:
         return cls(network, width, anchors.sides, anchors.ratios, size.short_sides, size.long_side)
 
 
-class RegionProposalNetwork(nn.Module):
+class RegionProposalNetwork(ShapedNetwork):
     """Objectness and box offsets for every anchor.
 
     Departs from torchvision's ``FasterRCNN`` where that departs from the paper: a softmax over two scores instead of a
@@ -55,6 +52,10 @@ class RegionProposalNetwork(nn.Module):
         shape: of the network.
         conv5_rms: size of the map's values in the backbone; the new layers see them divided by it.
     """
+
+    SHAPE = RpnShape
+    TITLE = "proposal network"
+    shape: RpnShape
 
     def __init__(self, shape: RpnShape, conv5_rms: float = 1.0) -> None:
         super().__init__()
@@ -96,38 +97,6 @@ class RegionProposalNetwork(nn.Module):
         """Return the anchors ``(A, 4)`` of an image of ``height`` x ``width`` pixels, in those pixels."""
         return anchor_grid(self.reference, self.geometry, self.geometry.size(height), self.geometry.size(width))
 
-    def early_layers(self, count: int) -> tuple[str, ...]:
-        """Return the prefixes of the parameters of the first ``count`` convolutions of the shared part."""
-        names = [name for name, module in self.conv.named_modules() if isinstance(module, nn.Conv2d)]
-        return tuple(f"conv.{name}." for name in names[:count])
-
     def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> None:
         """Copy the convolutions of backbone weights (torchvision's names)."""
         weights.load_conv(self.conv, self.shape.network, backbone)
-
-    def save(self, path: Path) -> None:
-        """Write the weights with what is needed to build the network again."""
-        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
-
-    @classmethod
-    def load(cls, path: Path, stage: str) -> "RegionProposalNetwork":
-        """Build the network that `save` wrote, ready for inference.
-
-        Raises:
-            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
-        """
-        tensors, metadata = weights.load(path, stage)
-        try:
-            network = cls(_shape(json.loads(metadata["shape"])))
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: no proposal network can be read ({error}); the stage {stage} writes it."
-            ) from error
-        return network.eval()
-
-
-def _shape(values: dict[str, Any]) -> RpnShape:
-    """Return the shape that JSON holds; it has lists for tuples."""
-    arguments: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in values.items()}
-    return RpnShape(**arguments)

@@ -4,11 +4,8 @@ For VGG16 it is the published one: conv4_3 under a learned scale, fc6 and fc7 as
 other backbone takes the place of VGG16's convolutions.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -19,9 +16,9 @@ from pipeline.detectors.ssd.default_boxes import MapBoxes, boxes_per_cell, check
 from pipeline.detectors.ssd.matching import VARIANCES
 from pipeline.detectors.ssd.trunk import FC7, Trunk
 from pipeline.errors import InputError
-from pipeline.nets import weights
 from pipeline.nets.backbones import normalise
 from pipeline.nets.geometry import Geometry
+from pipeline.nets.shaped_network import ShapedNetwork
 from pipeline.params import DefaultBoxes
 
 ExtraLayer = tuple[int, int, int, int, int]
@@ -92,7 +89,7 @@ class L2Norm(nn.Module):
         return F.normalize(maps, dim=1, eps=1e-10) * self.weight.view(-1, 1, 1)
 
 
-class Ssd(nn.Module):
+class Ssd(ShapedNetwork):
     """Scores and offsets for every default box.
 
     Maps of the backbone's convolutions have values of any size, so they are normalised as conv4_3 is; fc7 and the extra
@@ -101,6 +98,11 @@ class Ssd(nn.Module):
     Raises:
         InputError: the backbone has no such maps, or the square is too small for as many.
     """
+
+    SHAPE = Shape
+    TITLE = "SSD"
+    CONVOLUTIONS = "trunk.conv"
+    shape: Shape
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -176,11 +178,6 @@ class Ssd(nn.Module):
         boxes = decode(reference, (offsets * self.variances).reshape(-1, 4))
         return boxes.view_as(offsets), scores.softmax(2)[:, :, 1:]
 
-    def early_layers(self, count: int) -> tuple[str, ...]:
-        """Return the prefixes of the parameters of the first ``count`` convolutions."""
-        names = [name for name, module in self.trunk.conv.named_modules() if isinstance(module, nn.Conv2d)]
-        return tuple(f"trunk.conv.{name}." for name in names[:count])
-
     def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> None:
         """Copy backbone weights (torchvision's names), fc6 and fc7 where they have them.
 
@@ -193,25 +190,6 @@ class Ssd(nn.Module):
         self.trunk.load_backbone(backbone)
         if FC7 not in self.shape.taps:
             self.input_scale.fill_(1 / conv5_rms)
-
-    def save(self, path: Path) -> None:
-        """Write the weights with what is needed to build the network again."""
-        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
-
-    @classmethod
-    def load(cls, path: Path, stage: str) -> "Ssd":
-        """Build the network that `save` wrote, ready for inference.
-
-        Raises:
-            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
-        """
-        tensors, metadata = weights.load(path, stage)
-        try:
-            network = cls(Shape(**{name: _tuples(value) for name, value in json.loads(metadata["shape"]).items()}))
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: no SSD can be read ({error}); the stage {stage} writes it.") from error
-        return network.eval()
 
 
 def _extra(inputs: int, squeeze: int, channels: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
@@ -233,8 +211,3 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int 
 def _by_box(maps: torch.Tensor, values: int) -> torch.Tensor:
     """Turn ``(N, boxes * values, rows, columns)`` into ``(N, rows * columns * boxes, values)``."""
     return maps.permute(0, 2, 3, 1).reshape(maps.shape[0], -1, values)
-
-
-def _tuples(value: Any) -> Any:
-    """Return what JSON holds with tuples for its lists."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,19 +1,16 @@
 """The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2)."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from pipeline.detectors.yolo.layers import FAST_YOLO, YOLO, convolutions, draw, fully_connected
 from pipeline.detectors.yolo.output import Output, boxes_and_scores, split
-from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.shaped_network import ShapedNetwork
 from pipeline.params import YoloHead
 
 
@@ -45,13 +42,17 @@ class YoloShape:
         return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
 
 
-class Yolo(nn.Module):
+class Yolo(ShapedNetwork):
     """Scores, confidences and boxes of a grid of cells over the image.
 
     Attributes:
         shape: what it was built from.
         grid: cells along each side; follows from the side in pixels and the strides.
     """
+
+    SHAPE = YoloShape
+    TITLE = "YOLO network"
+    shape: YoloShape
 
     def __init__(self, shape: YoloShape, dropout: float = 0.5) -> None:
         super().__init__()
@@ -84,11 +85,6 @@ class Yolo(nn.Module):
         """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` that `forward` means."""
         return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
 
-    def early_layers(self, count: int) -> tuple[str, ...]:
-        """Return the prefixes of the parameters of the first ``count`` convolutions of the backbone."""
-        names = [name for name, module in self.conv.named_modules() if isinstance(module, nn.Conv2d)]
-        return tuple(f"conv.{name}." for name in names[:count])
-
     def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float) -> None:
         """Copy the convolutions of backbone weights (torchvision's names); the paper's networks stay as drawn.
 
@@ -100,26 +96,6 @@ class Yolo(nn.Module):
         if self.shape.network == "backbone":
             weights.load_conv(self.conv, self.shape.backbone, backbone)
             self.input_scale.fill_(1 / conv5_rms)
-
-    def save(self, path: Path) -> None:
-        """Write the weights with what is needed to build the network again."""
-        weights.save(path, self.state_dict(), {"shape": json.dumps(asdict(self.shape))})
-
-    @classmethod
-    def load(cls, path: Path, stage: str) -> "Yolo":
-        """Build the network that `save` wrote, ready for inference.
-
-        Raises:
-            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
-        """
-        tensors, metadata = weights.load(path, stage)
-        try:
-            values = json.loads(metadata["shape"])
-            network = cls(YoloShape(**{name: _tuples(value) for name, value in values.items()}))
-            network.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: no YOLO network can be read ({error}); the stage {stage} writes it.") from error
-        return network.eval()
 
 
 def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
@@ -136,8 +112,3 @@ def _map_size(shape: YoloShape) -> tuple[int, int]:
         conv, head = _convolutions(shape)
         found = head(conv(torch.zeros(1, 3, shape.side, shape.side)))
     return found.shape[1], found.shape[2]
-
-
-def _tuples(value: Any) -> Any:
-    """Return what JSON holds with tuples for its lists."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
