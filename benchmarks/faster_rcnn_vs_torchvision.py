@@ -7,77 +7,41 @@
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a
 one-cycle schedule, both of its heads on each image; here each of the two networks, half in either round, their
-schedules shortened or stretched in proportion. Prints mAP
-of the test split by `pipeline.evaluation`, training time, and time an image (from file to detections).
-torchvision's class is not the paper's: sigmoid objectness, anchors across borders trained on, RoIAlign, one-step
-training.
+schedules shortened or stretched in proportion. Prints mAP of the test split by `pipeline.evaluation`, training time,
+and time an image (from file to detections). torchvision's class is not the paper's: sigmoid objectness, anchors across
+borders trained on, RoIAlign, one-step training.
 """
 
-import argparse
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
-from pipeline import params, runtime
-from pipeline.data.image_cache import ImageCache
-from pipeline.data.images import read_image
-from pipeline.data.index import ImageRecord, Index
+from benchmarks.against_torchvision import Data, compare, parser, report, torchvisions_detections, train_torchvisions
+from pipeline import params
 from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
 from pipeline.detectors.fast_rcnn.training import train_detector
 from pipeline.detectors.faster_rcnn.detect import detect
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.detectors.faster_rcnn.propose_split import propose_all
 from pipeline.detectors.faster_rcnn.training import train_rpn
-from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.imaging.image_batches import mirror, pixels
-from pipeline.imaging.image_order import ImageOrder
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
 
-BATCH, LEARNING_RATE, REGIONS = 4, 0.005, 64
-
-
-@dataclass(frozen=True)
-class Data:
-    """What both are trained and judged on."""
-
-    records: Sequence[ImageRecord]
-    test: Index
-    root: Path
-
-    def cache(self) -> ImageCache:
-        """Return the training images."""
-        return ImageCache([self.root / record.file for record in self.records], 1024)
+LEARNING_RATE, REGIONS = 0.005, 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passes", type=float, default=10, help="over the training images")
-    parser.add_argument("--limit", type=int, help="use only so many training and test images")
-    parser.add_argument("--only", choices=("here", "torchvision"))
-    parser.add_argument("--short-side", type=int, help="of the images in pixels, for both; anchors are scaled with it")
-    options = parser.parse_args()
-    p = at_side(params.load(), options.short_side)
-    device = runtime.device(p.runtime.device)
-    indices = [Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits]
-    test = Index.load(Path("data/index/test.json"))
-    records = [image for index in indices for image in index.images][: options.limit]
-    data = Data(records, Index(test.classes, test.images[: options.limit]), Path(p.data.root))
-    images = round(options.passes * len(records))
-    print(f"{len(records)} training images seen {options.passes:g} times, {len(data.test.images)} test images")
-    for name, measure in (("here", here), ("torchvision", torchvisions)):
-        if options.only in (None, name):
-            measure(data, p, images, device)
+    found = parser(__doc__, passes=10)
+    found.add_argument("--short-side", type=int, help="of the images in pixels, for both; anchors are scaled with it")
+    options = found.parse_args()
+    compare(at_side(params.load(), options.short_side), options, here, torchvisions)
 
 
 def at_side(p: params.Params, short: int | None) -> params.Params:
@@ -91,11 +55,11 @@ def at_side(p: params.Params, short: int | None) -> params.Params:
     return p.model_copy(update={"faster_rcnn": section.model_copy(update={"image": image, "anchors": anchors})})
 
 
-def here(data: Data, p: params.Params, images: int, device: torch.device) -> None:
+def here(data: Data, p: params.Params, device: torch.device) -> None:
     """Train the four steps, detect, print."""
     section = p.faster_rcnn
     rpn_settings, detector_settings = (
-        stretched(part, images / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
+        stretched(part, data.seen / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
     )
     backbone, origin = weights.load(Path("models/backbone.safetensors"))
     rms, cache = float(origin["conv5_rms"]), data.cache()
@@ -154,13 +118,12 @@ def stretched(settings: Any, factor: float) -> Any:
     )
 
 
-def torchvisions(data: Data, p: params.Params, images: int, device: torch.device) -> None:
+def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
     section, net = p.faster_rcnn, architecture(p.backbone.network)
     conv = net.conv()
-    backbone = weights.load(Path("models/backbone.safetensors"))[0]
-    conv.load_state_dict({k.removeprefix("features."): w for k, w in backbone.items() if k.startswith("features.")})
+    weights.load_conv(conv, p.backbone.network, weights.load(Path("models/backbone.safetensors"))[0])
     conv.out_channels = net.channels
     model = FasterRCNN(
         conv,
@@ -172,59 +135,10 @@ def torchvisions(data: Data, p: params.Params, images: int, device: torch.device
         image_mean=list(MEAN),
         image_std=list(STD),
         box_batch_size_per_image=REGIONS,
-    ).to(device)
-    steps = max(1, images // BATCH)
-    optimiser = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=0.9, weight_decay=0.0005)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
-    start = time.perf_counter()
-    cache, order = data.cache(), ImageOrder(len(data.records), BATCH, p.faster_rcnn.detector.flip, p.seed)
-    model.train()
-    for step in runtime.progress(range(steps), "training torchvision's", unit="step"):
-        inputs, targets = zip(*(example(data.records[i], cache[i], m, device) for i, m in order(step)), strict=True)
-        loss = torch.stack(list(model(list(inputs), list(targets)).values())).sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-    seconds = time.perf_counter() - start
-    model.eval()
-    report("torchvision", data.test, seconds, lambda: torchvision_detections(model, data, device))
-
-
-def example(
-    record: ImageRecord, image: np.ndarray, mirrored: bool, device: torch.device
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return one training image in [0, 1] and its objects, without difficult ones, as torchvision takes them."""
-    judged = ~record.ignore
-    boxes = mirror(record.boxes, record.width) if mirrored else record.boxes
-    target = {"boxes": torch.from_numpy(boxes[judged]), "labels": torch.from_numpy(record.labels[judged])}
-    shown = pixels(image, 1.0, mirrored).to(device).float() / 255
-    return shown, {name: value.to(device) for name, value in target.items()}
-
-
-@torch.inference_mode()
-def torchvision_detections(model: FasterRCNN, data: Data, device: torch.device) -> Detections:
-    """Return torchvision's detections in the test images."""
-    found = []
-    for record in runtime.progress(data.test.images, "detecting"):
-        image = pixels(read_image(data.root / record.file), 1.0).to(device).float() / 255
-        result = {name: value.cpu().numpy() for name, value in model([image])[0].items()}
-        ids = np.full(len(result["scores"]), record.id, np.int64)
-        found.append((ids, result["labels"].astype(np.int64), result["boxes"], result["scores"]))
-    ids, labels, boxes, scores = (np.concatenate(column) for column in zip(*found, strict=True))
-    return Detections(ids, labels, boxes, scores)
-
-
-def report(name: str, test: Index, seconds: float, run: Callable[[], Detections]) -> None:
-    start = time.perf_counter()
-    found = run()
-    each = (time.perf_counter() - start) / max(1, len(test.images))
-    figures = metrics(test, found, rankings(test, found, 0.5), {}, 0.5)
-    classes = ", ".join(f"{label} {value:.3f}" for label, value in figures["per_class"].items() if value is not None)
-    print(
-        f"{name}: map_voc07 {figures['map_voc07']:.3f} ({classes}), map_voc {figures['map_voc']:.3f}, "
-        f"training {seconds:.0f} s, test {each:.3f} s an image"
     )
+    how: dict[str, Any] = {"flip": section.detector.flip, "difficult": False, "seed": p.seed}
+    seconds = train_torchvisions(model, data, LEARNING_RATE, device=device, **how)
+    report("torchvision", data.test, seconds, lambda: torchvisions_detections(model, data, 1, device))
 
 
 if __name__ == "__main__":
