@@ -13,7 +13,7 @@ from pipeline.evaluation.coco_ap import coco_ap_by_size
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, error_shares, error_trend, top_shares
 from pipeline.evaluation.ranking import Ranking, rank
-from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap
+from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap, precision_at
 from pipeline.storage import atomic
 
 
@@ -76,6 +76,17 @@ def write_curves(path: Path, ranked: Mapping[str, Ranking]) -> None:
     _write_table(path, ["class", "recall", "precision"], rows)
 
 
+def write_mean_curve(path: Path, ranked: Mapping[str, Ranking]) -> None:
+    """Write one curve for all classes: columns recall, from 0 to 1, and precision.
+
+    Precision is the mean over the classes that have objects, each with its best at that recall or more.
+    """
+    grid = np.arange(101) / 100
+    known = [precision_at(r.recall, r.precision, grid) for r in ranked.values() if r.positives]
+    rows = zip(grid.tolist(), map(_figure, np.mean(known, axis=0)), strict=True) if known else []
+    _write_table(path, ["recall", "precision"], rows)
+
+
 def write_error_trend(
     path: Path, index: Index, detections: Detections, similar: Mapping[str, Sequence[str]], iou: float
 ) -> None:
@@ -88,7 +99,7 @@ def write_error_trend(
     _write_table(path, ["errors", *TYPES[1:]], rows)
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(columns)

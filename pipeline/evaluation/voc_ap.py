@@ -55,6 +55,12 @@ def ap_under_curve(recall: ArrayLike, precision: ArrayLike) -> NDArray[np.float6
     return (steps * _envelope(precision)).sum(axis=-1)
 
 
+def precision_at(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the greatest precision at each recall of ``grid`` or more, 0 where it is not reached: ``(len(grid),)``."""
+    first = np.searchsorted(np.asarray(recall, np.float64), grid, "left")
+    return np.append(_envelope(precision), 0.0)[first]
+
+
 def _envelope(precision: ArrayLike) -> NDArray[np.float64]:
     """Return for each position of the last axis the greatest precision from there on."""
     return np.maximum.accumulate(np.asarray(precision, np.float64)[..., ::-1], axis=-1)[..., ::-1]
