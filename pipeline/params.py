@@ -485,10 +485,18 @@ class Ssd(Section):
     detect: SquareDetection
 
 
+class Bootstrap(Section):
+    """Intervals of the mean APs over samples of the test images."""
+
+    samples: Positive
+    level: Annotated[float, Field(gt=0, lt=1)]
+
+
 class Evaluation(Section):
     """How detections are judged."""
 
     iou: Fraction
+    bootstrap: Bootstrap
     similar: dict[str, tuple[str, ...]]
 
 

@@ -1,9 +1,10 @@
-"""Stage ``evaluate@SYSTEM``: AP, error types and precision-recall curves of one system's detections.
+"""Stage ``evaluate@SYSTEM``: AP with its interval, error types and curves of one system's detections.
 
     python -m stages.evaluate rcnn
 
-Reads data/index/test.json and detections/SYSTEM.json; writes reports/metrics/SYSTEM.json and
-reports/plots/SYSTEM_pr.csv.
+Reads data/index/test.json and detections/SYSTEM.json; writes reports/metrics/SYSTEM.json, the full record, and
+reports/scores/SYSTEM.json, the two figures that runs are compared by; reports/plots/SYSTEM_{pr,errors}.csv and
+reports/plots/mean_pr/SYSTEM.csv.
 """
 
 import sys
@@ -11,10 +12,13 @@ from pathlib import Path
 
 from pipeline import params, runtime
 from pipeline.data.index import Index
+from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.metrics import metrics, rankings, write_curves
+from pipeline.evaluation.metrics import metrics, rankings, write_curves, write_error_trend, write_mean_curve
 from pipeline.evaluation.systems import parse_system
 from pipeline.storage import write_json
+
+COMPARED = ("map_voc07", "map_coco")
 
 
 def main() -> None:
@@ -23,12 +27,21 @@ def main() -> None:
     index = Index.load(Path("data/index/test.json"))
     path = Path(f"detections/{system.name}.json")
     detections = Detections.load(path, index, f"dvc repro {system.name}_detect")
-    ranked = rankings(index, detections, p.evaluation.iou)
-    figures = metrics(index, detections, ranked, p.evaluation.similar, p.evaluation.iou)
+    iou, similar = p.evaluation.iou, p.evaluation.similar
+    ranked = rankings(index, detections, iou)
+    figures = metrics(index, detections, ranked, similar, iou)
+    bootstrap = p.evaluation.bootstrap
+    figures["intervals"] = intervals(
+        index, detections, iou, samples=bootstrap.samples, level=bootstrap.level, seed=p.seed
+    )
     write_json(Path(f"reports/metrics/{system.name}.json"), figures)
+    write_json(Path(f"reports/scores/{system.name}.json"), {system.name: {name: figures[name] for name in COMPARED}})
     write_curves(Path(f"reports/plots/{system.name}_pr.csv"), ranked)
-    for name in ("map_voc07", "map_voc", "map_coco"):
-        print(f"{system.title}: {name} {'none' if figures[name] is None else format(figures[name], '.4f')}")
+    write_mean_curve(Path(f"reports/plots/mean_pr/{system.name}.csv"), ranked)
+    write_error_trend(Path(f"reports/plots/{system.name}_errors.csv"), index, detections, similar, iou)
+    for name, interval in figures["intervals"].items():
+        known = interval and f"{figures[name]:.4f} ({interval['low']:.4f} to {interval['high']:.4f})"
+        print(f"{system.title}: {name} {known or 'none'}")
 
 
 if __name__ == "__main__":

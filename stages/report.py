@@ -1,9 +1,9 @@
-"""Stage ``report``: one page on the dataset, the scores of all systems evaluated so far, and their detections.
+"""Stage ``report``: the dataset, the scores of all systems evaluated so far, and their detections, as page and tables.
 
     python -m stages.report
 
 Reads data/index/*.json, reports/{metrics,timing,costs}/*.json, detections/*.json and the images below data.root;
-writes reports/index.html.
+writes reports/index.html, the same figures as reports/summary.md and summary.csv, and reports/plots/accuracy_time.csv.
 """
 
 import csv
@@ -14,7 +14,7 @@ from pipeline.data.index import SPLITS, Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.page import Results, render
-from pipeline.report.tables import summary
+from pipeline.report.summary import accuracy_time, as_csv, as_markdown, printed, sections
 from pipeline.storage import atomic, read_json
 
 METRICS = Path("reports/metrics")
@@ -25,6 +25,8 @@ RECALL = {
     "RPN": Path("reports/plots/faster_rcnn_proposals2/test.csv"),
 }
 PAGE = Path("reports/index.html")
+MARKDOWN, TABLES = Path("reports/summary.md"), Path("reports/summary.csv")
+ACCURACY_TIME = Path("reports/plots/accuracy_time.csv")
 
 
 def main() -> None:
@@ -63,10 +65,18 @@ def main() -> None:
         costs={path.stem: read_json(path) for path in sorted(COSTS.glob("*.json"))},
     )
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
-    with atomic(PAGE) as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    print(summary(metrics, {name: SYSTEMS[name].title for name in metrics}))
-    print(f"The page: {PAGE}")
+    tables = sections(metrics, results.timing, results.costs, p.evaluation.bootstrap.level)
+    heading = f"{len(metrics)} detectors on {len(indices['test'].images)} test images ({p.data.source})"
+    for path, text in (
+        (PAGE, page),
+        (MARKDOWN, as_markdown(heading, tables)),
+        (TABLES, as_csv(tables)),
+        (ACCURACY_TIME, accuracy_time(metrics, results.timing)),
+    ):
+        with atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    print(printed(metrics, results.timing))
+    print(f"The page: {PAGE}\nThe tables: {MARKDOWN}, {TABLES}")
 
 
 def _rows(path: Path) -> list[dict[str, float]]:

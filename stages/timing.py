@@ -2,8 +2,9 @@
 
     python -m stages.timing rcnn
 
-Reads the models, data/index/test.json and images below data.root; writes reports/timing/SYSTEM.json. Nothing but the
-report may depend on that file: it is another one at each run.
+Reads the models, data/index/test.json and images below data.root; writes reports/timing/SYSTEM.json, and of it
+reports/speed/SYSTEM.json, the median by which runs are compared. Nothing but the report may depend on them: they are
+others at each run.
 """
 
 import sys
@@ -30,6 +31,8 @@ def main() -> None:
     rates = {f"images_per_second_batch_{n}": round(throughput(detector, files, n, device), 3) for n in batches}
     content = {**surroundings(device), "images": len(files), **figures, **rates}
     write_json(Path(f"reports/timing/{system.name}.json"), content)
+    milliseconds = round(1e3 * figures["total_median"], 1)
+    write_json(Path(f"reports/speed/{system.name}.json"), {system.name: {"ms": milliseconds}})
     for name, value in {**figures, **rates}.items():
         print(f"{name:32} {value:10.4f}")
 

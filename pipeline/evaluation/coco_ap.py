@@ -3,44 +3,68 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import to_xywh
+from pipeline.boxes import Boxes, to_xywh
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
 
 IOUS = np.arange(50, 100, 5) / 100
 
 
-def coco_ap(index: Index, detections: Detections) -> NDArray[np.float64]:
-    """Return COCO's AP for each class and each overlap of `IOUS`, shape ``(classes, 10)``.
+# Sizes by area in square pixels, limits included on both sides; what faster-coco-eval and pycocotools use.
+SIZES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 
-    The official figure is the mean of all entries that are not NaN; a class without objects has NaN. Per image and
-    class the best 100 detections count, sizes are not told apart.
+
+def coco_ap(index: Index, detections: Detections) -> NDArray[np.float64]:
+    """Return COCO's AP for each class and each overlap of `IOUS`, objects of all sizes: ``(classes, 10)``."""
+    return coco_ap_by_size(index, detections)["all"]
+
+
+def coco_ap_by_size(index: Index, detections: Detections) -> dict[str, NDArray[np.float64]]:
+    """Return COCO's AP by object size (`SIZES`), each for every class and every overlap of `IOUS`: ``(classes, 10)``.
+
+    The official figure is the mean of all entries that are not NaN; a class without objects of a size has NaN there.
+    Per image and class the best 100 detections count. Objects of another size are ignored, and so are detections of
+    another size that match nothing.
 
     Objects to ignore are handed over as crowds, COCO's one way to ignore: they are no positives, they may absorb any
     number of detections, and a detection's overlap with one is the share of the detection inside it. The last point
     is milder than VOC's rule for difficult objects, where the plain overlap decides.
     """
+    result = {size: _zero_where_objects(index, *limits) for size, limits in SIZES.items()}
+    if len(detections) == 0 or np.isnan(result["all"]).all():
+        return result
+    for aps, precision in zip(result.values(), _precision(index, detections), strict=True):
+        scored = (precision > -1).all(axis=(0, 1))
+        aps[scored] = precision[:, :, scored].mean(axis=1).T
+    return result
+
+
+def _zero_where_objects(index: Index, least: float, most: float) -> NDArray[np.float64]:
+    """Return NaN for classes without an object of the areas ``least`` to ``most``, 0 for the others."""
     result = np.full((len(index.classes), len(IOUS)), np.nan)
     for image in index.images:
-        result[image.labels[~image.ignore] - 1] = 0
-    if len(detections) == 0 or np.isnan(result).all():
-        return result
-    precision = _precision(index, detections)  # (overlaps, recalls, classes); -1 where a class has no objects
-    scored = (precision > -1).all(axis=(0, 1))
-    result[scored] = precision[:, :, scored].mean(axis=1).T
+        areas = _areas(image.boxes)
+        result[image.labels[~image.ignore & (areas >= least) & (areas <= most)] - 1] = 0
     return result
 
 
 def _precision(index: Index, detections: Detections) -> NDArray[np.float64]:
-    """Run faster-coco-eval without its messages."""
+    """Run faster-coco-eval without its messages: ``(sizes, overlaps, recalls, classes)``, -1 for want of objects."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth = COCO(_dataset(index))
     evaluation = COCOeval_faster(truth, truth.loadRes(_results(detections)), iouType="bbox")
     evaluation.params.iouThrs = IOUS
+    evaluation.params.areaRng = list(SIZES.values())
+    evaluation.params.areaRngLbl = list(SIZES)
     evaluation.evaluate()
     evaluation.accumulate()
-    return evaluation.eval["precision"][:, :, :, 0, -1]
+    return np.moveaxis(evaluation.eval["precision"][..., -1], 3, 0)
+
+
+def _areas(boxes: Boxes) -> NDArray[np.float32]:
+    xywh = to_xywh(boxes)
+    return xywh[:, 2] * xywh[:, 3]
 
 
 def _dataset(index: Index) -> dict:
@@ -49,11 +73,13 @@ def _dataset(index: Index) -> dict:
             "image_id": image.id,
             "category_id": int(label),
             "bbox": xywh.tolist(),
-            "area": float(xywh[2] * xywh[3]),
+            "area": area,
             "iscrowd": int(ignore),
         }
         for image in index.images
-        for xywh, label, ignore in zip(to_xywh(image.boxes), image.labels, image.ignore, strict=True)
+        for xywh, area, label, ignore in zip(
+            to_xywh(image.boxes), _areas(image.boxes).tolist(), image.labels, image.ignore, strict=True
+        )
     ]
     return {
         "categories": [{"id": i, "name": name} for i, name in enumerate(index.classes, 1)],

@@ -13,11 +13,14 @@ from pipeline.boxes import iou
 from pipeline.data.index import Index
 from pipeline.errors import InputError
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.ranking import objects_per_image
 
 TYPES = ("Correct", "Loc", "Sim", "Oth", "BG")
 CORRECT, LOC, SIM, OTH, BG = range(5)
 # Below this overlap with every object a detection lies on the background.
 WEAK_IOU = 0.1
+# Where the trend of the errors ends, as in the toolkit.
+MOST_ERRORS = 3200
 
 
 def similar_classes(classes: Sequence[str], sets: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
@@ -103,7 +106,7 @@ def top_shares(
     similar = similar_classes(index.classes, sets)
     shares = []
     for label in range(1, len(index.classes) + 1):
-        objects = sum(int(((image.labels == label) & ~image.ignore).sum()) for image in index.images)
+        objects = int(objects_per_image(index, label).sum())
         types = error_types(index, detections, label, similar, threshold=threshold, limit=objects)
         if len(types):
             shares.append(np.bincount(types, minlength=len(TYPES)) / len(types))
@@ -119,16 +122,36 @@ def error_shares(shares: ArrayLike) -> NDArray[np.float64]:
     return wrong / wrong.sum() if wrong.sum() > 0 else np.zeros_like(wrong)
 
 
-def error_trend(types: ArrayLike) -> NDArray[np.float64]:
-    """Return the shares of Loc, Sim, Oth and BG among the first N errors for N = 1, 2, ...: R-CNN's figures.
+def error_trend(
+    index: Index, detections: Detections, sets: Mapping[str, Sequence[str]], threshold: float = 0.5
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return how the shares of the error types change from the best-scored errors to the first `MOST_ERRORS`.
 
-    Args:
-        types: ``(K,)`` from `error_types`, best score first.
+    R-CNN's figure 5, which draws sets of classes, by the toolkit behind it (``displayFPTrend.m``): all classes go down
+    their rankings in step, as scores of different classes cannot be compared, and N counts the errors of all of them.
 
     Returns:
-        ``(number of errors, 4)``, each row summing to 1.
+        ``(P,)`` N, rising by a factor of about the square root of 2, and ``(P, 4)`` the shares of Loc, Sim, Oth and BG
+        among the first N errors; each row sums to 1.
     """
-    errors = np.asarray(types, np.int64)
-    errors = errors[errors != CORRECT]
-    counts = np.cumsum(errors[:, None] == np.arange(LOC, BG + 1), axis=0)
-    return counts / np.arange(1, len(errors) + 1)[:, None]
+    similar = similar_classes(index.classes, sets)
+    labels = range(1, len(index.classes) + 1)
+    # After so many, each class that has as many has MOST_ERRORS errors; a shorter list would leave the others alone.
+    limit = MOST_ERRORS + max(int(objects_per_image(index, label).sum()) for label in labels)
+    return pooled_trend(
+        [error_types(index, detections, label, similar, threshold=threshold, limit=limit) for label in labels]
+    )
+
+
+def pooled_trend(classes: Sequence[ArrayLike]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return `error_trend`'s two arrays from the types of each class, best score first (`error_types`)."""
+    lists = [np.asarray(types, np.int64) for types in classes]
+    counts = np.zeros((max(map(len, lists), default=0), len(TYPES) - 1), np.int64)  # (rank, type)
+    for types in lists:
+        counts[: len(types)] += types[:, None] == np.arange(LOC, BG + 1)
+    counts = counts.cumsum(axis=0)
+    errors = counts.sum(axis=1)
+    most = min(errors[-1], MOST_ERRORS) if len(errors) else 0
+    wanted = [2 ** (step / 2) for step in range(2 * int(most).bit_length()) if 2 ** (step / 2) < most]
+    ranks = np.unique(np.searchsorted(errors, [*wanted, most])) if most else np.zeros(0, np.int64)
+    return errors[ranks], counts[ranks] / errors[ranks, None]

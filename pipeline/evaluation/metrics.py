@@ -1,7 +1,7 @@
 """Everything that is reported about one system's detections: a flat dictionary of figures, and its curves."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.index import Index
-from pipeline.evaluation.coco_ap import coco_ap
+from pipeline.evaluation.coco_ap import coco_ap_by_size
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.errors import TYPES, error_shares, top_shares
+from pipeline.evaluation.errors import TYPES, error_shares, error_trend, top_shares
 from pipeline.evaluation.ranking import Ranking, rank
-from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap
+from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap, precision_at
 from pipeline.storage import atomic
 
 
@@ -32,8 +32,9 @@ def metrics(
     """Return the figures of one system, rounded to six decimals; null where the data has no objects to find.
 
     ``map_voc07`` (11 points), ``map_voc`` (area) and ``map_coco`` are means over the classes that have objects;
-    ``per_class`` is the 11-point AP by name. ``correct`` is the share of correct ones among the top N detections,
-    N being the number of objects; ``errors`` splits the rest by type and sums to 1.
+    ``per_class`` is the 11-point AP by name, ``by_size`` COCO's AP by size of the objects. ``correct`` is the share of
+    correct ones among the top N detections, N being the number of objects; ``errors`` splits the rest by type and sums
+    to 1.
 
     Args:
         index: the ground truth.
@@ -45,13 +46,15 @@ def metrics(
     eleven_point = [eleven_point_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
     area = [area_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
     shares = top_shares(index, detections, similar, iou)
+    by_size = {size: _mean(aps) for size, aps in coco_ap_by_size(index, detections).items()}
     return {
         "map_voc07": _mean(eleven_point),
         "map_voc": _mean(area),
-        "map_coco": _mean(coco_ap(index, detections)),
+        "map_coco": by_size.pop("all"),
         "correct": _figure(shares[0]),
         "errors": dict(zip(TYPES[1:], map(_figure, error_shares(shares)), strict=True)),
         "per_class": dict(zip(ranked, map(_figure, eleven_point), strict=True)),
+        "by_size": by_size,
     }
 
 
@@ -69,11 +72,38 @@ def curve_points(ranking: Ranking, most: int = 100) -> NDArray[np.float64]:
 
 def write_curves(path: Path, ranked: Mapping[str, Ranking]) -> None:
     """Write the precision-recall curves as a table that ``dvc plots`` draws: columns class, recall, precision."""
+    rows = ([name, *map(_figure, point)] for name, ranking in ranked.items() for point in curve_points(ranking))
+    _write_table(path, ["class", "recall", "precision"], rows)
+
+
+def write_mean_curve(path: Path, ranked: Mapping[str, Ranking]) -> None:
+    """Write one curve for all classes: columns recall, from 0 to 1, and precision.
+
+    Precision is the mean over the classes that have objects, each with its best at that recall or more.
+    """
+    grid = np.arange(101) / 100
+    known = [precision_at(r.recall, r.precision, grid) for r in ranked.values() if r.positives]
+    rows = zip(grid.tolist(), map(_figure, np.mean(known, axis=0)), strict=True) if known else []
+    _write_table(path, ["recall", "precision"], rows)
+
+
+def write_error_trend(
+    path: Path, index: Index, detections: Detections, similar: Mapping[str, Sequence[str]], iou: float
+) -> None:
+    """Write the shares of the error types among the first N errors (`error_trend`): columns errors, Loc, Sim, Oth, BG.
+
+    The arguments are those of `metrics`.
+    """
+    errors, shares = error_trend(index, detections, similar, iou)
+    rows = ([count, *map(_figure, row)] for count, row in zip(errors.tolist(), shares, strict=True))
+    _write_table(path, ["errors", *TYPES[1:]], rows)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["class", "recall", "precision"])
-        for name, ranking in ranked.items():
-            table.writerows([name, _figure(r), _figure(p)] for r, p in curve_points(ranking))
+        table.writerow(columns)
+        table.writerows(rows)
 
 
 def _mean(values: Any) -> float | None:

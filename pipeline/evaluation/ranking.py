@@ -51,11 +51,19 @@ class Ranking:
 
 
 def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False) -> Ranking:
-    """Rank and judge the detections of class ``label``.
+    """Rank and judge the detections of class ``label``; see `judge` for the rules and the arguments."""
+    mine, correct, ignored = judge(index, detections, label, iou, strict=strict)
+    return Ranking(mine.scores[~ignored], correct[~ignored], int(objects_per_image(index, label).sum()))
+
+
+def judge(
+    index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False
+) -> tuple[Detections, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the K detections of class ``label``, best first, and which are correct ``(K,)`` and ignored ``(K,)``.
 
     Each detection looks at the object of its class and image that it overlaps most, objects to ignore (difficult)
-    among them, and at no other. Where that overlap passes: an ignored object drops the detection from the ranking,
-    an unclaimed one makes it correct, a claimed one wrong. Equal scores keep their order.
+    among them, and at no other. Where that overlap passes: an ignored object takes the detection out, an unclaimed
+    one makes it correct, a claimed one wrong. Equal scores keep their order.
 
     Args:
         index: the ground truth.
@@ -67,7 +75,7 @@ def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, 
     """
     mine = detections.take(detections.labels == label).ranked()
     correct, dropped = np.zeros(len(mine), np.bool_), np.zeros(len(mine), np.bool_)
-    for image, rows in _by_image(index, mine, label):
+    for image, rows in by_image(index, mine, label):
         of_class = image.labels == label
         best, overlap = best_match(mine.boxes[rows], image.boxes[of_class])
         passes = overlap > iou if strict else overlap >= iou
@@ -76,11 +84,15 @@ def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, 
         hits = np.flatnonzero(passes & ~ignored)
         first_claims = np.unique(best[hits], return_index=True)[1]
         correct[rows[hits[first_claims]]] = True
-    positives = sum(int(((image.labels == label) & ~image.ignore).sum()) for image in index.images)
-    return Ranking(mine.scores[~dropped], correct[~dropped], positives)
+    return mine, correct, dropped
 
 
-def _by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
+def objects_per_image(index: Index, label: int) -> NDArray[np.int64]:
+    """Return how many objects of a class each image of the index holds, those to ignore left out: ``(images,)``."""
+    return np.array([((image.labels == label) & ~image.ignore).sum() for image in index.images], np.int64)
+
+
+def by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
     """Yield each image that holds the class and has detections, with their positions in ``ranked``, best first."""
     order = np.argsort(ranked.image_ids, kind="stable")
     sorted_ids = ranked.image_ids[order]

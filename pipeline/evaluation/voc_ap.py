@@ -21,9 +21,7 @@ def eleven_point_ap(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.fl
         precision: ``(K,)``.
         grid: recall levels.
     """
-    envelope = _envelope(precision)
-    first = np.searchsorted(np.asarray(recall, np.float64), grid, "left")
-    return float(np.append(envelope, 0.0)[first].mean())
+    return float(ap_on_grid(recall, precision, grid))
 
 
 def area_ap(recall: ArrayLike, precision: ArrayLike) -> float:
@@ -33,10 +31,36 @@ def area_ap(recall: ArrayLike, precision: ArrayLike) -> float:
         recall: ``(K,)``, ascending along the ranking.
         precision: ``(K,)``.
     """
+    return float(ap_under_curve(recall, precision))
+
+
+def ap_on_grid(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over ``grid`` of the greatest precision at that recall or more, for any number of curves.
+
+    Args:
+        recall: ``(..., K)``, ascending along the last axis.
+        precision: ``(..., K)``.
+        grid: recall levels, ascending from 0.
+
+    Returns:
+        ``(...)``.
+    """
+    reached = np.searchsorted(grid, np.asarray(recall, np.float64), "right")
+    return (np.diff(reached, prepend=0) * _envelope(precision)).sum(axis=-1) / len(grid)
+
+
+def ap_under_curve(recall: ArrayLike, precision: ArrayLike) -> NDArray[np.float64]:
+    """Return the area under the monotone envelope of any number of curves: ``(..., K)`` to ``(...)``."""
     steps = np.diff(np.asarray(recall, np.float64), prepend=0.0)
-    return float((steps * _envelope(precision)).sum())
+    return (steps * _envelope(precision)).sum(axis=-1)
+
+
+def precision_at(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the greatest precision at each recall of ``grid`` or more, 0 where it is not reached: ``(len(grid),)``."""
+    first = np.searchsorted(np.asarray(recall, np.float64), grid, "left")
+    return np.append(_envelope(precision), 0.0)[first]
 
 
 def _envelope(precision: ArrayLike) -> NDArray[np.float64]:
-    """Return for each position the greatest precision from there on."""
-    return np.maximum.accumulate(np.asarray(precision, np.float64)[::-1])[::-1]
+    """Return for each position of the last axis the greatest precision from there on."""
+    return np.maximum.accumulate(np.asarray(precision, np.float64)[..., ::-1], axis=-1)[..., ::-1]

@@ -62,15 +62,6 @@ def parameter_rows(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for key, value in flat]
 
 
-def summary(metrics: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]) -> str:
-    """Return the mean APs of all systems as a plain text table, in percent."""
-    lines = [f"{'':14}{'mAP, 11 point':>15}{'mAP, area':>12}{'COCO AP':>10}"]
-    for name, figures in metrics.items():
-        mean_aps = (percent(figures[key]) for key in ("map_voc07", "map_voc", "map_coco"))
-        lines.append("{:14}{:>15}{:>12}{:>10}".format(titles[name], *mean_aps))
-    return "\n".join(lines)
-
-
 def percent(value: float | None) -> str:
     """Return a share as a percentage with one decimal, a dash for a figure that does not exist."""
     return "\N{EN DASH}" if value is None else f"{100 * value:.1f}"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.coco_ap import IOUS, coco_ap
+from pipeline.evaluation.coco_ap import IOUS, SIZES, coco_ap, coco_ap_by_size
 from pipeline.evaluation.ranking import rank
 from pipeline.evaluation.voc_ap import area_ap
 
@@ -46,3 +46,25 @@ def test_ap50_is_near_voc_s_area_on_real_detections(voc100, capfd):
         ranking = rank(voc100.index, voc100.detections, label)
         assert ap50[label - 1] == pytest.approx(area_ap(ranking.recall, ranking.precision), abs=0.05), name
     assert capfd.readouterr().out == ""
+
+
+def test_sizes_by_hand(make_index, make_detections):
+    """The small object is found after an error of medium size, which counts for its size alone; the large is missed."""
+    small, medium, large = (0, 0, 30, 30), (0, 0, 40, 40), (0, 0, 97, 97)
+    index = make_index(["a"], [(1, small)], [(1, medium)], [(1, large)])
+    detections = make_detections((2, 1, (50, 50, 90, 90), 0.9), (1, 1, small, 0.8), (2, 1, medium, 0.7))
+    means = {size: aps.mean() for size, aps in coco_ap_by_size(index, detections).items()}
+    assert means == pytest.approx({"all": 67 / 101 * 2 / 3, "small": 1, "medium": 1 / 2, "large": 0})
+
+
+def test_an_area_at_the_limit_is_of_both_sizes(make_index, make_detections):
+    square = (0, 0, 32, 32)
+    aps = coco_ap_by_size(make_index(["a"], [(1, square)]), make_detections((1, 1, square, 0.9)))
+    assert {size for size, ap in aps.items() if (ap == 1).all()} == {"all", "small", "medium"}
+    assert np.isnan(aps["large"]).all()
+
+
+def test_sizes_without_detections(make_index, make_detections):
+    aps = coco_ap_by_size(make_index(["a"], [(1, (0, 0, 40, 40)), (1, BOX, True)]), make_detections())
+    assert {size for size, ap in aps.items() if (ap == 0).all()} == {"all", "medium"}
+    assert list(aps) == list(SIZES)

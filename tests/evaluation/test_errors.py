@@ -11,6 +11,7 @@ from pipeline.evaluation.errors import (
     error_shares,
     error_trend,
     error_types,
+    pooled_trend,
     similar_classes,
     top_shares,
 )
@@ -108,8 +109,38 @@ def test_shares_sum_to_one_on_real_detections(voc100):
     assert (shares > 0).all()
 
 
-def test_trend():
-    trend = error_trend([CORRECT, LOC, CORRECT, BG, LOC, SIM])
-    np.testing.assert_allclose(trend, [[1, 0, 0, 0], [0.5, 0, 0, 0.5], [2 / 3, 0, 0, 1 / 3], [0.5, 0.25, 0, 0.25]])
-    assert error_trend([CORRECT]).shape == (0, 4)
-    assert OTH == 3
+def test_the_trend_of_two_classes_that_go_down_in_step():
+    """By hand. Rank 1: Loc and nothing; 2: both err; 3: only the longer list is left, and is right; 4: it errs."""
+    errors, shares = pooled_trend([[LOC, BG, CORRECT, SIM], [CORRECT, LOC]])
+    assert errors.tolist() == [1, 3, 4]
+    np.testing.assert_allclose(shares, [[1, 0, 0, 0], [2 / 3, 0, 0, 1 / 3], [1 / 2, 1 / 4, 0, 1 / 4]])
+
+
+def test_the_trend_of_a_scene(scene, make_detections):
+    """By hand. Cats: a duplicate after the right one, a dog; dogs: a car before the right one."""
+    detections = make_detections(
+        (1, 1, CAT, 0.9), (1, 1, CAT, 0.8), (1, 1, DOG, 0.7), (1, 2, CAR, 0.3), (1, 2, DOG, 0.2)
+    )
+    errors, shares = error_trend(scene, detections, PETS)
+    assert errors.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(shares, [[0, 0, 1, 0], [1 / 2, 0, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3, 0]])
+
+
+def test_the_trend_s_numbers_are_thinned_and_end():
+    errors, shares = pooled_trend([[BG] * 5000])
+    assert errors.tolist()[:8] == [1, 2, 3, 4, 6, 8, 12, 16]
+    assert errors.tolist()[-3:] == [2048, 2897, 3200]
+    assert (shares == [0, 0, 0, 1]).all()
+
+
+@pytest.mark.parametrize("classes", [[], [[]], [[CORRECT], []]])
+def test_no_errors_have_no_trend(classes):
+    errors, shares = pooled_trend(classes)
+    assert errors.shape == (0,)
+    assert shares.shape == (0, 4)
+
+
+def test_the_trend_sums_to_one_on_real_detections(voc100):
+    errors, shares = error_trend(voc100.index, voc100.detections, {"pets": ("cat", "dog")})
+    assert (np.diff(errors) > 0).all()
+    np.testing.assert_allclose(shares.sum(axis=1), 1)

@@ -7,6 +7,8 @@ import pytest
 from pipeline.errors import InputError
 from stages import evaluate
 
+FILES = ("metrics/rcnn.json", "scores/rcnn.json", "plots/rcnn_pr.csv", "plots/rcnn_errors.csv")
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, request):
@@ -25,7 +27,19 @@ def test_writes_metrics_and_curves(project, make_index, make_detections, capsys)
     assert written["map_voc07"] == 1
     assert written["per_class"] == {"a": 1, "b": None}
     assert (project / "reports/plots/rcnn_pr.csv").read_text() == "class,recall,precision\na,1.0,1.0\n"
-    assert "R-CNN: map_voc07 1.0000" in capsys.readouterr().out
+    assert (project / "reports/plots/rcnn_errors.csv").read_text() == "errors,Loc,Sim,Oth,BG\n"
+    assert written["by_size"] == {"small": 1, "medium": None, "large": None}
+    assert written["intervals"]["map_coco"] == {"low": 1, "high": 1}
+    scores = json.loads((project / "reports/scores/rcnn.json").read_text())
+    assert scores == {"rcnn": {"map_voc07": 1, "map_coco": 1}}
+    assert "R-CNN: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
+
+
+def test_a_test_set_without_objects(project, make_index, make_detections, capsys):
+    make_index(["a"], []).save(project / "data/index/test.json")
+    make_detections().save(project / "detections/rcnn.json")
+    evaluate.main()
+    assert capsys.readouterr().out.splitlines()[0] == "R-CNN: map_voc07 none"
 
 
 def test_the_same_bytes_twice(project, voc100):
@@ -34,9 +48,7 @@ def test_the_same_bytes_twice(project, voc100):
     outputs = []
     for _ in range(2):
         evaluate.main()
-        outputs.append(
-            [(project / "reports" / name).read_bytes() for name in ("metrics/rcnn.json", "plots/rcnn_pr.csv")]
-        )
+        outputs.append([(project / "reports" / name).read_bytes() for name in FILES])
     assert outputs[0] == outputs[1]
 
 

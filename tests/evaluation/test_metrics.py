@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics import curve_points, metrics, rankings, write_curves
+from pipeline.evaluation.metrics import curve_points, metrics, rankings, write_curves, write_error_trend
 from pipeline.evaluation.ranking import Ranking
 
 BOX = (10, 10, 30, 30)
@@ -27,6 +27,7 @@ def test_a_worked_example(make_index, make_detections):
         "correct": 0.0,
         "errors": {"Loc": 0.0, "Sim": 0.0, "Oth": 0.0, "BG": 1.0},
         "per_class": {"a": 0.5, "b": 0.0, "c": None},
+        "by_size": {"small": 0.25, "medium": None, "large": None},
     }
 
 
@@ -56,6 +57,20 @@ def test_curve_points_are_the_peaks_thinned():
     np.testing.assert_allclose(points[-1], [1, 1000 / 1999])
     assert (np.diff(points[:, 0]) > 0).all()
     assert len(curve_points(Ranking(ranking.scores, correct, 0))) == 0
+
+
+def test_the_table_of_errors(tmp_path, make_index, make_detections):
+    index = make_index(["a", "b"], [(1, BOX), (2, (60, 60, 90, 90))])
+    found = make_detections(
+        (1, 1, BOX, 0.9), (1, 1, BOX, 0.8), (1, 1, (0, 60, 20, 90), 0.7), (1, 1, (60, 60, 90, 90), 0.6)
+    )
+    write_error_trend(tmp_path / "errors.csv", index, found, {}, 0.5)
+    assert (tmp_path / "errors.csv").read_text().splitlines() == [
+        "errors,Loc,Sim,Oth,BG",
+        "1,1.0,0.0,0.0,0.0",
+        "2,0.5,0.0,0.0,0.5",
+        "3,0.333333,0.0,0.333333,0.333333",
+    ]
 
 
 def test_the_table_of_curves(tmp_path):

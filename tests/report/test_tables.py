@@ -1,4 +1,4 @@
-from pipeline.report.tables import class_table, number, parameter_rows, percent, proposal_table, summary
+from pipeline.report.tables import class_table, number, parameter_rows, percent, proposal_table
 
 FIGURES = {"map_voc07": 0.6075, "map_voc": 0.613875, "map_coco": None, "per_class": {"a": 0.5, "b": None}}
 
@@ -23,10 +23,3 @@ def test_proposals_of_splits_with_unlike_figures():
 def test_parameters_under_dotted_names():
     nested = {"a": {"b": [1, "x"], "c": {}}, "d": "ü", "e": True}
     assert parameter_rows(nested) == [("a.b", '[1, "x"]'), ("a.c", "{}"), ("d", "ü"), ("e", "true")]
-
-
-def test_summary():
-    lines = summary({"rcnn": FIGURES}, {"rcnn": "R-CNN"}).splitlines()
-    assert lines[0].split() == ["mAP,", "11", "point", "mAP,", "area", "COCO", "AP"]
-    assert lines[1].split() == ["R-CNN", "60.8", "61.4", "\N{EN DASH}"]
-    assert len(lines[0]) == len(lines[1])
