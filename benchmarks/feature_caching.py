@@ -31,7 +31,7 @@ from pipeline.features.regions import cache_regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, architecture, normalise
 from pipeline.nets.region_network import RegionNetwork
-from pipeline.params import Region
+from pipeline.params.classical import Region
 
 USUAL_BATCH = 128
 

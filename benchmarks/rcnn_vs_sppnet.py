@@ -31,7 +31,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
 from pipeline.nets.region_network import RegionNetwork
-from pipeline.params import Region, Window
+from pipeline.params.classical import Region, Window
 
 WIDTH, HEIGHT = 800, 600
 Times = dict[str, list[float]]

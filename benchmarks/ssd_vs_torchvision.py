@@ -29,7 +29,7 @@ from pipeline.detectors.ssd.network import Shape, Ssd
 from pipeline.detectors.ssd.training import train_ssd
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.params import Schedule
+from pipeline.params.backbone import Schedule
 
 LEARNING_RATE, EXTRA_CHANNELS = 0.002, 256
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline import yaml_text
 from pipeline.errors import InputError
 from pipeline.parameter_keys import all_keys, members
-from pipeline.params import Params, Section, parse
+from pipeline.params import Params, parse
+from pipeline.params.section import Section
 from pipeline.yaml_text import KeyPath
 
 Values = dict[KeyPath, str]

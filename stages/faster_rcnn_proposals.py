@@ -16,7 +16,7 @@ from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.propose_split import propose_all
 from pipeline.detectors.faster_rcnn.rounds import parse_round
 from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
-from pipeline.params import RpnProposals
+from pipeline.params.faster_rcnn import RpnProposals
 from pipeline.storage import atomic, write_json
 
 

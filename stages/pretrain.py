@@ -12,7 +12,7 @@ from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.pyramid_network import PyramidNetwork
-from pipeline.params import Pretrain
+from pipeline.params.backbone import Pretrain
 from pipeline.pretraining.calibration import conv5_rms
 from pipeline.pretraining.classifier import accuracy, pretrain
 from pipeline.pretraining.crops import CropBatches

@@ -16,7 +16,7 @@ from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.params import PyramidFinetune
+from pipeline.params.classical import PyramidFinetune
 from pipeline.proposals.store import ProposalSet
 from pipeline.storage import Scratch, fingerprint, write_json
 from pipeline.training.batches import StepBatches

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, as_boxes, decode, encode, iou
 from pipeline.classical.linear import LinearModel
 from pipeline.classical.training_set import TrainingSet
-from pipeline.params import BoxRegression
+from pipeline.params.classical import BoxRegression
 from pipeline.runtime import item_rng, progress
 
 # Memory for the samples of the classes that are fitted in one pass over the cache.

@@ -18,7 +18,7 @@ from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.evaluation.budget import LeastScores, above_least, within_budget
 from pipeline.evaluation.detections import Detections
 from pipeline.features.region_features import RegionFeatures
-from pipeline.params import Detection
+from pipeline.params.classical import Detection
 from pipeline.runtime import progress
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.classical.linear import LinearModel
 from pipeline.classical.training_set import TrainingSet
-from pipeline.params import Svm
+from pipeline.params.classical import Svm
 from pipeline.runtime import progress
 
 

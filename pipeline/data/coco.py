@@ -12,7 +12,7 @@ from pipeline.data.source import Source, SourceImage, SourceObject, is_text
 from pipeline.data.splits import complete
 from pipeline.data.voc import IMAGE_ENDINGS
 from pipeline.errors import InputError
-from pipeline.params import SplitShares
+from pipeline.params.data import SplitShares
 
 SECTIONS = ("images", "annotations", "categories")
 

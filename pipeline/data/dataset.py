@@ -14,7 +14,7 @@ from pipeline.data.report import Report
 from pipeline.data.scan import Scan, scan_images
 from pipeline.data.source import Source, SourceImage
 from pipeline.data.voc import find_voc, read_voc
-from pipeline.params import Coco, Data
+from pipeline.params.data import Coco, Data
 
 YEARS = {"voc2007": "2007", "voc2012": "2012"}
 

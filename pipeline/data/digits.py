@@ -20,7 +20,7 @@ from pipeline.data.images import read_image
 from pipeline.data.index import SPLITS
 from pipeline.data.voc_folder import VocObject, write_annotation, write_image_set
 from pipeline.errors import InputError
-from pipeline.params import Digits
+from pipeline.params.data import Digits
 from pipeline.runtime import item_rng, progress
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

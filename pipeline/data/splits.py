@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from pipeline.data.index import SPLITS
-from pipeline.params import SplitShares
+from pipeline.params.data import SplitShares
 from pipeline.runtime import item_seed
 
 

@@ -10,7 +10,7 @@ from pipeline.data.report import Report
 from pipeline.data.source import Source
 from pipeline.data.voc import find_voc, read_voc
 from pipeline.errors import InputError
-from pipeline.params import SplitShares
+from pipeline.params.data import SplitShares
 
 SHARES = SplitShares(val=0.2, test=0.2)
 SEED = 1

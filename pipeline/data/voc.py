@@ -11,7 +11,7 @@ from pipeline.data.source import Source, SourceImage, is_text
 from pipeline.data.splits import complete
 from pipeline.data.voc_xml import parse_annotation
 from pipeline.errors import InputError
-from pipeline.params import SplitShares
+from pipeline.params.data import SplitShares
 from pipeline.runtime import progress
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.evaluation.budget import LeastScores
-from pipeline.params import Section
+from pipeline.params.section import Section
 from pipeline.storage import read_json, write_json
 
 FILE = "detector.json"

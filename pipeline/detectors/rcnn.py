@@ -3,7 +3,7 @@
 from pipeline.data.image_cache import ImageCache
 from pipeline.features.window_batches import WindowBatch, collect
 from pipeline.features.windows import WindowDraws, Windows
-from pipeline.params import Finetune
+from pipeline.params.classical import Finetune
 from pipeline.runtime import item_rng
 
 

@@ -19,7 +19,7 @@ from pipeline.features.windows import WindowDraws
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import PyramidHead
-from pipeline.params import Window
+from pipeline.params.classical import Window
 from pipeline.runtime import item_rng
 from pipeline.training.classification import LabelledBatch
 

@@ -14,7 +14,7 @@ from pipeline.features.region_table import Regions
 from pipeline.features.shards import Piece, fill, saturate
 from pipeline.features.warp import warp
 from pipeline.nets.region_network import RegionNetwork
-from pipeline.params import Region
+from pipeline.params.classical import Region
 
 # Regions warped at a time, a compromise between one call an image and the memory of its batch.
 WARP_AT_ONCE = 256

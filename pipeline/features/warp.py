@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, as_boxes
-from pipeline.params import Region
+from pipeline.params.classical import Region
 
 # Where grid_sample is slower than the network it feeds (20 times slower than OpenCV's resize on two CPU cores), regions
 # are resized one after the other; elsewhere all regions of an image are one call.

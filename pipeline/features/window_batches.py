@@ -10,7 +10,7 @@ from pipeline.data.image_cache import ImageCache
 from pipeline.features.warp import warp
 from pipeline.features.windows import Windows
 from pipeline.nets.backbones import normalise
-from pipeline.params import Region
+from pipeline.params.classical import Region
 from pipeline.training.classification import LabelledBatch
 
 

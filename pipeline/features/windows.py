@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, best_match
 from pipeline.data.index import ImageRecord
 from pipeline.errors import InputError
-from pipeline.params import WindowSampling
+from pipeline.params.classical import WindowSampling
 
 
 @dataclass(frozen=True)

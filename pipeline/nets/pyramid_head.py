@@ -9,7 +9,7 @@ import torch
 from pipeline.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.region_head import RegionHead
-from pipeline.params import Window
+from pipeline.params.classical import Window
 
 
 @dataclass(frozen=True)

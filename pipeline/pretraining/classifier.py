@@ -12,7 +12,8 @@ from pipeline.data.index import ImageRecord
 from pipeline.features.window_batches import WindowBatch, collect, warp_batch
 from pipeline.features.windows import Windows
 from pipeline.nets.pyramid_network import PyramidNetwork
-from pipeline.params import Pretrain, Region
+from pipeline.params.backbone import Pretrain
+from pipeline.params.classical import Region
 from pipeline.pretraining.crops import CropBatches
 from pipeline.training.batches import StepBatches
 from pipeline.training.classification import classification_loss

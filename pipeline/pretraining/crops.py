@@ -9,7 +9,7 @@ from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.features.window_batches import WindowBatch, collect
 from pipeline.features.windows import Windows
-from pipeline.params import Pretrain
+from pipeline.params.backbone import Pretrain
 from pipeline.runtime import item_rng
 
 # A background crop shares less than this with every object: R-CNN's own limit for SVM negatives.

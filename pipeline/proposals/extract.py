@@ -12,7 +12,7 @@ from pipeline.boxes import Boxes
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.errors import InputError
-from pipeline.params import Proposals
+from pipeline.params.proposals import Proposals
 from pipeline.proposals.propose import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.runtime import progress, worker_count

@@ -13,7 +13,7 @@ from cv2.ximgproc import segmentation
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, as_boxes, from_xywh
-from pipeline.params import OpenCV
+from pipeline.params.proposals import OpenCV
 
 _COLOURS = {"hsv": cv2.COLOR_RGB2HSV, "lab": cv2.COLOR_RGB2Lab, "rgb": cv2.COLOR_RGB2BGR, "grey": cv2.COLOR_RGB2GRAY}
 _TERMS = {

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, clip
-from pipeline.params import Proposals
+from pipeline.params.proposals import Proposals
 from pipeline.proposals.ranking import rank
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from selectivesearch import selective_search
 
 from pipeline.boxes import Boxes, as_boxes, from_xywh
-from pipeline.params import SelectiveSearch
+from pipeline.params.proposals import SelectiveSearch
 
 
 def search(image: NDArray[np.uint8], settings: SelectiveSearch) -> Boxes:

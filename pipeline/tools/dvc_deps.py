@@ -8,7 +8,7 @@ A file directly in ``pipeline/`` is listed as that file, anything deeper as its 
 whose files belong to separate systems (`SEPARATE`) as that file again, so that an edited detector re-runs that
 detector alone. Code stands first, sorted; data follow in their own order.
 
-``pipeline/params.py`` is the one file that no stage lists. Every script imports it, so a key added for one system
+``pipeline/params`` is the one room that no stage lists. Every script imports it, so a key added for one system
 would re-run all of them, and it decides nothing by itself: the values that a stage reads are its ``params``.
 
 Parameters: the keys that the script reads (see `params_read`), sorted, none beside its parent.
@@ -34,7 +34,7 @@ from pipeline.tools.yaml_list import entries, replacement
 # Rooms whose files belong to one system each, or to some of them.
 SEPARATE = ("pipeline/detectors", "pipeline/features")
 OF_ONE_SYSTEM = "pipeline/detectors"
-UNLISTED = "pipeline/params.py"
+UNLISTED = "pipeline/params"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.params import Schedule
+from pipeline.params.backbone import Schedule
 from pipeline.runtime import bar, item_seed
 from pipeline.storage import atomic
 from pipeline.training.batches import StepBatches, loader

@@ -13,7 +13,7 @@ from pipeline.classical.box_regression import BoxRegressor, train_box_regressor
 from pipeline.classical.linear import LinearModel
 from pipeline.classical.training_set import TrainingSet
 from pipeline.errors import InputError
-from pipeline.params import BoxRegression
+from pipeline.params.classical import BoxRegression
 
 OBJECT = (0.0, 0.0, 10.0, 10.0)
 

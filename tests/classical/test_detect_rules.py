@@ -12,7 +12,7 @@ from pipeline.classical.detection import detect
 from pipeline.classical.linear import LinearModel
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.params import Detection
+from pipeline.params.classical import Detection
 
 # Far from each other, so that none is suppressed.
 GRID = [(30.0 * i, 0.0, 30.0 * i + 20, 20.0) for i in range(40)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.classical.box_regression import BoxRegressor
 from pipeline.classical.detection import detect
 from pipeline.classical.linear import LinearModel
-from pipeline.params import Detection
+from pipeline.params.classical import Detection
 
 
 class Made:

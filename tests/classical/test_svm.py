@@ -13,7 +13,7 @@ from sklearn import svm as sklearn_svm
 
 from pipeline.classical.svm import train_svms
 from pipeline.classical.training_set import TrainingSet
-from pipeline.params import Svm
+from pipeline.params.classical import Svm
 
 OBJECT, FAR = (0.0, 0.0, 10.0, 10.0), (500.0, 500.0, 510.0, 510.0)
 

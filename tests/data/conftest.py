@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.params import Data, parse
+from pipeline.params import parse
+from pipeline.params.data import Data
 
 Box = tuple[float | str, float | str, float | str, float | str]
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,5 +1,5 @@
 from pipeline.data.splits import complete
-from pipeline.params import SplitShares
+from pipeline.params.data import SplitShares
 
 NAMES = [f"{i:04d}" for i in range(100)]
 SHARES = SplitShares(val=0.2, test=0.3)

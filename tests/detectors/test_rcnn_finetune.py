@@ -13,7 +13,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.detectors.rcnn import FinetuneBatches
 from pipeline.errors import InputError
 from pipeline.features.windows import Windows, label_windows
-from pipeline.params import Finetune
+from pipeline.params.classical import Finetune
 
 
 def settings(**changed: object) -> Finetune:

@@ -16,7 +16,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
 from pipeline.nets.pyramid_network import SpatialPyramid
-from pipeline.params import Window
+from pipeline.params.classical import Window
 from pipeline.proposals.store import ProposalSet
 
 LEVELS = (3, 2, 1)

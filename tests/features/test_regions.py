@@ -15,7 +15,7 @@ from pipeline.features.shards import read_ahead
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.region_network import RegionNetwork
-from pipeline.params import Region
+from pipeline.params.classical import Region
 
 REGION = Region(size=32, padding=3, mode="warp")
 

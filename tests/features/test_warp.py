@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.boxes import from_voc
 from pipeline.features.warp import resize_each, sample_all, warp, windows
-from pipeline.params import Region
+from pipeline.params.classical import Region
 
 PAPER = Region(size=227, padding=16, mode="warp")
 

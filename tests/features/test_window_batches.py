@@ -13,7 +13,7 @@ from pipeline.features.warp import warp
 from pipeline.features.window_batches import collect, warp_batch
 from pipeline.features.windows import Windows
 from pipeline.nets.backbones import normalise
-from pipeline.params import Region
+from pipeline.params.classical import Region
 from pipeline.training.classification import LabelledBatch, classification_loss
 
 CPU = torch.device("cpu")

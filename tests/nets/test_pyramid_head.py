@@ -10,7 +10,7 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
 from pipeline.nets.pyramid_network import PyramidNetwork
-from pipeline.params import Window
+from pipeline.params.classical import Window
 
 LEVELS = (3, 1)
 SOURCE = MapSource("small", "abc", 96, Window(rule="paper", side=48))

@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.boxes import as_boxes
 from pipeline.data.image_cache import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.params import Pretrain
+from pipeline.params.backbone import Pretrain
 
 COLOURS = {1: (230, 30, 30), 2: (30, 30, 230)}
 SIDE = 96

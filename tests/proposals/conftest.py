@@ -9,7 +9,7 @@ from PIL import Image
 from pipeline.boxes import as_boxes, from_voc
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
-from pipeline.params import OpenCV, Proposals, SelectiveSearch
+from pipeline.params.proposals import OpenCV, Proposals, SelectiveSearch
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.boxes import from_xywh, iou
-from pipeline.params import OpenCV
+from pipeline.params.proposals import OpenCV
 from pipeline.proposals.propose import propose
 
 ENGINES = ("opencv", "selectivesearch")

@@ -13,7 +13,7 @@ from pipeline.tools import dvc_deps
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 CODE = {
-    "pipeline/params.py": "",
+    "pipeline/params/__init__.py": "",
     "pipeline/boxes.py": "",
     "pipeline/runtime.py": "",
     "pipeline/data/index.py": "from pipeline import boxes",
@@ -98,7 +98,7 @@ def test_a_missing_entry_is_named(project: Path, line: str, sentence: str) -> No
     ("entry", "sentence"),
     [
         ("pipeline/nets", "index: deps list pipeline/nets, which its script does not use."),
-        ("pipeline/params.py", "index: deps list pipeline/params.py, which its script does not use."),
+        ("pipeline/params", "index: deps list pipeline/params, which its script does not use."),
         ("pipeline/data/voc.py", "index: deps list pipeline/data/voc.py, which its script does not use."),
         ("pipeline", "index: deps list pipeline, which its script does not use."),
     ],

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import InputError
-from pipeline.params import Schedule
+from pipeline.params.backbone import Schedule
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, learning_rate, parameter_groups, publish_curves, train
 

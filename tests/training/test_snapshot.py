@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.params import Schedule
+from pipeline.params.backbone import Schedule
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
 from pipeline.training.snapshot import chosen

@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 from pipeline.imaging.image_batches import mirror, pad, pixels
 from pipeline.imaging.image_order import ImageOrder
 from pipeline.imaging.resize import scale_factor
-from pipeline.params import RegionTraining
+from pipeline.params.fast_rcnn import RegionTraining
 from pipeline.runtime import item_rng
 
 

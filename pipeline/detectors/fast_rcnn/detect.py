@@ -16,7 +16,7 @@ from pipeline.detectors.fast_rcnn.postprocess import postprocess
 from pipeline.detectors.fast_rcnn.score import ScoredRegions, image_maps, score_regions
 from pipeline.evaluation.budget import LeastScores
 from pipeline.evaluation.detections import Detections
-from pipeline.params import RegionScoring
+from pipeline.params.fast_rcnn import RegionScoring
 from pipeline.runtime import progress
 
 

@@ -11,7 +11,7 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.shaped_network import ShapedNetwork
-from pipeline.params import ImageSize
+from pipeline.params.fast_rcnn import ImageSize
 
 # Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
 GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}

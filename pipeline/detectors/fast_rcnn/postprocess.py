@@ -9,7 +9,7 @@ from pipeline.boxes import nms
 from pipeline.detectors.fast_rcnn.score import ScoredRegions
 from pipeline.evaluation.budget import LeastScores, above_least, within_budget
 from pipeline.evaluation.detections import Detections
-from pipeline.params import RegionScoring
+from pipeline.params.fast_rcnn import RegionScoring
 
 
 def postprocess(images: Iterable[tuple[int, ScoredRegions]], settings: RegionScoring) -> tuple[Detections, LeastScores]:

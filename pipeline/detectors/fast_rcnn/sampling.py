@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.boxes import Boxes, best_match, encode
 from pipeline.data.index import ImageRecord
 from pipeline.detectors.fast_rcnn.targets import MIRRORED, TargetStatistics
-from pipeline.params import RegionTraining
+from pipeline.params.fast_rcnn import RegionTraining
 
 
 @dataclass(frozen=True)

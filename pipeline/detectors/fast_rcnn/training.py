@@ -14,7 +14,7 @@ from pipeline.detectors.fast_rcnn.loss import box_loss, score_loss
 from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.detectors.fast_rcnn.sampling import label_regions, target_statistics
 from pipeline.detectors.fast_rcnn.targets import TargetStatistics, fold, unfold
-from pipeline.params import RegionTraining
+from pipeline.params.fast_rcnn import RegionTraining
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
 

@@ -19,7 +19,7 @@ from pipeline.detectors.faster_rcnn.resized import resized
 from pipeline.errors import InputError
 from pipeline.evaluation.budget import LeastScores
 from pipeline.evaluation.detections import Detections
-from pipeline.params import FasterDetection
+from pipeline.params.faster_rcnn import FasterDetection
 from pipeline.runtime import progress
 
 

@@ -12,7 +12,8 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.shaped_network import ShapedNetwork
-from pipeline.params import Anchors, ImageSize
+from pipeline.params.fast_rcnn import ImageSize
+from pipeline.params.faster_rcnn import Anchors
 
 
 @dataclass(frozen=True)

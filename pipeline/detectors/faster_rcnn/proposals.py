@@ -5,7 +5,7 @@ import torch
 
 from pipeline.boxes import Boxes, as_boxes, clip, decode, nms
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
-from pipeline.params import RpnProposals
+from pipeline.params.faster_rcnn import RpnProposals
 
 
 @torch.inference_mode()

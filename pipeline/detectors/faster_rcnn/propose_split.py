@@ -10,7 +10,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.proposals import propose
 from pipeline.detectors.faster_rcnn.resized import resized
-from pipeline.params import RpnProposals
+from pipeline.params.faster_rcnn import RpnProposals
 from pipeline.proposals.store import ProposalSet
 from pipeline.runtime import progress
 

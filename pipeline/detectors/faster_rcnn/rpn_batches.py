@@ -23,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.imaging.image_batches import batch_shape, mirror, pad, pixels
 from pipeline.imaging.image_order import ImageOrder
 from pipeline.imaging.resize import resized_shape, scale_factor
-from pipeline.params import RpnTraining
+from pipeline.params.faster_rcnn import RpnTraining
 from pipeline.runtime import item_rng
 
 

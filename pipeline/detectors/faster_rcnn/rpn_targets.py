@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, encode, iou
-from pipeline.params import RpnTraining
+from pipeline.params.faster_rcnn import RpnTraining
 
 IGNORED = -1
 

@@ -13,7 +13,7 @@ from pipeline.detectors.fast_rcnn.targets import TargetStatistics, fold
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.faster_rcnn.rpn_batches import AnchorBatch, AnchorBatches, to_device
 from pipeline.detectors.faster_rcnn.rpn_loss import objectness_loss, offset_loss
-from pipeline.params import RpnTraining
+from pipeline.params.faster_rcnn import RpnTraining
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
 

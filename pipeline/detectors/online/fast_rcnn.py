@@ -11,7 +11,8 @@ from pipeline.detectors.fast_rcnn.detect import load_network, score_image
 from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.detectors.fast_rcnn.postprocess import postprocess_one
 from pipeline.detectors.online.detector import Found, Image
-from pipeline.params import FastDetection, Proposals
+from pipeline.params.fast_rcnn import FastDetection
+from pipeline.params.proposals import Proposals
 from pipeline.proposals.propose import propose
 
 

@@ -12,7 +12,7 @@ from pipeline.detectors.fast_rcnn.postprocess import postprocess_one
 from pipeline.detectors.faster_rcnn.detect import check_shared, score_images
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
 from pipeline.detectors.online.detector import Found, Image
-from pipeline.params import FasterDetection
+from pipeline.params.faster_rcnn import FasterDetection
 
 
 class FasterRcnn:

@@ -12,7 +12,8 @@ from pipeline.detectors.online.region_classifier import RegionClassifier
 from pipeline.features.regions import region_taps
 from pipeline.nets.backbones import normalise
 from pipeline.nets.region_network import RegionNetwork
-from pipeline.params import Features, Proposals, Region
+from pipeline.params.classical import Features, Region
+from pipeline.params.proposals import Proposals
 from pipeline.proposals.propose import propose
 
 

@@ -17,7 +17,7 @@ from pipeline.detectors.description import Description
 from pipeline.detectors.online.detector import Found
 from pipeline.evaluation.budget import LeastScores
 from pipeline.features.shards import saturate
-from pipeline.params import Detection
+from pipeline.params.classical import Detection
 
 
 @dataclass(frozen=True)

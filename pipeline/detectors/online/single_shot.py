@@ -13,7 +13,7 @@ from pipeline.detectors.single_shot.detect import in_image
 from pipeline.detectors.ssd.network import Ssd
 from pipeline.detectors.yolo.network import Yolo
 from pipeline.imaging.stretch import stretch
-from pipeline.params import SquareDetection
+from pipeline.params.single_shot import SquareDetection
 
 
 class SingleShot:

@@ -18,7 +18,8 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import PyramidHead
-from pipeline.params import Maps, Proposals
+from pipeline.params.classical import Maps
+from pipeline.params.proposals import Proposals
 from pipeline.proposals.propose import propose
 from pipeline.storage import fingerprint
 

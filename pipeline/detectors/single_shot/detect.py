@@ -16,7 +16,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.detectors.single_shot.batches import as_images
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging.stretch import from_square, stretch
-from pipeline.params import SquareDetection
+from pipeline.params.single_shot import SquareDetection
 from pipeline.runtime import bar, worker_count
 
 Decode = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]

@@ -11,7 +11,7 @@ from pipeline.detectors.ssd.crop import Window, crop, expand, shown
 from pipeline.detectors.ssd.photometric import distort
 from pipeline.imaging.image_batches import mirror
 from pipeline.nets.backbones import MEAN
-from pipeline.params import SsdAugmentation
+from pipeline.params.single_shot import SsdAugmentation
 
 # OpenCV's nearest, linear, cubic, area, Lanczos: each as likely.
 INTERPOLATIONS = 5

@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.nets.backbones import normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.shaped_network import ShapedNetwork
-from pipeline.params import DefaultBoxes
+from pipeline.params.single_shot import DefaultBoxes
 
 ExtraLayer = tuple[int, int, int, int, int]
 

@@ -13,7 +13,7 @@ from pipeline.detectors.ssd.augment import Augmentation
 from pipeline.detectors.ssd.batches import MatchedBatch, MatchedBatches, to_device
 from pipeline.detectors.ssd.loss import multibox_losses
 from pipeline.detectors.ssd.network import NEW_LAYERS, Ssd
-from pipeline.params import SsdTraining
+from pipeline.params.single_shot import SsdTraining
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
 

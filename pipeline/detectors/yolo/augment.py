@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, area, clip
-from pipeline.params import YoloAugmentation
+from pipeline.params.single_shot import YoloAugmentation
 
 
 @dataclass(frozen=True)

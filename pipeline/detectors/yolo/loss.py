@@ -8,7 +8,7 @@ import torch
 
 from pipeline.detectors.yolo.output import Output
 from pipeline.detectors.yolo.targets import CellTargets
-from pipeline.params import YoloWeights
+from pipeline.params.single_shot import YoloWeights
 
 
 def yolo_losses(output: Output, targets: CellTargets, grid: int, weights: YoloWeights) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from pipeline.detectors.yolo.output import Output, boxes_and_scores, split
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.shaped_network import ShapedNetwork
-from pipeline.params import YoloHead
+from pipeline.params.single_shot import YoloHead
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.detectors.yolo.loss import yolo_losses
 from pipeline.detectors.yolo.network import Yolo
 from pipeline.detectors.yolo.sharing import share, unite
 from pipeline.detectors.yolo.targets import cell_targets
-from pipeline.params import YoloTraining
+from pipeline.params.single_shot import YoloTraining
 from pipeline.training.batches import StepBatches
 from pipeline.training.loop import Task, train
 

@@ -9,7 +9,7 @@ from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork, RpnSha
 from pipeline.detectors.faster_rcnn.proposals import propose
 from pipeline.detectors.faster_rcnn.rounds import parse_round
 from pipeline.errors import InputError
-from pipeline.params import RpnProposals
+from pipeline.params.faster_rcnn import RpnProposals
 
 SHAPE = RpnShape("small", 16, (24.0, 40.0), (0.5, 1.0, 2.0), (96,), 128)
 

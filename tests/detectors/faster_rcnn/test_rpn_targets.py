@@ -6,7 +6,8 @@ from torchvision.ops import box_iou
 
 from pipeline.boxes import decode
 from pipeline.detectors.faster_rcnn.rpn_targets import anchor_offsets, draw_anchors, inside, label_anchors
-from pipeline.params import RpnTraining, Schedule
+from pipeline.params.backbone import Schedule
+from pipeline.params.faster_rcnn import RpnTraining
 from pipeline.runtime import item_rng
 
 SETTINGS = RpnTraining(

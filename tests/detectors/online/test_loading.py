@@ -10,7 +10,7 @@ from pipeline.detectors.description import read_description, write_description
 from pipeline.detectors.online.load import load
 from pipeline.errors import InputError
 from pipeline.nets import weights
-from pipeline.params import Detection, Maps
+from pipeline.params.classical import Detection, Maps
 
 
 @pytest.mark.parametrize(

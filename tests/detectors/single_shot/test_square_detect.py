@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.data.index import ImageRecord
 from pipeline.detectors.single_shot.detect import detect, read_ahead, select
-from pipeline.params import SquareDetection
+from pipeline.params.single_shot import SquareDetection
 
 CPU = torch.device("cpu")
 SETTINGS = SquareDetection(batch=3, min_score=0.1, max_per_class=10, nms=0.5, max_per_image=20)

@@ -12,7 +12,7 @@ from pipeline.boxes import iou
 from pipeline.detectors.ssd.augment import FILL, Augmentation
 from pipeline.detectors.ssd.crop import crop, expand, shown
 from pipeline.detectors.ssd.photometric import distort
-from pipeline.params import SsdAugmentation
+from pipeline.params.single_shot import SsdAugmentation
 
 PAPER = SsdAugmentation(
     photometric=True, expand=4, crop_overlaps=(0.1, 0.3, 0.5, 0.7, 0.9, 0), crop_scale=(0.3, 1), flip=True

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.detectors.yolo.augment import YoloAugment, boxes_in, cut, recolour
 from pipeline.imaging.stretch import stretch
-from pipeline.params import YoloAugmentation
+from pipeline.params.single_shot import YoloAugmentation
 from pipeline.runtime import item_rng
 
 STILL = YoloAugmentation(jitter=0, saturation=1, exposure=1, flip=False)

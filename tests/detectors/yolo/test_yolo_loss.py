@@ -9,7 +9,7 @@ import torch
 from pipeline.detectors.yolo.loss import responsible, yolo_losses
 from pipeline.detectors.yolo.output import split
 from pipeline.detectors.yolo.targets import cell_targets
-from pipeline.params import YoloWeights
+from pipeline.params.single_shot import YoloWeights
 
 PAPER = YoloWeights(box=5, object=1, no_object=0.5, classes=1)
 
