@@ -40,6 +40,7 @@ def test_writes_the_page_and_says_where(project, read_page, capsys):
         "The page: reports/index.html",
         "The tables: reports/summary.md, reports/summary.csv",
     ]
+    assert (project / "reports/summary.txt").read_text(encoding="utf-8") == printed
     assert "| R-CNN | " in (project / "reports/summary.md").read_text(encoding="utf-8")
     assert "accuracy,rcnn,map_voc07,0." in (project / "reports/summary.csv").read_text(encoding="utf-8")
     assert (project / "reports/plots/accuracy_time.csv").read_text() == "system,ms,map_voc07,map_coco\n"
