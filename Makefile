@@ -32,6 +32,7 @@ $(READY): requirements.txt pyproject.toml
 
 repro: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@cat reports/summary.txt
 
 test: export PATH := $(CURDIR)/$(BIN):$(PATH)
 test: env

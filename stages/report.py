@@ -3,7 +3,8 @@
     python -m stages.report
 
 Reads data/index/*.json, reports/{metrics,timing,costs}/*.json, detections/*.json and the images below data.root;
-writes reports/index.html, the same figures as reports/summary.md and summary.csv, and reports/plots/accuracy_time.csv.
+writes reports/index.html, the same figures as reports/summary.{md,csv}, what it prints as
+summary.txt, and reports/plots/accuracy_time.csv.
 """
 
 import csv
@@ -25,7 +26,7 @@ RECALL = {
     "RPN": Path("reports/plots/faster_rcnn_proposals2/test.csv"),
 }
 PAGE = Path("reports/index.html")
-MARKDOWN, TABLES = Path("reports/summary.md"), Path("reports/summary.csv")
+MARKDOWN, TABLES, PRINTED = (Path(f"reports/summary.{kind}") for kind in ("md", "csv", "txt"))
 ACCURACY_TIME = Path("reports/plots/accuracy_time.csv")
 
 
@@ -67,16 +68,17 @@ def main() -> None:
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou)
     tables = sections(metrics, results.timing, results.costs, p.evaluation.bootstrap.level)
     heading = f"{len(metrics)} detectors on {len(indices['test'].images)} test images ({p.data.source})"
+    shown = f"{printed(metrics, results.timing)}\nThe page: {PAGE}\nThe tables: {MARKDOWN}, {TABLES}\n"
     for path, text in (
         (PAGE, page),
         (MARKDOWN, as_markdown(heading, tables)),
         (TABLES, as_csv(tables)),
+        (PRINTED, shown),
         (ACCURACY_TIME, accuracy_time(metrics, results.timing)),
     ):
         with atomic(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    print(printed(metrics, results.timing))
-    print(f"The page: {PAGE}\nThe tables: {MARKDOWN}, {TABLES}")
+    print(shown, end="")
 
 
 def _rows(path: Path) -> list[dict[str, float]]:

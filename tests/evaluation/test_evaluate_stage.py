@@ -7,7 +7,13 @@ import pytest
 from pipeline.errors import InputError
 from stages import evaluate
 
-FILES = ("metrics/rcnn.json", "scores/rcnn.json", "plots/rcnn_pr.csv", "plots/rcnn_errors.csv")
+FILES = (
+    "metrics/rcnn.json",
+    "scores/rcnn.json",
+    "plots/rcnn_pr.csv",
+    "plots/rcnn_errors.csv",
+    "plots/mean_pr/rcnn.csv",
+)
 
 
 @pytest.fixture

@@ -6,7 +6,14 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.evaluation.metrics import curve_points, metrics, rankings, write_curves, write_error_trend
+from pipeline.evaluation.metrics import (
+    curve_points,
+    metrics,
+    rankings,
+    write_curves,
+    write_error_trend,
+    write_mean_curve,
+)
 from pipeline.evaluation.ranking import Ranking
 
 BOX = (10, 10, 30, 30)
@@ -78,6 +85,23 @@ def test_the_table_of_curves(tmp_path):
     write_curves(tmp_path / "curves.csv", ranked)
     with (tmp_path / "curves.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [["class", "recall", "precision"], ['a, "b"', "0.333333", "0.5"]]
+
+
+def test_the_mean_curve_by_hand(tmp_path):
+    """One class keeps precision 1 up to a recall of 1/2, the other 1/2 up to 1; a third has no object."""
+    ranked = {
+        "a": Ranking(np.array([1], np.float32), np.array([True]), 2),
+        "b": Ranking(np.array([2, 1], np.float32), np.array([False, True]), 1),
+        "c": Ranking(np.array([1], np.float32), np.array([False]), 0),
+    }
+    write_mean_curve(tmp_path / "mean.csv", ranked)
+    lines = (tmp_path / "mean.csv").read_text().splitlines()
+    assert len(lines) == 102
+    assert (lines[0], lines[1], lines[51], lines[52], lines[101]) == (
+        *("recall,precision", "0.0,0.75", "0.5,0.75", "0.51,0.25", "1.0,0.25"),
+    )
+    write_mean_curve(tmp_path / "none.csv", {"c": ranked["c"]})
+    assert (tmp_path / "none.csv").read_text() == "recall,precision\n"
 
 
 def test_nothing_here_imports_torch(pytestconfig):

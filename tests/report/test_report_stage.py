@@ -36,7 +36,14 @@ def test_writes_the_page_and_says_where(project, read_page, capsys):
     assert str(project) not in text
     printed = capsys.readouterr().out
     assert "R-CNN" in printed
-    assert "reports/index.html" in printed
+    assert printed.splitlines()[-2:] == [
+        "The page: reports/index.html",
+        "The tables: reports/summary.md, reports/summary.csv",
+    ]
+    assert (project / "reports/summary.txt").read_text(encoding="utf-8") == printed
+    assert "| R-CNN | " in (project / "reports/summary.md").read_text(encoding="utf-8")
+    assert "accuracy,rcnn,map_voc07,0." in (project / "reports/summary.csv").read_text(encoding="utf-8")
+    assert (project / "reports/plots/accuracy_time.csv").read_text() == "system,ms,map_voc07,map_coco\n"
 
 
 def test_the_page_does_not_depend_on_where_it_was_made(project, tmp_path_factory, monkeypatch):

@@ -21,11 +21,16 @@ def test_everything_is_made_and_nothing_is_made_twice(tiny) -> None:
         "models/rcnn/svm.safetensors",
         "features/rcnn/val.zarr/zarr.json",
         "detections/rcnn.json",
+        "reports/scores/rcnn.json",
+        "reports/speed/rcnn.json",
+        "reports/plots/mean_pr/ssd.csv",
+        "reports/plots/accuracy_time.csv",
         "reports/index.html",
+        "reports/summary.md",
     ):
         assert (tiny.folder / made).is_file(), made
     metrics = json.loads((tiny.folder / "reports/metrics/rcnn.json").read_text())
-    assert {"map_voc07", "map_voc", "map_coco", "per_class", "errors"} <= metrics.keys()
+    assert {"map_voc07", "map_voc", "map_coco", "per_class", "errors", "by_size", "intervals"} <= metrics.keys()
     assert not (tiny.folder / ".scratch").exists() or not list((tiny.folder / ".scratch").iterdir())
     assert stages_run(tiny.run("dvc", "repro")) == []
 

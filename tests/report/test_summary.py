@@ -1,0 +1,109 @@
+"""Tables of two systems, one of them with a file of an older run."""
+
+import csv
+import io
+
+import pytest
+
+from pipeline.report.summary import accuracy_time, as_csv, as_markdown, printed, sections
+
+METRICS = {
+    "rcnn": {
+        "map_voc07": 0.6075,
+        "map_voc": 0.613875,
+        "map_coco": None,
+        "correct": 0.8,
+        "errors": {"Loc": 0.5, "Sim": 0.0, "Oth": 0.25, "BG": 0.25},
+        "per_class": {"a|b": 0.5, "ssd": None},
+        "by_size": {"small": 0.125, "medium": None, "large": 0.75},
+        "intervals": {"map_voc07": {"low": 0.55, "high": 0.65}, "map_voc": {"low": 0.6, "high": 0.7}, "map_coco": None},
+    },
+    "ssd": {
+        "map_voc07": 0.7,
+        "map_voc": 0.71,
+        "map_coco": 0.4,
+        "correct": 1.0,
+        "errors": {"Loc": 0.0, "Sim": 0.0, "Oth": 0.0, "BG": 0.0},
+        "per_class": {"a|b": 0.25, "ssd": 0.5},
+    },
+}
+PLACE = {"device": "cpu", "device_name": "A chip", "threads": 2, "torch": "2"}
+TIMING = {
+    "rcnn": PLACE
+    | {"read_median": 0.001, "proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+    | {"without_proposals_median": 0.05},
+    "ssd": PLACE | {"read_median": 0.001, "total_median": 0.01, "total_p95": 0.02, "without_proposals_median": 0.01},
+}
+COSTS = {"ssd_train": {"seconds": 90.9, "seen": 6400, "unit": "image", "resumed": False}}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return sections(METRICS, TIMING, COSTS, 0.95)
+
+
+def read_markdown(text):
+    """Return the cells of each table by its title."""
+    found = {}
+    for section in text.replace("\N{EN DASH}", "-").split("\n## ")[1:]:
+        lines = [line for line in section.splitlines() if line.startswith("|")]
+        rows = [[cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")] for line in lines]
+        assert len({len(row) for row in rows}) == 1, section
+        found[section.splitlines()[0]] = [rows[0], *rows[2:]]
+    return found
+
+
+def test_markdown(tables):
+    text = as_markdown("Two detectors", tables)
+    assert text.startswith("# Two detectors\n\n## Accuracy\n\nMean AP in percent; in brackets the 95 % interval")
+    found = read_markdown(text)
+    assert found["Accuracy"] == [
+        ["", "mAP, 11 point", "mAP, area", "COCO AP"],
+        ["R-CNN", "60.8 (55.0-65.0)", "61.4 (60.0-70.0)", "-"],
+        ["SSD", "70.0", "71.0", "40.0"],
+    ]
+    assert found["AP by class"] == [["", "R-CNN", "SSD"], ["a\0b", "50.0", "25.0"], ["ssd", "-", "50.0"]]
+    assert found["AP by size"][1:] == [["R-CNN", "12.5", "-", "75.0"]]
+    assert found["The top detections"][1] == ["R-CNN", "80.0", "10.0", "0.0", "5.0", "5.0"]
+    assert found["Their errors"][1] == ["R-CNN", "50.0", "0.0", "25.0", "25.0"]
+    assert found["Time for an image"][1:] == [
+        ["R-CNN", "1.0", "200.0", "250.0", "500.0"],
+        ["SSD", "1.0", "-", "10.0", "20.0"],
+    ]
+    assert found["Speed-up"][2] == ["SSD", "25.0", "5.0"]
+    assert found["Cost of the long stages"][1:] == [["ssd_train", "90.9", "6,400", "image", "no"]]
+
+
+def test_csv_has_the_same_figures_in_full(tables):
+    rows = list(csv.DictReader(io.StringIO(as_csv(tables))))
+    value = {(row["table"], row["row"], row["figure"]): row["value"] for row in rows}
+    assert len(value) == len(rows)
+    assert value["accuracy", "rcnn", "map_voc07"] == "0.6075"
+    assert value["accuracy", "rcnn", "map_voc07_low"] == "0.55"
+    assert value["accuracy", "rcnn", "map_coco"] == ""
+    assert value["per_class", "a|b", "ssd"] == "0.25"
+    assert value["time_ms", "ssd", "total"] == "10.0"
+    assert value["costs", "ssd_train", "seen"] == "6400"
+    for system in METRICS:
+        top = [float(row["value"]) for row in rows if (row["table"], row["row"]) == ("top_detections", system)]
+        assert len(top) == 5
+        assert sum(top) == pytest.approx(1)
+
+
+def test_no_table_without_rows():
+    assert sections({}, {}, {}, 0.95) == []
+    assert [table.name for table in sections({}, {}, COSTS, 0.95)] == ["costs"]
+    assert as_markdown("Nothing", []) == "# Nothing\n"
+
+
+def test_accuracy_beside_time():
+    lines = accuracy_time(METRICS, {"ssd": TIMING["ssd"]}).splitlines()
+    assert lines == ["system,ms,map_voc07,map_coco", "SSD,10.0,0.7,0.4"]
+
+
+def test_what_is_printed():
+    lines = printed(METRICS, {"rcnn": TIMING["rcnn"]}).replace("\N{EN DASH}", "-").splitlines()
+    assert lines[0].split() == ["mAP,", "11", "point", "mAP,", "area", "COCO", "AP", "ms", "an", "image"]
+    assert lines[1].split() == ["R-CNN", "60.8", "(55.0-65.0)", "61.4", "-", "250.0"]
+    assert lines[2].split() == ["SSD", "70.0", "71.0", "40.0", "-"]
+    assert len({len(line) for line in lines}) == 1
