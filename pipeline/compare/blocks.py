@@ -21,9 +21,10 @@ MARKS = {
     Verdict.OTHER_TEST: "!",
 }
 LEGEND = (
-    "= the same detections, byte for byte; ~ the intervals overlap: the test images alone may explain the difference; "
-    "* they do not overlap; ? no interval was recorded; ! other test images or other rules, no comparison. "
-    "Intervals (95 %) tell what another draw of test images would change, not what another seed would."
+    "= the same detections, byte for byte; ~ the intervals overlap: not shown to be more than chance; * they do not: "
+    "more than another draw of test images explains; ? no interval was recorded; ! other test images or other rules, "
+    "no comparison. Both were tested on the same images, so a small but steady change can stand under ~. What another "
+    "seed of the training would change, no interval tells."
 )
 NONE = "-"
 
@@ -131,7 +132,8 @@ def _times(comparison: Comparison) -> Block:
 
     note = (
         "Median over the timed images, one at a time. A system is timed again when a stage before it or any detector's "
-        "code changes; some percent come and go with what else the machine does. ! timed on another device or with other threads."
+        "code changes; some percent come and go with what else the machine does. ! on another device or with another "
+        "number of threads."
     )
     block = _by_system(comparison, "Time for an image: ms, change", cell)
     return Block(block.title, block.columns, block.rows, note)

@@ -26,16 +26,13 @@ def default_names() -> list[str]:
     Raises:
         InputError: the current folder is in no DVC project.
     """
-    try:
-        with Repo() as repo:
-            if isinstance(repo.scm, NoSCM) or repo.scm.no_commits:
-                return [WORKSPACE]
-            head = repo.scm.get_rev()
-            found = exp_refs_by_baseline(repo.scm, {head})[head]
-            made = {info.name: repo.scm.resolve_commit(repo.scm.get_ref(str(info))).commit_time for info in found}
-    except NotDvcRepoError as error:
-        raise InputError("this folder is in no DVC project; run the command in the project's folder.") from error
-    return ["HEAD", WORKSPACE, *sorted(made, key=lambda name: (made[name], name))]
+    with _project() as repo:
+        if isinstance(repo.scm, NoSCM) or repo.scm.no_commits:
+            return [WORKSPACE]
+        head = repo.scm.get_rev()
+        found = exp_refs_by_baseline(repo.scm, {head})[head]
+        made = {info.name: repo.scm.resolve_commit(repo.scm.get_ref(str(info))).commit_time for info in found}
+        return ["HEAD", WORKSPACE, *sorted(made, key=lambda name: (made[name], name))]
 
 
 def read_revisions(names: Iterable[str], layout: Layout, systems: Sequence[str]) -> list[Revision]:
@@ -46,15 +43,24 @@ def read_revisions(names: Iterable[str], layout: Layout, systems: Sequence[str])
     Raises:
         InputError: the current folder is in no DVC project.
     """
-    default_names()
-    return [_read(name, layout, systems) for name in dict.fromkeys(names)]
+    with _project() as repo:
+        return [_read(repo, name, layout, systems) for name in dict.fromkeys(names)]
 
 
-def _read(name: str, layout: Layout, systems: Sequence[str]) -> Revision:
+def _project() -> Repo:
+    try:
+        return Repo()
+    except NotDvcRepoError as error:
+        raise InputError("this folder is in no DVC project; run the command in the project's folder.") from error
+
+
+def _read(repo: Repo, name: str, layout: Layout, systems: Sequence[str]) -> Revision:
     commit = ""
     try:
-        with Repo(rev=None if name == WORKSPACE else name) as repo:
-            commit = "" if name == WORKSPACE else repo.get_rev()
+        with repo.switch(name) as resolved:
+            commit = "" if name == WORKSPACE else resolved
+            if not repo.fs.isdir(repo.dvc_dir):
+                raise NotDvcRepoError(name)
             return Revision(name, commit, **_content(repo, layout, systems))
     except RevError:
         problem = "Unknown revision: no commit, branch, tag or experiment has this name."

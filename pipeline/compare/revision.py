@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from pipeline import yaml_text
@@ -133,10 +135,18 @@ def parse_mapping(text: str, file: str) -> dict[str, Any]:
 def parse_lock(text: str, file: str) -> dict[str, LockedStage]:
     """Return the stages of a ``dvc.lock`` by name.
 
+    A long lock takes seconds to parse and differs by a few entries from one revision to the next, so each entry is
+    parsed once. Where the text is not laid out as DVC writes it, it is parsed as a whole.
+
     Raises:
         InputError: it is no lock.
     """
+    head, _, body = text.partition("stages:\n")
+    as_dvc_writes = head == "schema: '2.0'\n" and not re.search(r"^\S", body, re.MULTILINE)
+    entries = re.split(r"^(?=  \S)", body, flags=re.MULTILINE)[1:]
     try:
+        if as_dvc_writes:
+            return {name: stage for entry in entries for name, stage in _stages(entry, file)}
         return {name: _stage(entry) for name, entry in parse_mapping(text, file).get("stages", {}).items()}
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{file}: its stages do not look as DVC 3 writes them.") from error
@@ -155,6 +165,11 @@ def parse_curves(text: str, file: str) -> dict[str, list[Point]]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file}: the columns class, recall and precision are expected, with numbers.") from error
     return curves
+
+
+@cache
+def _stages(text: str, file: str) -> tuple[tuple[str, LockedStage], ...]:
+    return tuple((name, _stage(entry)) for name, entry in parse_mapping(text, file).items())
 
 
 def _stage(entry: Mapping[str, Any]) -> LockedStage:

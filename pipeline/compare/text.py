@@ -7,7 +7,8 @@ from itertools import zip_longest
 from pipeline.compare.blocks import Block
 
 WIDTH = 120
-NAME_WIDTH = 26
+# Leaves room for six mean APs with their intervals.
+NAME_WIDTH = 24
 GAP = "  "
 
 
