@@ -1,5 +1,6 @@
 """Tables as plain text that fits a terminal, and as Markdown."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -63,8 +64,11 @@ def _wrapped(cell: str, width: int) -> str:
     )
 
 
-def _shortened(name: str) -> str:
-    """Return a name with its middle left out where it is long: experiments often differ at the end."""
+def _shortened(label: str) -> str:
+    """Return a label that fits: first the commit is left out, then the middle; experiments often differ at the end."""
+    if len(label) <= NAME_WIDTH:
+        return label
+    name = re.sub(r" \(\w{7}\)$", "", label)
     half = (NAME_WIDTH - 3) // 2
     return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 3 - half]}...{name[-half:]}"
 
