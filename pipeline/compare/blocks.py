@@ -178,7 +178,7 @@ def _stages(comparison: Comparison) -> Block:
 
 
 def _runs_text(row: Row) -> list[str]:
-    if row.revision.problem:
+    if not row.revision.stages:
         return [NONE, NONE, NONE]
     recorded = [run.seconds for run in row.runs if run.seconds is not None]
     total = f"{sum(recorded):.1f}" if recorded else NONE

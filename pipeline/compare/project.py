@@ -1,8 +1,9 @@
 """Revisions of a project through DVC's Python API: commits, branches, tags, experiments and the workspace.
 
-Files that Git tracks are read from the revision's tree. What DVC tracks is found in its cache by the hash in that
-revision's ``dvc.lock``; DVC's own file system would do the same after it has built the whole graph, which takes ten
-times as long. Nothing is checked out, written or downloaded, and no lock is taken: a pipeline may run meanwhile.
+Files are read from the revision's tree, of the workspace from its folder. What is not there, because DVC tracks it, is
+found in DVC's cache by the hash in that revision's ``dvc.lock``; DVC's own file system would do the same after it has
+built the whole graph, which takes ten times as long. Nothing is checked out, written or downloaded, and no lock is
+taken: a pipeline may run meanwhile.
 """
 
 from collections.abc import Iterable, Sequence
@@ -114,13 +115,16 @@ class _Files:
 
     def text(self, path: str) -> str | None:
         """Return the content; None where the revision has no such file or the cache has lost it."""
-        if known := self._hashes.get(path):
-            cache = self._repo.cache.repo
-            cached = cache.oid_to_path(known)
-            if cache.fs.isfile(cached):
-                with cache.fs.open(cached, "r", encoding="utf-8") as stream:
-                    return stream.read()
-        return _tracked(self._repo, path)
+        text = _tracked(self._repo, path)
+        known = self._hashes.get(path)
+        if text is not None or not known:
+            return text
+        cache = self._repo.cache.repo
+        cached = cache.oid_to_path(known)
+        if not cache.fs.isfile(cached):
+            return None
+        with cache.fs.open(cached, "r", encoding="utf-8") as stream:
+            return stream.read()
 
     def mapping(self, path: str) -> dict[str, Any] | None:
         """Return the mapping in a JSON or YAML file, None as for `text`."""

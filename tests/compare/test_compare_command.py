@@ -116,6 +116,8 @@ def test_rows_that_cannot_be_read_are_sentences(compared: Any, boxline: Compare)
     assert max(map(len, result.stdout.splitlines())) <= 120
     rows = block(result.stdout, "Compared with main")
     assert rows["main~1"] == "none | No metrics: nothing was evaluated here."
+    assert set(re.split(" {2,}", block(result.stdout, "Bytes cached")["main~1"])) == {"-"}
+    assert set(re.split(" {2,}", block(result.stdout, "Stages run again")["main~1"])) == {"-"}
     assert rows["torn"].startswith("dvc.lock: found a list, expected keys with values.")
     assert rows["torn~1"].startswith("dvc.lock: not readable as YAML")
     assert rows["nothing"] == "Unknown revision: no commit, branch, tag or experiment has this name."

@@ -107,6 +107,7 @@ def evaluated(name: str, score: float, *, test: str = "t", iou: float = 0.5, fou
     ("other", "verdict"),
     [
         (evaluated("b", 0.5), Verdict.SAME),
+        (evaluated("b", 0.505), Verdict.OTHER_TEST),
         (evaluated("b", 0.505, found="g"), Verdict.OVERLAP),
         (evaluated("b", 0.9, found="g"), Verdict.APART),
         (evaluated("b", 0.9, found="g", test="u"), Verdict.OTHER_TEST),

@@ -111,11 +111,20 @@ def test_what_the_cache_has_lost_is_absent_and_no_fault(compared: Any) -> None:
     assert far.metrics["rcnn"]["map_voc07"] == 0.7
 
 
-def test_the_workspace_tells_what_the_lock_tells_not_a_file_left_behind(compared: Any) -> None:
-    compared.write("reports/costs/rcnn_svm.json", {"seconds": 1234})
+def test_the_workspace_is_what_lies_there_and_the_cache_where_nothing_does(compared: Any) -> None:
     assert read("workspace").costs["rcnn_svm"]["seconds"] == 5
-    compared.cache({"seconds": 5, "resumed": False}).unlink()
+    compared.write("reports/costs/rcnn_svm.json", {"seconds": 1234})
     assert read("workspace").costs["rcnn_svm"]["seconds"] == 1234
+    assert read("HEAD").costs["rcnn_svm"]["seconds"] == 5
+
+
+def test_what_git_tracks_is_read_from_git_though_the_cache_may_hold_another_version(compared: Any) -> None:
+    # DVC's run cache keeps outputs that are declared with cache: false as well.
+    compared.cache(compared.root.joinpath("reports/metrics/rcnn.json").read_text())
+    compared.write("reports/metrics/rcnn.json", {"map_voc07": 0.123})
+    assert read("workspace").metrics["rcnn"]["map_voc07"] == 0.123
+    assert read("HEAD").metrics["rcnn"]["map_voc07"] == 0.9
+    assert read(compared.commit("by hand")).metrics["rcnn"]["map_voc07"] == 0.123
 
 
 def test_a_pipeline_that_runs_meanwhile_does_not_disturb(compared: Any) -> None:
