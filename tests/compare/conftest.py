@@ -1,8 +1,10 @@
 """A small project under Git and DVC whose history is written by hand: no stage is ever run."""
 
+import copy
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +56,13 @@ class Project:
         self.git("init", "-q", "-b", "main")
         Repo.init(str(root)).close()
         self.write(".dvc/config", "[core]\n    analytics = false\n")
+
+    def copy(self, root: Path) -> "Project":
+        """Return the same project in another folder."""
+        shutil.copytree(self.root, root)
+        twin = copy.copy(self)
+        twin.root = root
+        return twin
 
     def git(self, *arguments: str) -> str:
         who = {f"GIT_{role}_{part}": "t@t" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
@@ -171,27 +180,28 @@ stages:
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """One commit before anything ran, and the current folder in it."""
-    made = Project(tmp_path / "project")
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Made once: one commit before anything ran, then what `compared` says."""
+    made = Project(tmp_path_factory.mktemp("made") / "project")
     made.write("dvc.yaml", PIPELINE)
     made.write("params.yaml", PARAMETERS)
     made.commit("graph")
-    monkeypatch.chdir(made.root)
+    made.run(0.001, 0.9, (0.88, 0.92), "0123456789", 5)
+    base = made.commit("run")
+    made.run(0.1, 0.7, (0.66, 0.74), "0123456789" * 2, 9)
+    made.experiment("far", base)
+    made.run(0.01, 0.91, (0.89, 0.93), "abcdefghij", 7)
+    made.experiment("close", base)
     return made
 
 
 @pytest.fixture
-def compared(project: Project) -> Project:
-    """HEAD: C 0.001, mAP 90.0 (88 to 92), model of 10 letters, 5 s. Experiments on it:
+def compared(made: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """HEAD: C 0.001, mAP 90.0 (88 to 92), model of 10 letters, 5 s; before it, a commit where nothing ran.
 
-    close: C 0.01, 91.0 (89 to 93), 10 letters, 7 s. far: C 0.1, 70.0 (66 to 74), 20 letters, 9 s.
+    Experiments on it: close with C 0.01, 91.0 (89 to 93), 10 letters, 7 s; far with C 0.1, 70.0 (66 to 74), 20, 9 s.
     """
-    project.run(0.001, 0.9, (0.88, 0.92), "0123456789", 5)
-    base = project.commit("run")
-    project.run(0.1, 0.7, (0.66, 0.74), "0123456789" * 2, 9)
-    project.experiment("far", base)
-    project.run(0.01, 0.91, (0.89, 0.93), "abcdefghij", 7)
-    project.experiment("close", base)
-    return project
+    twin = made.copy(tmp_path / "project")
+    monkeypatch.chdir(twin.root)
+    return twin

@@ -160,12 +160,12 @@ def test_a_project_in_a_subfolder_of_the_repository_is_read(compared: Any, monke
 
 
 @pytest.mark.slow
-def test_an_experiment_that_dvc_ran(tmp_path: Path, project: Any) -> None:
+def test_an_experiment_that_dvc_ran(compared: Any) -> None:
     """DVC itself runs a stage twice; what it stores is read as this module expects it."""
     from dvc.repo import Repo
 
-    project.write("params.yaml", "rcnn: {svm: {C: 1}}")
-    project.write(
+    compared.write("params.yaml", "rcnn: {svm: {C: 1}}")
+    compared.write(
         "work.sh", "mkdir -p models reports/costs\ncp params.yaml models/rcnn\necho '{\"seconds\": 4}' > $1\n"
     )
     stage = """
@@ -175,11 +175,11 @@ stages:
     params: [rcnn.svm.C]
     outs: [models/rcnn, reports/costs/rcnn_svm.json]
 """
-    project.write("dvc.yaml", stage)
-    project.write(".gitignore", "/models\n/reports/costs\n")
+    compared.write("dvc.yaml", stage)
+    compared.write(".gitignore", "/models\n/reports/costs\n")
     with Repo() as repo:
         repo.reproduce()
-        project.commit("run")
+        compared.commit("run")
         repo.experiments.run(name="two", params=["rcnn.svm.C=2"])
     head, two = read_revisions(["HEAD", "two"], LAYOUT, ["rcnn"])
     assert default_names() == ["HEAD", "workspace", "two"]
