@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.compare.command import compare
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -141,6 +143,8 @@ def _errors_as_sentences() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
 
+
+app.command()(_errors_as_sentences()(compare))
 
 if __name__ == "__main__":
     app()

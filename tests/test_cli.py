@@ -110,4 +110,7 @@ def test_help_loads_no_heavy_package_and_no_room_of_the_pipeline() -> None:
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "preset" in run.stdout
     assert not loaded & {"torch", "torchvision", "numpy", "pydantic", "dvc", "ruamel", "ruamel.yaml", "PIL"}
-    assert {name for name in loaded if name.startswith("pipeline.")} == {"pipeline.cli"}
+    # The larger commands have modules of their own, light ones.
+    rooms = {name for name in loaded if name.startswith("pipeline.")} - {"pipeline.cli"}
+    commands = {name for name in rooms if name.endswith(".command")}
+    assert rooms == commands | {name.removesuffix(".command") for name in commands}
