@@ -106,6 +106,6 @@ def test_early_layers_are_counted_over_convolutions() -> None:
 
 
 def _size():
-    from pipeline.params import ImageSize
+    from pipeline.params.fast_rcnn import ImageSize
 
     return ImageSize(short_sides=(64,), long_side=96)
