@@ -15,7 +15,7 @@ from pipeline.report.colours import class_colour, ink_on
 
 # Lines and letters grow with the picture, so that they look the same on any screen: shares of its longest side.
 LINE_SHARE = 1 / 250
-LETTER_SHARE = 1 / 42
+LETTER_SHARE = 1 / 38
 LEAST_LETTERS = 10
 
 

@@ -95,11 +95,11 @@ class Errors:
 
 
 def say(text: str, stream: TextIO) -> None:
-    """Print a line; where a progress bar is on the screen, above it."""
-    if sys.stderr.isatty():
-        tqdm.write(text, file=stream)
+    """Print a line; above the progress bar, unless the bar is in another place, a log."""
+    if stream is sys.stdout and not sys.stderr.isatty():
+        print(text)
     else:
-        print(text, file=stream)
+        tqdm.write(text, file=stream)
 
 
 def _each(listeners: Sequence[Listener], outcome: Result | Unread) -> None:

@@ -15,6 +15,9 @@ from pipeline.predict.pictures import Picture
 # A longer side is reduced to this before detection, the most that the papers' networks see (Fast R-CNN, section 5.2);
 # the cost of selective search grows with the pixels. Boxes are given in the picture's own pixels all the same.
 LONGEST_SIDE = 1000
+# A shorter side is filled up to this share of the longer one before detection: of a strip three pixels high a network
+# would have no map at all.
+NARROWEST = 1 / 6
 # Pictures that are read while the detector works: their pixels are in memory.
 AHEAD = 4
 # A batch ends where the pixels to be kept for drawing exceed this, 16 million: 48 MB.
@@ -30,6 +33,7 @@ class Seen:
         picture: the file.
         size: ``(width, height)`` in pixels, upright.
         reduced: what the detector sees, ``(h, w, 3)`` uint8 RGB.
+        factors: from its pixels to those of the picture, across and down.
         full: all its pixels, ``(height, width, 3)``, or None where they were not asked for.
     """
 
@@ -37,6 +41,7 @@ class Seen:
     picture: Picture
     size: tuple[int, int]
     reduced: NDArray[np.uint8]
+    factors: tuple[float, float]
     full: NDArray[np.uint8] | None
 
 
@@ -94,4 +99,13 @@ def _read(number: int, picture: Picture, keep_full: bool) -> Seen | Unread:
     height, width = image.shape[:2]
     longest = max(height, width)
     reduced = resize(image, LONGEST_SIDE / longest) if longest > LONGEST_SIDE else image
-    return Seen(number, picture, (width, height), reduced, image if keep_full else None)
+    factors = width / reduced.shape[1], height / reduced.shape[0]
+    return Seen(number, picture, (width, height), _filled_up(reduced), factors, image if keep_full else None)
+
+
+def _filled_up(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat the last row or column of an image narrower than `NARROWEST`."""
+    height, width = image.shape[:2]
+    least = round(max(height, width) * NARROWEST)
+    missing = ((0, max(0, least - height)), (0, max(0, least - width)), (0, 0))
+    return np.pad(image, missing, mode="edge") if np.any(missing) else image

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import as_boxes, clip
+from pipeline.boxes import area, clip
 from pipeline.detectors.online.detector import Found
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import Seen, Unread
@@ -32,15 +32,11 @@ class Result:
 
     @classmethod
     def of(cls, seen: Seen, found: Found, least: float) -> "Result":
-        """Keep what scores at least ``least`` and put it back from the reduced picture into the full one."""
-        width, height = seen.size
-        shown_height, shown_width = seen.reduced.shape[:2]
-        factors = np.array([width / shown_width, height / shown_height] * 2, np.float32)
-        good = found.scores >= np.float32(least)
-        boxes = clip(as_boxes(found.boxes[good]) * factors, width, height)
-        return cls(
-            seen.number, seen.picture, seen.size, Found(boxes, found.labels[good], found.scores[good]), seen.full
-        )
+        """Keep what scores at least ``least`` and lies in the picture, in the pixels of the full one."""
+        boxes = clip(found.boxes * np.array(seen.factors * 2, np.float32), *seen.size)
+        good = (found.scores >= np.float32(least)) & (area(boxes) > 0)
+        kept = Found(boxes[good], found.labels[good], found.scores[good])
+        return cls(seen.number, seen.picture, seen.size, kept, seen.full)
 
 
 class Listener(Protocol):
