@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from pipeline.compare.command import compare
+from pipeline.predict.command import predict
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up.",
+    help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up before "
+    "and uses the detectors afterwards.",
 )
 # Modules of the project are imported inside the commands, so that --help answers at once.
 
@@ -41,17 +42,27 @@ def _root(
     pass
 
 
+def _complete_preset(incomplete: str) -> list[str]:
+    return sorted(file.stem for file in PRESETS_FOLDER.glob(f"{incomplete}*.yaml"))
+
+
 @app.command()
 def preset(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A preset; without one, the presets are listed.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="A preset; without one, the presets are listed.", autocompletion=_complete_preset
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one parameter more; VALUE is YAML.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change and write nothing.")] = False,
 ) -> None:
-    """Lay presets/NAME.yaml over params.yaml, keep its comments and print what changed."""
+    """List presets, or lay one over params.yaml.
+
+    The file keeps its comments; what changed is printed.
+    """
     with _errors_as_sentences():
         from pipeline import presets, storage
 
@@ -75,9 +86,14 @@ def preset(
 
 @app.command()
 def validate(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images with annotations, in VOC or COCO layout.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", exists=True, help="Images with annotations, in VOC or COCO layout.")
+    ],
 ) -> None:
-    """Check a dataset as `dvc repro` would: count objects, name each fault by file and line; nothing is written."""
+    """Check a folder of annotated images.
+
+    As `dvc repro` would: objects are counted, each fault is named by file and line; nothing is written.
+    """
     with _errors_as_sentences():
         from pipeline.data.validate import validate as check
         from pipeline.errors import InputError
@@ -86,6 +102,22 @@ def validate(
         typer.echo(report.table())
         if not report.ok:
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    from pipeline.errors import InputError
+    from pipeline.presets import UnknownNameError
+
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
+
+
+app.command()(_errors_as_sentences()(predict))
+app.command()(_errors_as_sentences()(compare))
 
 
 class SingleShot(StrEnum):
@@ -102,7 +134,10 @@ def export(
         Path | None, typer.Option("--out", metavar="FILE", help="The file to write; SYSTEM.onnx if none is named.")
     ] = None,
 ) -> None:
-    """Write a trained detector as ONNX: raw RGB squares in, boxes and scores out, any number of images at once."""
+    """Write YOLO or SSD as an ONNX file.
+
+    Raw RGB squares in, boxes and scores out, any number of images at once.
+    """
     with _errors_as_sentences():
         from pipeline.data.index import Index
         from pipeline.detectors.ssd.network import Ssd
@@ -131,20 +166,6 @@ def _read_params() -> str:
     except FileNotFoundError as error:
         raise InputError(f"{PARAMS_FILE}: the file does not exist; run this in the project's folder.") from error
 
-
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    from pipeline.errors import InputError
-    from pipeline.presets import UnknownNameError
-
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
-
-
-app.command()(_errors_as_sentences()(compare))
 
 if __name__ == "__main__":
     app()

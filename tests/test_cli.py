@@ -71,7 +71,13 @@ def test_without_a_name_the_presets_are_listed(boxline: Boxline) -> None:
         (["validate"], 2, "FOLDER"),
         (["nonsense"], 2, "nonsense"),
         (["preset", "digits", "--set", "rcnn.svm.C=-1"], 1, "rcnn.svm.C"),
-        (["validate", "absent"], 1, "absent"),
+        (["validate", "absent"], 2, "absent"),
+        (["validate", "presets"], 1, "presets"),
+        (["export", "rcnn"], 2, "rcnn"),
+        (["export", "ssd"], 1, "dvc repro ssd_train"),
+        (["predict"], 2, "IMAGE|FOLDER|GLOB"),
+        (["predict", "absent.jpg", "--system", "ssd"], 2, "absent.jpg"),
+        (["predict", "params.yaml", "--system", "ssd"], 1, "ssd_detect"),
     ],
 )
 def test_wrong_use_exits_with_2_and_failed_work_with_1(
@@ -79,6 +85,7 @@ def test_wrong_use_exits_with_2_and_failed_work_with_1(
 ) -> None:
     result = boxline(*arguments)
     assert result.exit_code == code
+    assert result.exception is None or isinstance(result.exception, SystemExit)
     assert words in result.stderr
     assert Path("params.yaml").read_text() == COMMITTED
 
@@ -110,7 +117,36 @@ def test_help_loads_no_heavy_package_and_no_room_of_the_pipeline() -> None:
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "preset" in run.stdout
     assert not loaded & {"torch", "torchvision", "numpy", "pydantic", "dvc", "ruamel", "ruamel.yaml", "PIL"}
-    # The larger commands have modules of their own, light ones.
-    rooms = {name for name in loaded if name.startswith("pipeline.")} - {"pipeline.cli"}
-    commands = {name for name in rooms if name.endswith(".command")}
-    assert rooms == commands | {name.removesuffix(".command") for name in commands}
+    # A command's own module, and the names of the systems, are all that it may load.
+    light = {"pipeline.compare", "pipeline.errors", "pipeline.evaluation", "pipeline.evaluation.systems"}
+    light |= {"pipeline.predict"}
+    rooms = {name for name in loaded if name.startswith("pipeline.") and not name.endswith(".command")}
+    assert rooms - light == {"pipeline.cli"}
+
+
+def test_help_names_each_command_in_one_whole_line(boxline: Boxline) -> None:
+    lines = boxline("--help").stdout.partition("Commands:\n")[2].splitlines()
+    names = [line.split()[0] for line in lines]
+    own = ["preset", "validate", "predict", "compare", "export"]  # in the order in which a newcomer needs them
+    assert [name for name in names if name in own] == own
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("boxline p", {"preset", "predict"}),
+        ("boxline preset vo", {"voc2007"}),
+        ("boxline predict x.png --system s", {"sppnet", "ssd"}),
+        ("boxline predict x.png --system a", {"all"}),
+        ("boxline export y", {"yolo"}),
+    ],
+)
+def test_a_shell_completes_commands_presets_and_systems(boxline: Boxline, words: str, offered: set[str]) -> None:
+    asked = {
+        "_BOXLINE_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    result = CliRunner().invoke(app, [], prog_name="boxline", env=asked)
+    assert set(result.stdout.split()) == offered

@@ -42,7 +42,10 @@ def compare(
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and curves as well.")
     ] = None,
 ) -> None:
-    """Show what changed parameters did: scores with intervals, times, bytes cached and the stages run again."""
+    """Show what changed parameters did.
+
+    Scores with intervals, times, bytes cached and the stages run again, of any commits and experiments.
+    """
     from pipeline.compare.blocks import blocks
     from pipeline.compare.page import render
     from pipeline.compare.text import as_markdown, as_text

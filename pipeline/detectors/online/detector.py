@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -9,10 +10,25 @@ from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes
 from pipeline.clock import NULL_CLOCK, Clock
+from pipeline.data.images import read_image
 from pipeline.evaluation.detections import Detections
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` RGB, as `pipeline.data.images.read_image` gives it."""
+Picture = Image | Path | str
+"""An image, or the file that holds one."""
+
+
+def opened(picture: Picture, clock: Clock) -> Image:
+    """Return ``picture``, read if it is a file.
+
+    Raises:
+        UnreadableImageError: the file is missing or broken.
+    """
+    if not isinstance(picture, Path | str):
+        return picture
+    with clock.phase("read"):
+        return read_image(Path(picture))
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,10 @@ class Detector(Protocol):
     classes: tuple[str, ...]
     batched: bool
 
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image; ``clock`` learns where the time went."""
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
+        """Return what is found in each image, an array or a file; ``clock`` learns where the time went.
+
+        Raises:
+            UnreadableImageError: a file is missing or broken.
+        """
         ...

@@ -10,7 +10,7 @@ from pipeline.detectors.description import Description, read_description
 from pipeline.detectors.fast_rcnn.detect import load_network, score_image
 from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.detectors.fast_rcnn.postprocess import postprocess_one
-from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.detector import Found, Image, Picture, opened
 from pipeline.params.fast_rcnn import FastDetection
 from pipeline.params.proposals import Proposals
 from pipeline.proposals.propose import propose
@@ -36,9 +36,9 @@ class FastRcnnDetector:
         description = read_description(folder, cls.system)
         return cls(description, load_network(folder, description.section("detect", FastDetection).compressed), device)
 
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""
-        return [self._detect_one(image, clock) for image in images]
+        return [self._detect_one(opened(image, clock), clock) for image in images]
 
     def _detect_one(self, image: Image, clock: Clock) -> Found:
         with clock.phase("proposals"):

@@ -11,7 +11,7 @@ from pipeline.detectors.fast_rcnn.network import FastRcnn
 from pipeline.detectors.fast_rcnn.postprocess import postprocess_one
 from pipeline.detectors.faster_rcnn.detect import check_shared, score_images
 from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
-from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.detector import Found, Image, Picture, opened
 from pipeline.params.faster_rcnn import FasterDetection
 
 
@@ -44,11 +44,12 @@ class FasterRcnn:
             device,
         )
 
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""
+        pixels = [opened(image, clock) for image in images]
         found: dict[int, Found] = {}
-        for places in _by_shape(images):
-            batch = [images[place] for place in places]
+        for places in _by_shape(pixels):
+            batch = [pixels[place] for place in places]
             scored = score_images(self._rpn, self._network, batch, self._settings, self._device, clock)
             for place, regions in zip(places, scored, strict=True):
                 with clock.phase("suppression"):

@@ -24,7 +24,7 @@ LOADERS: dict[str, Callable[[Path, torch.device], Detector]] = {
 }
 
 
-def load(system: str, models: Path, device: str = "auto") -> Detector:
+def load(system: str, models: Path | str, device: str = "auto") -> Detector:
     """Return the detector ``system`` with what the stages left below ``models``, ready on ``device``.
 
     Nothing else is read: neither ``params.yaml`` nor the index.
@@ -40,4 +40,4 @@ def load(system: str, models: Path, device: str = "auto") -> Detector:
     """
     if system not in LOADERS:
         raise InputError(f"no detector is called {system!r}; there are {', '.join(LOADERS)}.")
-    return LOADERS[system](models, runtime.device(device))
+    return LOADERS[system](Path(models), runtime.device(device))

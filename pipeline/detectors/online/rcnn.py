@@ -7,7 +7,7 @@ import torch
 
 from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.detectors.description import Description, read_description
-from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.detector import Found, Image, Picture, opened
 from pipeline.detectors.online.region_classifier import RegionClassifier
 from pipeline.features.regions import region_taps
 from pipeline.nets.backbones import normalise
@@ -42,9 +42,9 @@ class Rcnn:
         classify = RegionClassifier.load(folder, description, description.section("features", Features).dtype)
         return cls(description, network, classify, device)
 
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""
-        return [self._detect_one(image, clock) for image in images]
+        return [self._detect_one(opened(image, clock), clock) for image in images]
 
     def _detect_one(self, image: Image, clock: Clock) -> Found:
         with clock.phase("proposals"):

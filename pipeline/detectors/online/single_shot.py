@@ -7,7 +7,7 @@ import torch
 
 from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.detectors.description import Description, read_description
-from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.detector import Found, Picture, opened
 from pipeline.detectors.single_shot.batches import as_images
 from pipeline.detectors.single_shot.detect import in_image
 from pipeline.detectors.ssd.network import Ssd
@@ -40,16 +40,17 @@ class SingleShot:
         return cls(read_description(models / "ssd", "ssd"), network, device)
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image; all go through the network together."""
         if not images:
             return []
+        pixels = [opened(image, clock) for image in images]
         with clock.phase("convolution"):
-            squares = as_images([stretch(image, self._side) for image in images]).to(self._device)
+            squares = as_images([stretch(image, self._side) for image in pixels]).to(self._device)
             output = self._network(squares)
         with clock.phase("suppression"):
             boxes, scores = (values.cpu().numpy() for values in self._network.decode(output))
             return [
                 Found.of(in_image(own, each, image.shape[1], image.shape[0], self._side, self._settings))
-                for own, each, image in zip(boxes, scores, images, strict=True)
+                for own, each, image in zip(boxes, scores, pixels, strict=True)
             ]

@@ -8,7 +8,7 @@ from torch import nn
 
 from pipeline.clock import NULL_CLOCK, Clock
 from pipeline.detectors.description import Description, read_description
-from pipeline.detectors.online.detector import Found, Image
+from pipeline.detectors.online.detector import Found, Image, Picture, opened
 from pipeline.detectors.online.region_classifier import RegionClassifier
 from pipeline.errors import InputError
 from pipeline.features.maps import ImageMaps, map_cells, map_sizes, maps_origin
@@ -67,9 +67,9 @@ class Sppnet:
         classify = RegionClassifier.load(folder, description, description.section("maps", Maps).dtype)
         return cls(description, conv, head, classify, device)
 
-    def detect(self, images: Sequence[Image], clock: Clock = NULL_CLOCK) -> list[Found]:
+    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
         """Return what is found in each image."""
-        return [self._detect_one(image, clock) for image in images]
+        return [self._detect_one(opened(image, clock), clock) for image in images]
 
     @torch.inference_mode()
     def _detect_one(self, image: Image, clock: Clock) -> Found:

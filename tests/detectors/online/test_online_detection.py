@@ -122,3 +122,14 @@ def test_an_image_in_which_nothing_is_proposed_holds_nothing(make, system: str) 
 @pytest.mark.parametrize("system", list(LOADERS))
 def test_no_images_give_nothing(make, system: str) -> None:
     assert load(system, make(system).models, "cpu").detect([]) == []
+
+
+@pytest.mark.parametrize("system", list(LOADERS))
+def test_files_are_read_and_timed(make, system: str) -> None:
+    made = make(system)
+    detector = load(system, str(made.models), "cpu")
+    clock = Clock(torch.device("cpu"))
+    file = made.root / made.index.images[0].file
+    by_path, by_name, pixels = detector.detect([file, str(file), made.images[0]], clock)
+    assert unmatched(by_path, pixels) == unmatched(by_name, pixels) == 0
+    assert clock.seconds["read"] > 0
