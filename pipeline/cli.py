@@ -1,13 +1,13 @@
 """The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.command_errors import errors_as_sentences
+from pipeline.inspect.commands import app as inspect_app
 
 app = typer.Typer(
     add_completion=False,
@@ -16,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up.",
 )
+app.add_typer(inspect_app, name="inspect")
 # Modules of the project are imported inside the commands, so that --help answers at once.
 
 PARAMS_FILE = Path("params.yaml")
@@ -50,7 +51,7 @@ def preset(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change and write nothing.")] = False,
 ) -> None:
     """Lay presets/NAME.yaml over params.yaml, keep its comments and print what changed."""
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline import presets, storage
 
         if name is None and not assignments:
@@ -76,7 +77,7 @@ def validate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Images with annotations, in VOC or COCO layout.")],
 ) -> None:
     """Check a dataset as `dvc repro` would: count objects, name each fault by file and line; nothing is written."""
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline.data.validate import validate as check
         from pipeline.errors import InputError
 
@@ -101,7 +102,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained detector as ONNX: raw RGB squares in, boxes and scores out, any number of images at once."""
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline.data.index import Index
         from pipeline.detectors.ssd.network import Ssd
         from pipeline.detectors.yolo.network import Yolo
@@ -128,18 +129,6 @@ def _read_params() -> str:
         return PARAMS_FILE.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{PARAMS_FILE}: the file does not exist; run this in the project's folder.") from error
-
-
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    from pipeline.errors import InputError
-    from pipeline.presets import UnknownNameError
-
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
 
 
 if __name__ == "__main__":

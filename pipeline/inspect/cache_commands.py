@@ -1,0 +1,34 @@
+"""The commands that look at whole caches."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.command_errors import errors_as_sentences
+from pipeline.inspect.command_frame import CachedSystem, HtmlOption, PngOption, SplitName, SplitOption, show
+
+
+def summary(
+    system: Annotated[
+        CachedSystem | None, typer.Argument(metavar="[rcnn|sppnet]", help="Whose cache; without one, both.")
+    ] = None,
+    split: SplitOption = SplitName.TEST,
+    png: PngOption = None,
+    html: HtmlOption = None,
+) -> None:
+    """Size, origin and content of a cache: bytes, zeros, norms, dead units, values that are not finite."""
+    with errors_as_sentences():
+        from pipeline import runtime
+        from pipeline.inspect.opening import open_cache
+        from pipeline.inspect.project_files import caches_of
+        from pipeline.inspect.summary import summarise
+        from pipeline.inspect.summary_rendering import render
+
+        files = caches_of(system, split)
+        workers = runtime.worker_count(0)
+        show(render([summarise(open_cache(file.path, file.stage), workers) for file in files]), png, html)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(summary)
