@@ -39,3 +39,16 @@ def widened(whole: NDArray[np.unsignedinteger]) -> NDArray[np.float32]:
     values = wide.view(np.float32)
     values *= np.float32(2.0**112)
     return values
+
+
+def as_float32(values: NDArray) -> NDArray[np.float32]:
+    """Return float16 or float32 ``values`` as float32, as ``astype`` would, only faster."""
+    if values.dtype != np.float16:
+        return values.astype(np.float32, copy=False)
+    whole = magnitudes(values)
+    wide = widened(whole)
+    np.negative(wide, out=wide, where=np.signbit(values))
+    if whole.max(initial=0) >= first_not_finite(values.dtype):
+        odd = ~np.isfinite(values)
+        wide[odd] = values[odd]
+    return wide

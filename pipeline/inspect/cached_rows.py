@@ -117,6 +117,11 @@ class CachedRows:
             position = last
 
 
+def usual_layer(cache: FeatureCache) -> str:
+    """Return the layer to look at where none is named: the one that keeps places, else the first."""
+    return "pool5" if "pool5" in cache.layers() else cache.layers()[0]
+
+
 def _ordered(read: Callable[[int], T], starts: range, workers: int) -> Iterator[tuple[int, T]]:
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(starts)
