@@ -1,6 +1,6 @@
 """One layer of a cache as rows that belong to images, whether a row is a warped region or a cell of a map."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,12 +96,37 @@ class CachedRows:
         Each chunk is decoded once. ``workers`` threads read and work; results come in order, a few are held.
         """
 
+        step = self.block_rows(block_mb)
+        yield from self._map(work, range(0, len(self), step), step, workers)
+
+    def block_rows(self, megabytes: float) -> int:
+        """Return how many rows of whole chunks have about so many raw megabytes."""
+        chunk = int(self.array.chunks[0])
+        return chunk * max(1, int(megabytes * (1 << 20) / (self.width * self.array.dtype.itemsize) / chunk))
+
+    def _map(
+        self, work: Callable[[int, NDArray], T], starts: Sequence[int], step: int, workers: int
+    ) -> Iterator[tuple[int, T]]:
         def read(start: int) -> T:
             return work(start, self.array[start : start + step])
 
-        chunk = self.array.chunks[0]
-        step = chunk * max(1, int(block_mb * (1 << 20) / (self.width * self.array.dtype.itemsize) / chunk))
-        yield from _ordered(read, range(0, len(self), step), workers)
+        yield from _ordered(read, starts, workers)
+
+    def parts(self, picked: NDArray[np.int64], workers: int) -> Iterator[NDArray]:
+        """Yield the rows ``picked``, in rising order, stretch by stretch; blocks without one are not read."""
+        wanted = np.asarray(picked, np.int64)
+
+        def pick(start: int, block: NDArray) -> NDArray:
+            first, last = np.searchsorted(wanted, [start, start + len(block)])
+            return block[wanted[first:last] - start]
+
+        step = self.block_rows(BLOCK_MB)
+        starts = (np.unique(wanted // step) * step).tolist()
+        yield from (part for _, part in self._map(pick, starts, step, workers))
+
+    def take(self, picked: NDArray[np.int64], workers: int) -> NDArray:
+        """Return the rows ``picked``, in rising order, ``(len(picked), width)``."""
+        return np.concatenate([np.zeros((0, self.width), self.array.dtype), *self.parts(picked, workers)])
 
     def by_image(self, blocks: Iterable[tuple[int, NDArray]]) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and rows from ``blocks`` of all rows, in order, as `map` yields them."""
@@ -122,7 +147,7 @@ def usual_layer(cache: FeatureCache) -> str:
     return "pool5" if "pool5" in cache.layers() else cache.layers()[0]
 
 
-def _ordered(read: Callable[[int], T], starts: range, workers: int) -> Iterator[tuple[int, T]]:
+def _ordered(read: Callable[[int], T], starts: Sequence[int], workers: int) -> Iterator[tuple[int, T]]:
     with ThreadPoolExecutor(workers) as pool:
         rest = iter(starts)
         queue = [(start, pool.submit(read, start)) for start in islice(rest, workers + 1)]

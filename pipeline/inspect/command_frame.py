@@ -29,6 +29,9 @@ SystemOption = Annotated[
     CachedSystem, typer.Option("--system", help="Whose cache: rcnn (warped regions) or sppnet (cells of maps).")
 ]
 SplitOption = Annotated[SplitName, typer.Option("--split", help="Which split's cache.")]
+LayerOption = Annotated[
+    str | None, typer.Option("--layer", help="A cached layer; pool5 where it is cached, else the first.")
+]
 PngOption = Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write the picture there.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write text and picture as one page.")]
 

@@ -40,7 +40,7 @@ def _region_labels(boxes: NDArray[np.float32], image: ImageRecord) -> NDArray[np
 
 def _cell_labels(fields: NDArray[np.float32], image: ImageRecord) -> NDArray[np.int64]:
     centre = (fields[:, None, :2] + fields[:, None, 2:]) / 2
-    inside: NDArray[np.bool_] = ((centre >= image.boxes[:, :2]) & (centre < image.boxes[:, 2:])).all(axis=2)
+    inside = np.all((centre >= image.boxes[:, :2]) & (centre < image.boxes[:, 2:]), axis=2)
     size = (image.boxes[:, 2:] - image.boxes[:, :2]).prod(axis=1)
     smallest = np.where(inside, size, np.inf).argmin(axis=1)
     return np.where(inside.any(axis=1), np.where(image.ignore, IGNORED, image.labels)[smallest], 0)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.data.index import Index
+from pipeline.data.index import SPLITS, Index
 from pipeline.errors import InputError
 
 STAGES = {"rcnn": "rcnn_features", "sppnet": "sppnet_maps"}
@@ -62,3 +62,24 @@ def caches_of(system: str | None, split: str) -> list[CacheFile]:
         return [cache_file(system, split)]
     found = [file for name in STAGES if (file := cache_file(name, split)).path.is_dir()]
     return found or [cache_file("rcnn", split)]
+
+
+def cache_named(text: str, split: str) -> tuple[CacheFile, str | None]:
+    """Return the cache, and the layer where one is named, of ``rcnn``, ``sppnet:cells`` or ``PATH.zarr:fc7``.
+
+    A path that does not say whose it is, as ``features/SYSTEM/SPLIT.zarr`` does, is taken for R-CNN's test cache.
+    """
+    place, colon, layer = text.rpartition(":")
+    if not colon or "/" in layer:  # a colon inside the path
+        place, layer = text, ""
+    if place in STAGES:
+        return cache_file(place, split), layer or None
+    path = Path(place)
+    system = path.parent.name if path.parent.name in STAGES else "rcnn"
+    return CacheFile(path, system, path.stem if path.stem in SPLITS else "test"), layer or None
+
+
+def class_names(split: str) -> tuple[str, ...]:
+    """Return the names of the classes, none where there is no index."""
+    path = Path(f"data/index/{split}.json")
+    return Index.load(path).classes if path.is_file() else ()

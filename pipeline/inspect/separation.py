@@ -61,13 +61,7 @@ def separation(rows: CachedRows, index: Index, workers: int, most: int = SAMPLE_
     most = max(2, min(most, SAMPLE_MB * (1 << 20) // (rows.width * rows.array.dtype.itemsize)))
     usable = np.flatnonzero(labels != IGNORED)
     picked = usable[np.linspace(0, len(usable), min(most, len(usable)), endpoint=False).astype(np.int64)]
-
-    def pick(start: int, block: NDArray) -> NDArray:
-        first, last = np.searchsorted(picked, [start, start + len(block)])
-        return block[picked[first:last] - start]
-
-    empty = np.zeros((0, rows.width), rows.array.dtype)
-    sample = np.concatenate([empty, *(part for _, part in rows.map(pick, workers))])
+    sample = rows.take(picked, workers)
     classes = np.arange(1, len(index.classes) + 1)
     positive = labels[picked][None, :] == classes[:, None]
     parts = [areas(as_float32(sample[:, i : i + _AT_ONCE]), positive) for i in range(0, rows.width, _AT_ONCE)]

@@ -68,17 +68,17 @@ def top_regions(rows: CachedRows, units: Sequence[int], count: int, threshold: f
     return _collect(rows, wanted, count, best)
 
 
-def parse_units(text: str) -> list[int]:
-    """Return the units that ``text`` names, such as ``3,17,40-47``, in its order.
+def parse_numbers(text: str) -> list[int]:
+    """Return the numbers in ``text``, such as ``3,17,40-47``, in its order.
 
     Raises:
         ValueError: it is of another form.
     """
-    units: list[int] = []
+    numbers: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        units += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(units))
+        numbers += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(numbers))
 
 
 class _Best:
