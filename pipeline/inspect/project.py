@@ -94,7 +94,7 @@ def lay_out(values: NDArray[np.float32], method: Method, seed: int) -> tuple[NDA
     with threadpool_limits(1):
         pca = PCA(components, random_state=seed).fit(values)
         points = pca.transform(values)
-        if method == "tsne" and len(values) > 3:
+        if method == "tsne" and len(values) > 3 and points.shape[1] > 1:
             points = _tsne(points, seed)
     flat = np.zeros((len(values), 2), np.float32)
     flat[:, : points.shape[1]] = points[:, :2]
