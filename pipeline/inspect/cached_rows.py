@@ -89,14 +89,15 @@ class CachedRows:
         return np.searchsorted(self.offsets, rows, side="right") - 1
 
     def map(
-        self, work: Callable[[int, NDArray], T], workers: int, block_mb: float = BLOCK_MB
+        self, work: Callable[[int, NDArray], T], workers: int, block_mb: float | None = None
     ) -> Iterator[tuple[int, T]]:
         """Yield ``(start, work(start, rows))`` for one block of rows after the other; all blocks make the layer.
 
         Each chunk is decoded once. ``workers`` threads read and work; results come in order, a few are held.
+        ``block_mb`` raw megabytes are a block, `BLOCK_MB` where it is None.
         """
 
-        step = self.block_rows(block_mb)
+        step = self.block_rows(block_mb or BLOCK_MB)
         yield from self._map(work, range(0, len(self), step), step, workers)
 
     def block_rows(self, megabytes: float) -> int:

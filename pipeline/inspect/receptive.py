@@ -17,19 +17,19 @@ class UnitGrid:
 
     Attributes:
         channels: of the layer.
-        fields: ``(height, width, 4)`` float64, the receptive field of each cell in pixels of the network's square
-            input, ``x1 y1 x2 y2``, cut where the square ends.
+        fields: ``(height, width, 4)`` int64, the receptive field of each cell in pixels of the network's square input:
+            ``x1 y1 x2 y2``, half-open.
     """
 
     channels: int
-    fields: NDArray[np.float64]
+    fields: NDArray[np.int64]
 
     def cell(self, unit: int) -> tuple[int, int, int]:
         """Return channel, row and column of a unit."""
         height, width, _ = self.fields.shape
         return unit // (height * width), unit // width % height, unit % width
 
-    def field(self, unit: int) -> NDArray[np.float64]:
+    def field(self, unit: int) -> NDArray[np.int64]:
         """Return the receptive field of a unit, ``(4,)``."""
         _, y, x = self.cell(unit)
         return self.fields[y, x]
@@ -47,16 +47,22 @@ def unit_grid(network: str, side: int, layer: str, units: int) -> UnitGrid | Non
     with torch.device("meta"):
         conv, pool5 = net.conv(), net.pool5()
     pools = list(pool5) if isinstance(pool5, nn.Sequential) else [pool5]
-    sliding = [pool for pool in pools if not isinstance(pool, nn.AdaptiveAvgPool2d)] if layer == "pool5" else []
-    geometry = Geometry.of(nn.Sequential(conv, *sliding))
-    cells = geometry.size(side)
-    centres = geometry.offset + geometry.stride * np.arange(cells)
-    low, high = centres - geometry.field / 2, centres + geometry.field / 2
-    if layer == "pool5" and isinstance(pools[-1], nn.AdaptiveAvgPool2d):  # averages of several cells where sizes differ
-        bins = np.arange(int(pools[-1].output_size))  # type: ignore[arg-type]
-        low, high = low[bins * cells // len(bins)], high[-(-(bins + 1) * cells // len(bins)) - 1]
+    adaptive = pools.pop() if isinstance(pools[-1], nn.AdaptiveAvgPool2d) else None
+    layers = [conv, *pools] if layer == "pool5" else [conv]
+    steps = Geometry.of(nn.Sequential(*layers)).steps
+    sides = [side]
+    for step in steps:
+        sides.append(step.size(sides[-1]))
+    low, high = np.arange(sides[-1]), np.arange(sides[-1]) + 1
+    if layer == "pool5" and adaptive is not None:  # its cells average several where sizes differ
+        bins = np.arange(int(adaptive.output_size))  # type: ignore[arg-type]
+        low, high = bins * sides[-1] // len(bins), -(-(bins + 1) * sides[-1] // len(bins))
+    # Back through the layers, cut at each one's edges: what a layer drops at its far end is not seen by what follows.
+    for step, size in zip(reversed(steps), reversed(sides[:-1]), strict=True):
+        low = np.maximum(low * step.stride - step.padding, 0)
+        high = np.minimum((high - 1) * step.stride - step.padding + step.kernel, size)
     if net.channels * len(low) ** 2 != units:
         return None
     x1, y1 = np.meshgrid(low, low)
     x2, y2 = np.meshgrid(high, high)
-    return UnitGrid(net.channels, np.clip(np.stack([x1, y1, x2, y2], axis=2), 0, side))
+    return UnitGrid(net.channels, np.stack([x1, y1, x2, y2], axis=2))

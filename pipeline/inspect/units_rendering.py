@@ -165,8 +165,10 @@ def _unit_lines(view: UnitsView) -> list[str]:
 
 def _class_lines(view: UnitsView) -> list[str]:
     found = view.separation
-    whole = "all" if found.sampled == found.rows else f"{found.sampled:,} of"
-    lines = [f"Area under the ROC curve of one unit, exact on {whole} {found.rows:,} {view.row_name}s."]
+    lines = [
+        f"Area under the ROC curve of one unit, on {found.sampled:,} of {found.rows:,} {view.row_name}s, evenly spread.",
+        f"For each class the {RANKED_PER_CLASS} best units:",
+    ]
     for label, name in enumerate(found.classes, 1):
         if not found.positives[label - 1]:
             lines.append(f"{name[:20]:20}  no {view.row_name} of this class")
