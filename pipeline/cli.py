@@ -1,15 +1,14 @@
 """The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.command_errors import errors_as_sentences
 from pipeline.compare.command import compare
+from pipeline.inspect.commands import app as inspect_app
 from pipeline.predict.command import predict
 
 app = typer.Typer(
@@ -19,6 +18,7 @@ app = typer.Typer(
     help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up before "
     "and uses the detectors afterwards.",
 )
+app.add_typer(inspect_app, name="inspect")
 # Modules of the project are imported inside the commands, so that --help answers at once.
 
 PARAMS_FILE = Path("params.yaml")
@@ -63,7 +63,7 @@ def preset(
 
     The file keeps its comments; what changed is printed.
     """
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline import presets, storage
 
         if name is None and not assignments:
@@ -94,7 +94,7 @@ def validate(
 
     As `dvc repro` would: objects are counted, each fault is named by file and line; nothing is written.
     """
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline.data.validate import validate as check
         from pipeline.errors import InputError
 
@@ -104,20 +104,8 @@ def validate(
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
 
 
-@contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    from pipeline.errors import InputError
-    from pipeline.presets import UnknownNameError
-
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(error, UnknownNameError) else 1) from None
-
-
-app.command()(_errors_as_sentences()(predict))
-app.command()(_errors_as_sentences()(compare))
+app.command()(errors_as_sentences()(predict))
+app.command()(errors_as_sentences()(compare))
 
 
 class SingleShot(StrEnum):
@@ -138,7 +126,7 @@ def export(
 
     Raw RGB squares in, boxes and scores out, any number of images at once.
     """
-    with _errors_as_sentences():
+    with errors_as_sentences():
         from pipeline.data.index import Index
         from pipeline.detectors.ssd.network import Ssd
         from pipeline.detectors.yolo.network import Yolo

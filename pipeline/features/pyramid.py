@@ -24,10 +24,10 @@ def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, lev
     """
     corners = torch.from_numpy(windows).to(cells.device)
     finest = [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
-    bins = torch.cat([_bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
-    rectangles, place = _distinct(bins.flatten(0, 1), max(hw) + 1)
+    pieces = torch.cat([bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
+    rectangles, place = _distinct(pieces.flatten(0, 1), max(hw) + 1)
     maxima = rectangle_maxima(cells.view(*hw, -1), rectangles)
-    parts = place.view(bins.shape[:2]).split([level**2 for level in finest], dim=1)
+    parts = place.view(pieces.shape[:2]).split([level**2 for level in finest], dim=1)
     fine = {level: maxima[part].unflatten(1, (level, level)) for level, part in zip(finest, parts, strict=True)}
     pooled = [_coarser(fine, level) for level in levels]  # (N, level, level, C) each
     return torch.cat([values.flatten(1, 2).transpose(1, 2).flatten(1) for values in pooled], dim=1)
@@ -95,8 +95,8 @@ def _exponent(lengths: torch.Tensor) -> torch.Tensor:
     return torch.frexp(lengths.double()).exponent - 1
 
 
-def _bins(windows: torch.Tensor, level: int) -> torch.Tensor:
-    """Return the ``level x level`` bins of each window, row by row, ``(N, level ** 2, 4)``."""
+def bins(windows: torch.Tensor, level: int) -> torch.Tensor:
+    """Return the ``level x level`` bins of each window ``(N, 4)``, row by row, ``(N, level ** 2, 4)``, half-open."""
     step = torch.arange(level, device=windows.device)
     start, size = windows[:, :2], windows[:, 2:] - windows[:, :2]
     near = start[:, None] + step[None, :, None] * size[:, None] // level  # (N, level, x and y)
