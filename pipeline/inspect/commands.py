@@ -6,7 +6,8 @@ from pipeline.inspect import cache_commands, picture_commands
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Look into the cached features.\n\nText is printed; --png FILE writes a picture, --html FILE a page with both.",
+    help="Look into the cached features.\n\n"
+    "Text is printed; --png FILE writes a picture, --html FILE a page with both.",
 )
 cache_commands.register(app)
 picture_commands.register(app)

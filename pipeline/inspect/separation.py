@@ -44,9 +44,19 @@ class Separation:
     def best_class(self, unit: int) -> tuple[str, float] | None:
         """Return the class that a unit separates best, with its area; None where no class can be judged."""
         auc = self.auc[unit]
-        if np.isnan(auc).all():
-            return None
-        return self.classes[int(np.nanargmax(auc))], float(np.nanmax(auc))
+        return None if np.isnan(auc).all() else self.of(unit, int(np.nanargmax(auc)) + 1)
+
+    def of(self, unit: int, label: int) -> tuple[str, float]:
+        """Return the name of class ``label``, from 1, and the area of ``unit`` for it."""
+        return self.classes[label - 1], float(self.auc[unit, label - 1])
+
+    def best_of_each(self, count: int) -> dict[int, int]:
+        """Return the ``count`` best units of each class that can be judged: unit to label, each for its first class."""
+        chosen: dict[int, int] = {}
+        for label in (np.flatnonzero(~np.isnan(self.auc).all(axis=0)) + 1).tolist():
+            for unit in self.best(label, count).tolist():
+                chosen.setdefault(unit, label)
+        return chosen
 
 
 def separation(rows: CachedRows, index: Index, workers: int, most: int = SAMPLE_ROWS) -> Separation:

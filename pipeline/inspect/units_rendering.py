@@ -37,6 +37,8 @@ class UnitsView:
         squares: ``(U, K, size, size, 3)`` uint8, their pictures, as the network saw them; white where a place is empty.
         grid: where units of conv5 and pool5 look; None for other layers.
         separation: of all units of the layer.
+        told: for each of U, the class that it was chosen for, or else separates best, with its area; None where no
+            class can be judged.
     """
 
     name: str
@@ -45,6 +47,7 @@ class UnitsView:
     squares: NDArray[np.uint8]
     grid: UnitGrid | None
     separation: Separation
+    told: tuple[tuple[str, float] | None, ...]
 
 
 def look_at_units(
@@ -74,9 +77,12 @@ def look_at_units(
         InputError: a unit does not exist, an image cannot be read, or the index is of other images.
     """
     ranked = separation(rows, index, workers)
+    told: tuple[tuple[str, float] | None, ...]
     if units is None:
-        best = np.concatenate([ranked.best(label, per_class) for label in range(1, len(index.classes) + 1)])
-        units = list(dict.fromkeys(best.tolist()))
+        chosen = ranked.best_of_each(per_class)
+        units, told = list(chosen), tuple(ranked.of(unit, label) for unit, label in chosen.items())
+    else:
+        told = tuple(ranked.best_class(unit) if 0 <= unit < rows.width else None for unit in units)
     top = top_regions(rows, units, count, threshold, workers)
     region = crop_region(rows)
     filled = np.arange(count) < top.found[:, None]
@@ -85,7 +91,7 @@ def look_at_units(
     known = rows.cache.attributes
     grid = unit_grid(known["network"], region.size, rows.layer, rows.width) if rows.of_regions else None
     name = f"{known['system']} {rows.layer}, {rows.cache.path.stem}"
-    return UnitsView(name, rows.row_name, top, squares, grid, ranked)
+    return UnitsView(name, rows.row_name, top, squares, grid, ranked, told)
 
 
 def render(view: UnitsView) -> Rendering:
@@ -111,7 +117,7 @@ def figure(view: UnitsView) -> "Figure":
     axis.set(xlim=(0, count), ylim=(max(1, units), 0), xticks=[], yticks=[])
     axis.set_axis_off()
     for k, unit in enumerate(view.top.units.tolist()):
-        axis.text(-0.08, k + 0.5, _title(view, unit), ha="right", va="center", fontsize=8, linespacing=1.4)
+        axis.text(-0.08, k + 0.5, _title(view, k), ha="right", va="center", fontsize=8, linespacing=1.4)
         for place in range(int(view.top.found[k])):
             _draw(axis, view, unit, k, place)
     return drawing
@@ -140,14 +146,14 @@ def _draw(axis: "Axes", view: UnitsView, unit: int, k: int, place: int) -> None:
     )
 
 
-def _title(view: UnitsView, unit: int) -> str:
+def _title(view: UnitsView, k: int) -> str:
+    unit, told = int(view.top.units[k]), view.told[k]
     lines = [f"unit {unit}"]
     if view.grid is not None:
         channel, y, x = view.grid.cell(unit)
         lines.append(f"channel {channel}, y {y}, x {x}")
-    best = view.separation.best_class(unit)
-    if best is not None:
-        lines.append(f"{best[0]}: AUC {best[1]:.2f}")
+    if told is not None:
+        lines.append(f"{told[0]}: AUC {told[1]:.2f}")
     return "\n".join(lines)
 
 
@@ -155,7 +161,7 @@ def _unit_lines(view: UnitsView) -> list[str]:
     lines = [f"{'unit':>6}  {'channel, y, x':14}{'class':14}{'AUC':>6}   strongest {view.row_name}s: value (image id)"]
     for k, unit in enumerate(view.top.units.tolist()):
         where = "{}, {}, {}".format(*view.grid.cell(unit)) if view.grid is not None else ""
-        name, area = view.separation.best_class(unit) or ("", float("nan"))
+        name, area = view.told[k] or ("", float("nan"))
         shown = min(int(view.top.found[k]), 5)
         pairs = zip(view.top.values[k, :shown].tolist(), view.top.image_ids[k, :shown].tolist(), strict=True)
         strongest = "  ".join(f"{value:.3g} ({image})" for value, image in pairs) or "never above 0"
@@ -166,8 +172,7 @@ def _unit_lines(view: UnitsView) -> list[str]:
 def _class_lines(view: UnitsView) -> list[str]:
     found = view.separation
     lines = [
-        f"Area under the ROC curve of one unit, on {found.sampled:,} of {found.rows:,} {view.row_name}s, "
-        "evenly spread.",
+        f"Area under the ROC curve of one unit, on {found.sampled:,} of {found.rows:,} evenly spread {view.row_name}s.",
         f"For each class the {RANKED_PER_CLASS} best units:",
     ]
     for label, name in enumerate(found.classes, 1):

@@ -134,6 +134,7 @@ def test_a_planted_detector_of_dogs_is_best_at_dogs(make, index):
     found = separation(CachedRows.of(make("test", fc7=values), "fc7"), index, 1)
     assert found.best(2, 1).tolist() == [7]
     assert found.best_class(7) == ("dog", 1.0)
+    assert found.best_of_each(1) == {int(found.best(1, 1)[0]): 1, 7: 2}
     assert found.auc[3].tolist() == [0.5, 0.5]
 
 
@@ -146,6 +147,7 @@ def test_a_sample_is_spread_evenly_and_close_to_the_whole(make, tables, index):
     nobody = separation(rows, empty, 1)
     assert np.isnan(nobody.auc).all()
     assert nobody.best_class(0) is None
+    assert nobody.best_of_each(2) == {}
 
 
 @pytest.fixture
@@ -188,7 +190,7 @@ def test_the_page_of_units(make, index, photographs):
     text = render(view).text()
     assert "    23  2, 1, 2       dog            0.722   3 (11)  2 (12)" in text
     assert "never above 0" in text
-    assert "on 11 of 13 regions" in text
+    assert "on 11 of 13 evenly spread regions" in text
     drawn = figure(view)
     (axis,) = drawn.axes
     assert [label.get_text() for label in axis.texts if label.get_text()[0].isdigit()] == ["3", "2"]
@@ -205,6 +207,7 @@ def test_without_units_the_best_of_each_class_are_shown(make, index, photographs
     values[:, 1] = np.where(np.isin(np.arange(13), (1, 4)), 5, 0)
     view = look_at_units(CachedRows.of(make("test", fc7=values), "fc7"), index, photographs, count=2)
     assert view.top.units.tolist() == [4, 1]
+    assert view.told == (("cat", 1.0), ("dog", 1.0))
     assert view.grid is None
     assert "no region of this class" not in render(view).text()
 
