@@ -71,7 +71,9 @@ def main() -> None:
         timing={name: read_json(TIMING / f"{name}.json") for name in SYSTEMS if (TIMING / f"{name}.json").exists()},
         costs={path.stem: read_json(path) for path in sorted(COSTS.glob("*.json"))},
         errors={name: _rows(path) for name in metrics if (path := PLOTS / f"{name}_errors.csv").exists()},
-        svd={key: value for path in SVD for key, value in read_json(path).items()} if all(map(Path.exists, SVD)) else {},
+        svd={key: value for path in SVD for key, value in read_json(path).items()}
+        if all(map(Path.exists, SVD))
+        else {},
         artifacts=_sizes(LOCK) if LOCK.exists() else {},
         versions=versions(),
     )

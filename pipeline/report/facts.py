@@ -1,31 +1,34 @@
 """What lies behind the page: how large the artifacts are, and which versions were installed."""
 
 import platform
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "zarr", "h5py", "dvc")
 
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder of artifacts: the bytes of each by path, and of all."""
+    """One folder of artifacts: the bytes of each entry in it by name, and of all."""
 
     name: str
     sizes: dict[str, int]
 
     @property
     def total(self) -> int:
-        """Return the bytes of all artifacts."""
+        """Return the bytes of all entries."""
         return sum(self.sizes.values())
 
 
 def folders(sizes: Mapping[str, int]) -> list[Folder]:
-    """Return artifacts, given as bytes by path, below the first part of their path, both sorted."""
-    grouped = groupby(sorted(sizes), key=lambda path: path.split("/")[0])
-    return [Folder(name, {path: sizes[path] for path in paths}) for name, paths in grouped]
+    """Return artifacts, given as bytes by path, by the folder and the entry that they lie in, both sorted."""
+    entries: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in sorted(sizes):
+        folder, entry = path.split("/")[:2]
+        entries[folder][entry] += sizes[path]
+    return [Folder(name, dict(of_folder)) for name, of_folder in entries.items()]
 
 
 def versions() -> dict[str, str]:

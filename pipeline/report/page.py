@@ -1,4 +1,4 @@
-"""From data to the one self-contained HTML file: no network, one script of its own, the same bytes for the same input."""
+"""From data to the one self-contained HTML file: no network, one script of its own, same bytes for same input."""
 
 import base64
 import hashlib

@@ -67,23 +67,22 @@ PUBLISHED = (
     Published("ssd", "SSD300, batches of 8", "07+12", 74.3, 1 / 59, 1 / 59, "Titan X", "SSD, table 7"),
 )
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 PUBLISHED_SPEEDS = (
-    PublishedSpeed("rcnn", "1×", "13 s an image with proposals, AlexNet, a GPU", "R-CNN, section 2.2"),
+    PublishedSpeed("rcnn", f"1{TIMES}", "13 s an image with proposals, AlexNet; a GPU", "R-CNN, section 2.2"),
     PublishedSpeed(
         "sppnet",
-        "24–102×",
-        "without proposals: 64× and 24× (1 and 5 scales) R-CNN with AlexNet, 102× and 38× R-CNN with ZF-5; a GPU",
+        f"24 to 102{TIMES}",
+        "without proposals, with 1 and 5 scales: 64 and 24 against R-CNN with AlexNet, 102 and 38 with ZF-5; a GPU",
         "SPP-net, tables 9 and 10",
     ),
     PublishedSpeed(
         "fast_rcnn",
-        "146×, with SVD 213×",
+        f"146{TIMES}, with SVD 213{TIMES}",
         "without proposals, both systems with VGG16; Tesla K40",
         "Fast R-CNN, table 4",
     ),
-    PublishedSpeed(
-        "faster_rcnn", "5 images/s", "with proposals, VGG16; Tesla K40", "Faster R-CNN, table 5"
-    ),
+    PublishedSpeed("faster_rcnn", "5 images/s", "with proposals, VGG16; Tesla K40", "Faster R-CNN, table 5"),
     PublishedSpeed("yolo", "45 images/s", "Titan X", "YOLO, table 1"),
     PublishedSpeed("ssd", "59 images/s", "SSD300 in batches of 8, 46 one at a time; Titan X", "SSD, table 7"),
 )

@@ -10,7 +10,7 @@ from pipeline.report.scatter import Mark, Scatter, scatter
 from pipeline.report.tables import percent
 
 # Wide for a desk, and narrow so that the letters stay legible on a phone: the page shows one of the two.
-SIZES = {"wide": (920, 430), "narrow": (380, 420)}
+SIZES = {"wide": (1080, 400), "narrow": (380, 420)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ def story(metrics: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Mapping
     ]
     if not own:
         return None
-    papers = [Mark(f"{SYSTEMS[row.system].title.removesuffix(' v1')} {SYSTEMS[row.system].year}", row.seconds, row.map / 100) for row in dots() if row.seconds]
+    papers = [
+        Mark(f"{SYSTEMS[row.system].title.removesuffix(' v1')} {SYSTEMS[row.system].year}", row.seconds, row.map / 100)
+        for row in dots()
+        if row.seconds
+    ]
     charts = {name: scatter([*own, *papers], *size) for name, size in SIZES.items()}
     whiskers = any(mark.interval for mark in own)
     return Story(charts, whiskers, _headline(own), [*_sentences(own), _paper_sentence()])
@@ -70,7 +74,10 @@ def _headline(own: list[Mark]) -> str:
     if first is None or first is fastest:
         return f"{fastest.label}: mAP {percent(fastest.score)} at {duration(fastest.seconds)} an image"
     gain = ratio(first.seconds / fastest.seconds)
-    return f"From R-CNN to {fastest.label}: {gain} times faster, mAP {percent(first.score)} to {percent(fastest.score)}"
+    scores = f"mAP {percent(first.score)} to {percent(fastest.score)}"
+    # No line may end inside a name, or between the figure and its word.
+    name, gained = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (fastest.label, f"{gain} times"))
+    return f"From R-CNN to {name}: {gained} faster, {scores}"
 
 
 def _sentences(own: list[Mark]) -> list[str]:
@@ -98,7 +105,8 @@ def _paper_sentence() -> str:
     rows = [row for row in dots() if row.seconds]
     slowest, fastest = max(rows, key=lambda row: row.seconds or 0), min(rows, key=lambda row: row.seconds or 0)
     first, last = (
-        f"{duration(row.seconds or 0)} and mAP {row.map:.1f} ({SYSTEMS[row.system].title})" for row in (slowest, fastest)
+        f"{duration(row.seconds or 0)} and mAP {row.map:.1f} ({SYSTEMS[row.system].title})"
+        for row in (slowest, fastest)
     )
     return f"In the papers, on VOC2007: from {first} to {last}."
 

@@ -7,6 +7,7 @@
   if (!gallery) return;
   const articles = [...gallery.querySelectorAll("article")];
   const filters = $("filters");
+  const layers = $("layers");
   const thumbs = articles.map(thumb);
   let current = 0;
 
@@ -62,8 +63,10 @@
   }
 
   function show() {
-    gallery.classList.toggle("one", !$("all").checked);
-    $("viewer").hidden = $("all").checked;
+    const all = layers.elements.all.checked;
+    for (const { name, checked } of layers.elements) gallery.classList.toggle(name, checked !== name.startsWith("hide"));
+    gallery.classList.toggle("one", !all);
+    $("viewer").hidden = all;
     articles.forEach((article, i) => {
       article.classList.toggle("current", i === current);
       thumbs[i].setAttribute("aria-pressed", i === current);
@@ -71,7 +74,7 @@
     const open = matching();
     const place = open.indexOf(current) + 1;
     $("count").textContent = open.length
-      ? `${$("all").checked ? open.length : `Image ${place} of ${open.length}`}${open.length < articles.length ? ` that match, of ${articles.length}` : ""}`
+      ? `${all ? `${open.length} images` : `Image ${place} of ${open.length}`}${open.length < articles.length ? ` that match, of ${articles.length}` : ""}`
       : "No image has such a detection at this score.";
   }
 
@@ -111,8 +114,8 @@
     filters.addEventListener("input", update);
     filters.addEventListener("submit", (event) => event.preventDefault());
   }
-  $("all-label").hidden = false;
-  $("all").addEventListener("input", show);
+  layers.hidden = false;
+  layers.addEventListener("input", show);
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   $("viewer").addEventListener("keydown", ({ key }) => {
