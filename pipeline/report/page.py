@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
@@ -101,7 +100,7 @@ def render(
     }
     test = results.indices["test"]
     return environment.get_template("page.html").render(
-        script=Markup(script),
+        script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         source=results.source,
         classes={name: class_colour(label) for label, name in enumerate(test.classes, 1)},

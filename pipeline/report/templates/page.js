@@ -111,7 +111,7 @@
 
   if (filters) {
     filters.hidden = false;
-    filters.addEventListener("input", update);
+    for (const event of ["input", "change"]) filters.addEventListener(event, update);
     filters.addEventListener("submit", (event) => event.preventDefault());
   }
   layers.hidden = false;
