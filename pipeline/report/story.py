@@ -56,7 +56,7 @@ def story(metrics: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Mapping
 def interval(figures: Mapping[str, Any], name: str) -> tuple[float, float] | None:
     """Return the interval of a mean AP, low and high; None where the metrics have none."""
     ends = (figures.get("intervals") or {}).get(name)
-    return None if ends is None else (ends["low"], ends["high"])
+    return None if ends is None or None in ends.values() else (ends["low"], ends["high"])
 
 
 def duration(seconds: float) -> str:

@@ -124,7 +124,7 @@ def test_the_slider_hides_and_shows_detections(page, browser):
     assert page.drawn() == [OTHERS[1], *BEST, *SSD]
     page.slide(100)
     assert page.drawn() == [*BEST, *SSD]
-    assert browser.find_element(By.CSS_SELECTOR, "article.current figcaption output").text == "0.90"
+    assert browser.find_element(By.CSS_SELECTOR, "article.current .from").text == "0.90"
     page.slide(50)
     assert page.drawn() == [*OTHERS, *BEST, *SSD]
 

@@ -52,6 +52,7 @@ def test_figures_in_print() -> None:
     assert [duration(value) for value in (0.00627, 0.2433, 0.9996, 13)] == ["6.27 ms", "243 ms", "1 s", "13 s"]
     assert [ratio(value) for value in (1.06, 9.94, 9.96, 38.8)] == ["1.1", "9.9", "10", "39"]
     assert interval({"intervals": {"map_voc": None}}, "map_voc") is None
+    assert interval({"intervals": {"map_voc": {"low": None, "high": None}}}, "map_voc") is None
     assert interval({}, "map_voc") is None
 
 

@@ -22,7 +22,7 @@
 
   function draw(figure, category, type, position) {
     const from = least(figure.dataset, position);
-    figure.querySelector("output").value = from.toFixed(2);
+    figure.querySelector(".from").textContent = from.toFixed(2);
     let shown = 0;
     for (const box of figure.querySelectorAll(".d")) {
       const { score, type: own } = box.dataset;
