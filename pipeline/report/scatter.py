@@ -146,7 +146,9 @@ def _place(
     def placed(order: Sequence[int]) -> tuple[float, list[Box]]:
         boxes: dict[int, Box] = {}
         costs: dict[int, float] = {}
-        for i in [*order] * _ROUNDS:
+        for turn, i in enumerate([*order] * _ROUNDS):
+            if turn % len(labels) == 0 and costs and not any(costs.values()):
+                break
             rated = partial(cost, others=[other for j, other in boxes.items() if j != i])
             boxes[i] = min(_candidates(*places[i], width=LETTER_WIDTH * len(labels[i])), key=rated)
             costs[i] = rated(boxes[i])
