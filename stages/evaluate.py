@@ -3,8 +3,8 @@
     python -m stages.evaluate rcnn
 
 Reads data/index/test.json and detections/SYSTEM.json; writes reports/metrics/SYSTEM.json, the full record, and
-reports/scores/SYSTEM.json, the two figures that runs are compared by; reports/plots/SYSTEM_{pr,errors}.csv and
-reports/plots/mean_pr/SYSTEM.csv.
+reports/scores/SYSTEM.json, the two figures that runs are compared by; reports/plots/SYSTEM_pr.csv and
+reports/plots/{mean_pr,errors}/SYSTEM.csv.
 """
 
 import sys
@@ -38,7 +38,7 @@ def main() -> None:
     write_json(Path(f"reports/scores/{system.name}.json"), {system.name: {name: figures[name] for name in COMPARED}})
     write_curves(Path(f"reports/plots/{system.name}_pr.csv"), ranked)
     write_mean_curve(Path(f"reports/plots/mean_pr/{system.name}.csv"), ranked)
-    write_error_trend(Path(f"reports/plots/{system.name}_errors.csv"), index, detections, similar, iou)
+    write_error_trend(Path(f"reports/plots/errors/{system.name}.csv"), index, detections, similar, iou)
     for name, interval in figures["intervals"].items():
         known = interval and f"{figures[name]:.4f} ({interval['low']:.4f} to {interval['high']:.4f})"
         print(f"{system.title}: {name} {known or 'none'}")

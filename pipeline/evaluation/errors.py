@@ -4,7 +4,9 @@ The types are those of R-CNN's section 2.4 and YOLO's section 4.2, the rules tho
 (``detectionAnalysis``: ``matchDetectionsWithGroundTruth.m``, ``analyzeFalsePositives.m``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,20 @@ CORRECT, LOC, SIM, OTH, BG = range(5)
 WEAK_IOU = 0.1
 # Where the trend of the errors ends, as in the toolkit.
 MOST_ERRORS = 3200
+
+
+class Judgement(NamedTuple):
+    """What one detection is.
+
+    Attributes:
+        row: its position in the detections that were judged.
+        type: a position in `TYPES`; None where it claims an object to ignore, which is neither right nor wrong.
+        claimed: the position of the object that it claims among those of its image; None where it claims none.
+    """
+
+    row: int
+    type: int | None
+    claimed: int | None
 
 
 def similar_classes(classes: Sequence[str], sets: Mapping[str, Sequence[str]]) -> NDArray[np.bool_]:
@@ -42,6 +58,37 @@ def similar_classes(classes: Sequence[str], sets: Mapping[str, Sequence[str]]) -
     return similar
 
 
+def judge(
+    index: Index, detections: Detections, label: int, similar: NDArray[np.bool_], threshold: float = 0.5
+) -> Iterator[Judgement]:
+    """Judge the detections of class ``label``, best score first; what one is depends on no later one.
+
+    In this order: the unclaimed object of the class with the greatest overlap, if that is ``threshold`` or more, is
+    claimed and the detection is Correct; an overlap of 0.1 or more with the class makes it Loc (badly placed, or a
+    duplicate); with a similar class Sim; with any other Oth; else BG. Unlike the AP's rule there is a second choice.
+
+    Args:
+        index: the ground truth.
+        detections: of any classes.
+        label: category id.
+        similar: from `similar_classes`.
+        threshold: overlap of a correct detection.
+    """
+    images = {image.id: image for image in index.images}
+    free = {image.id: image.labels == label for image in index.images}
+    rows = np.flatnonzero(detections.labels == label)
+    for row in rows[np.argsort(-detections.scores[rows], kind="stable")].tolist():
+        image = images[int(detections.image_ids[row])]
+        overlaps = iou(detections.boxes[row], image.boxes)[0]
+        open_overlaps = np.where(free[image.id], overlaps, 0)
+        if open_overlaps.max(initial=0) >= threshold:
+            claimed = int(open_overlaps.argmax())
+            free[image.id][claimed] = False
+            yield Judgement(row, None if image.ignore[claimed] else CORRECT, claimed)
+        else:
+            yield Judgement(row, _error_type(image.labels[overlaps >= WEAK_IOU], label, similar), None)
+
+
 def error_types(
     index: Index,
     detections: Detections,
@@ -53,10 +100,7 @@ def error_types(
 ) -> NDArray[np.int64]:
     """Return the type of each detection of class ``label``, positions in `TYPES`, best score first.
 
-    In this order: the unclaimed object of the class with the greatest overlap, if that is ``threshold`` or more, is
-    claimed and the detection is Correct; an overlap of 0.1 or more with the class makes it Loc (badly placed, or a
-    duplicate); with a similar class Sim; with any other Oth; else BG. A detection that claims an object to ignore
-    is left out, neither right nor wrong. Unlike the AP's rule there is a second choice.
+    The rules are those of `judge`; a detection that claims an object to ignore is left out.
 
     Args:
         index: the ground truth.
@@ -66,24 +110,8 @@ def error_types(
         threshold: overlap of a correct detection.
         limit: stop after so many types; None for all.
     """
-    images = {image.id: image for image in index.images}
-    free = {image.id: image.labels == label for image in index.images}
-    mine = detections.take(detections.labels == label).ranked()
-    types: list[int] = []
-    for image_id, box in zip(mine.image_ids.tolist(), mine.boxes, strict=True):
-        if len(types) == limit:
-            break
-        image = images[image_id]
-        overlaps = iou(box, image.boxes)[0]
-        open_overlaps = np.where(free[image_id], overlaps, 0)
-        if open_overlaps.max(initial=0) >= threshold:
-            claimed = open_overlaps.argmax()
-            free[image_id][claimed] = False
-            if not image.ignore[claimed]:
-                types.append(CORRECT)
-        else:
-            types.append(_error_type(image.labels[overlaps >= WEAK_IOU], label, similar))
-    return np.array(types, np.int64)
+    judged = judge(index, detections, label, similar, threshold)
+    return np.array([*islice((found.type for found in judged if found.type is not None), limit)], np.int64)
 
 
 def _error_type(touched: NDArray[np.int64], label: int, similar: NDArray[np.bool_]) -> int:

@@ -15,7 +15,7 @@ def recall_panels(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[P
         curves: by name, rows of `pipeline.evaluation.proposal_recall.curve`; boxes run to the right on a logarithmic
             scale from 1 to the greatest number of all curves.
     """
-    most = max((row["boxes"] for rows in curves.values() for row in rows), default=1)
+    most = most_boxes(curves)
     if most <= 1:
         return []
     columns = {"IoU 0.5": "recall_50", "IoU 0.7": "recall_70"}
@@ -23,6 +23,11 @@ def recall_panels(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[P
         Panel(title, {name: _path(rows, column, most) for name, rows in curves.items()})
         for title, column in columns.items()
     ]
+
+
+def most_boxes(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> int:
+    """Return the greatest number of proposals of all curves, 1 without any."""
+    return max((round(row["boxes"]) for rows in curves.values() for row in rows), default=1)
 
 
 def _path(rows: Sequence[Mapping[str, float]], column: str, most: float) -> str:

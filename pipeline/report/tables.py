@@ -1,7 +1,6 @@
 """The tables of the report, from metrics and index to rows."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,11 +71,6 @@ def number(value: float | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def least_score(value: float) -> str:
-    """Return the least score of a drawn box; infinity means that none is drawn."""
-    return "not drawn" if math.isinf(value) else f"{value:.3f}"
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

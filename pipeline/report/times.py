@@ -29,6 +29,12 @@ class TimeRow:
     speedup_without: float | None
     rates: dict[int, float]
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the phases that the system has as shares of their sum."""
+        known = {phase: value for phase, value in self.phases.items() if value is not None}
+        return {phase: value / sum(known.values()) for phase, value in known.items()}
+
 
 def time_rows(timing: Mapping[str, Mapping[str, Any]]) -> dict[str, TimeRow]:
     """Return a row for each system, given the contents of ``reports/timing/SYSTEM.json`` by system."""
@@ -40,7 +46,7 @@ def time_rows(timing: Mapping[str, Mapping[str, Any]]) -> dict[str, TimeRow]:
 
     return {
         system: TimeRow(
-            phases={phase: _milliseconds(figures.get(f"{phase}_median")) for phase in entered},
+            phases={phase: _in_milliseconds(figures.get(f"{phase}_median")) for phase in entered},
             total=1e3 * figures["total_median"],
             p95=1e3 * figures["total_p95"],
             speedup=against(figures, "total_median"),
@@ -60,10 +66,20 @@ def surroundings(timing: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(places))
 
 
+def milliseconds(value: float | None) -> str:
+    """Return a time for print with one decimal, a dash for one that does not exist."""
+    return "\N{EN DASH}" if value is None else f"{value:,.1f}"
+
+
+def times(value: float | None) -> str:
+    """Return a speed-up for print, a dash for one that does not exist."""
+    return "\N{EN DASH}" if value is None else f"{value:.1f}\N{MULTIPLICATION SIGN}"
+
+
 def _rates(figures: Mapping[str, Any]) -> dict[int, float]:
     prefix = "images_per_second_batch_"
     return {int(name.removeprefix(prefix)): value for name, value in figures.items() if name.startswith(prefix)}
 
 
-def _milliseconds(seconds: float | None) -> float | None:
+def _in_milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else 1e3 * seconds

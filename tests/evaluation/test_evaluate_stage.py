@@ -11,7 +11,7 @@ FILES = (
     "metrics/rcnn.json",
     "scores/rcnn.json",
     "plots/rcnn_pr.csv",
-    "plots/rcnn_errors.csv",
+    "plots/errors/rcnn.csv",
     "plots/mean_pr/rcnn.csv",
 )
 
@@ -33,7 +33,7 @@ def test_writes_metrics_and_curves(project, make_index, make_detections, capsys)
     assert written["map_voc07"] == 1
     assert written["per_class"] == {"a": 1, "b": None}
     assert (project / "reports/plots/rcnn_pr.csv").read_text() == "class,recall,precision\na,1.0,1.0\n"
-    assert (project / "reports/plots/rcnn_errors.csv").read_text() == "errors,Loc,Sim,Oth,BG\n"
+    assert (project / "reports/plots/errors/rcnn.csv").read_text() == "errors,Loc,Sim,Oth,BG\n"
     assert written["by_size"] == {"small": 1, "medium": None, "large": None}
     assert written["intervals"]["map_coco"] == {"low": 1, "high": 1}
     scores = json.loads((project / "reports/scores/rcnn.json").read_text())

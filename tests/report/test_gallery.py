@@ -1,19 +1,22 @@
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pipeline.boxes import as_boxes
-from pipeline.evaluation.ranking import Ranking
-from pipeline.report.gallery import photos, thresholds, tile_ratio
+from pipeline.report.gallery import NEITHER, photos, tile_ratio
+
+NOTHING_SIMILAR = np.zeros((3, 3), np.bool_)
 
 
-def test_least_scores():
-    good = Ranking(np.array([2, 1], np.float32), np.array([True, False]), 1)
-    bad = Ranking(np.array([2], np.float32), np.array([False]), 1)
-    assert thresholds({"good": good, "bad": bad}, None) == {"good": 2, "bad": math.inf}
-    assert thresholds({"good": good, "bad": bad}, 0.3) == {"good": 0.3, "bad": 0.3}
+@pytest.fixture
+def show(indices, tmp_path):
+    def call(found, floor=-1.0, images=1, **changes):
+        index = replace(indices["test"], images=indices["test"].images[:images], **changes)
+        of_these = found.take(np.isin(found.image_ids, [image.id for image in index.images]))
+        return photos(index, tmp_path / "photos", {"rcnn": of_these}, {"rcnn": floor}, NOTHING_SIMILAR, 0.5)
+
+    return call
 
 
 @pytest.mark.parametrize(
@@ -24,35 +27,45 @@ def test_the_frame_of_the_pictures(sizes, ratio):
     assert tile_ratio(sizes) == pytest.approx(ratio)
 
 
-def test_labels_stay_on_the_picture(indices, detections, tmp_path):
+def test_labels_stay_on_the_picture(show, detections):
     boxes = as_boxes([[100, 0, 120, 20], [0, 70, 10, 80], [60, 30, 70, 40], [0, 0, 120, 80]])
-    found = replace(detections["rcnn"], image_ids=np.ones(4, np.int64), boxes=boxes)
-    least = {"rcnn": {"cat & <dog>": -1.0, "car": -1.0}}
-    [photo, *_] = photos(indices["test"], tmp_path / "photos", 4, {"rcnn": found}, least)
-    assert len(photo.found["rcnn"]) == 4
-    for shape in photo.found["rcnn"]:
-        label = shape.label
+    [photo] = show(replace(detections["rcnn"], image_ids=np.ones(4, np.int64), boxes=boxes))
+    assert len(photo.panels["rcnn"].found) == 4
+    for found in photo.panels["rcnn"].found:
+        label = found.label
         assert label.x >= 0
         assert label.x + label.width <= photo.width
         assert label.y >= 0
         assert label.y + label.height <= photo.height
 
 
-def test_the_best_detection_lies_on_top(indices, detections, tmp_path):
-    least = {"rcnn": {"cat & <dog>": -1.0, "car": -1.0}}
-    photo = photos(indices["test"], tmp_path / "photos", 1, {"rcnn": detections["rcnn"]}, least)[0]
-    assert [shape.title for shape in photo.found["rcnn"]] == ["cat & <dog> -0.50", "cat & <dog> 0.90"]
-    best = photo.found["rcnn"][-1]
-    assert (best.x, best.y, best.width, best.height) == (50, 50, 10, 10)
+def test_the_best_detection_lies_on_top(show, detections):
+    [photo] = show(detections["rcnn"])
+    found = photo.panels["rcnn"].found
+    assert [(one.score, one.type) for one in found] == [(-0.5, "Correct"), (0.9, "BG")]
+    frame = found[-1].frame
+    assert (frame.x, frame.y, frame.width, frame.height) == (50, 50, 10, 10)
 
 
-def test_wide_letters_get_wide_labels(indices, detections, tmp_path):
+def test_detections_below_the_floor_are_left_out_but_still_find_their_object(show, detections):
+    [photo] = show(detections["rcnn"], floor=0.0)
+    assert [found.score for found in photo.panels["rcnn"].found] == [pytest.approx(0.9)]
+    cat, car = photo.panels["rcnn"].objects
+    assert (cat.found_at, car.found_at) == (-0.5, None)
+    assert [cat.missed(least) for least in (-0.5, -0.4)] == [False, True]
+    assert car.missed(-9)
+
+
+def test_what_claims_an_ignored_object_is_neither_right_nor_wrong(show, detections):
+    on_it = replace(detections["ssd"], boxes=as_boxes([[20, 20, 60, 60]]))
+    photo = show(on_it, images=4)[-1]
+    assert [found.type for found in photo.panels["rcnn"].found] == [NEITHER]
+    assert not photo.panels["rcnn"].objects[1].missed(9)
+
+
+def test_wide_letters_get_wide_labels(show, detections):
     def width(name):
-        index = replace(indices["test"], classes=(name, "car"))
-        least = {"rcnn": {name: -1.0, "car": -1.0}}
-        return (
-            photos(index, tmp_path / "photos", 1, {"rcnn": detections["rcnn"]}, least)[0].found["rcnn"][0].label.width
-        )
+        return show(detections["rcnn"], classes=(name, "car"))[0].panels["rcnn"].found[0].label.width
 
     assert width("自転車") == pytest.approx(width("bicycl"))
     assert width("自転車") > width("cat")

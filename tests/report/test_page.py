@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import re
 
@@ -9,6 +10,7 @@ from pipeline.data.images import UnreadableImageError
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.report.page import Results, render
 
+DASH = "\N{EN DASH}"
 PARAMETERS = {"seed": 1, "data": {"source": "voc", "root": "<root>", "classes": None}}
 PROPOSALS = {"test": {"boxes": 1217, "recall": {"0.5": 0.911}}, "train": {"boxes": 7}}
 
@@ -35,7 +37,7 @@ def values(elements):
 def test_the_figures_are_those_of_the_metrics(make, results, read_page):
     page = read_page(make())
     for name, figures in results.metrics.items():
-        shown = page.find("data", inside=("data-system", name))
+        shown = [page.find("data", inside=("data-system", name))[i] for i in range(3)]
         assert values(shown) == [figures[key] for key in ("map_voc07", "map_voc", "map_coco")]
         assert [element.text for element in shown] == [f"{100 * value:.1f}" for value in values(shown)]
         assert values(page.find("data", inside=("data-errors", name))) == list(figures["errors"].values())
@@ -62,15 +64,42 @@ def test_proposals_and_parameters(make, read_page):
     assert not read_page(make(proposals={})).find("section", inside=("id", "proposals"))
 
 
+def test_intervals_and_sizes_are_shown_where_there_are_any(make, results, read_page):
+    without = {name: {k: v for k, v in found.items() if k != "by_size"} for name, found in results.metrics.items()}
+    page = read_page(make(metrics=without))
+    assert not page.find("small", inside=("data-metric", "map_voc"))
+    assert not page.find("tr", inside=("data-sizes", "rcnn"))
+    ends = {"low": 0.25, "high": 0.75}
+    more = {
+        "intervals": {"map_voc07": ends, "map_voc": ends, "map_coco": None},
+        "by_size": {"small": None, "large": 0.5},
+    }
+    page = read_page(make(metrics=without | {"rcnn": without["rcnn"] | more}))
+    spans = page.find("data", inside=("class", "span"))
+    assert values(spans) == [0.25, 0.75, 0.25, 0.75]
+    assert [cell.text.strip() for cell in page.find("td", inside=("data-sizes", "rcnn"))] == [DASH, DASH, "50.0"]
+    assert [cell.text.strip() for cell in page.find("td", inside=("data-sizes", "ssd"))] == [DASH, DASH, DASH]
+
+
 def test_nothing_comes_from_elsewhere(make, read_page):
     text = make()
     page = read_page(text)
     for element in page.elements:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
             assert re.match(r"data:|#|$", element.attributes.get(name) or ""), element.attributes[name][:80]
-    assert not page.find("script")
     assert not page.find("link")
     assert not re.search(r"url\(|@import|https?:", text)
+
+
+def test_only_the_page_s_own_script_may_run(make, read_page):
+    page = read_page(make())
+    [script] = page.find("script")
+    digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+    [policy] = [element for element in page.find("meta") if "http-equiv" in element.attributes]
+    assert policy.attributes["content"] == (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    )
+    assert not [name for element in page.elements for name in element.attributes if name.startswith("on")]
 
 
 def test_the_photographs_are_inside_once_each(make, read_page):
@@ -96,37 +125,66 @@ def test_names_cannot_break_out(make, read_page):
     assert any("1 <b>.png" in element.text for element in page.find("p"))
 
 
+def drawn(page):
+    """Return the tags of the boxes that are drawn without the script."""
+    groups = [group for group in page.find("g") if "data-score" in group.attributes]
+    tags = page.find("text", inside=("class", "tag"))
+    assert len(groups) == len(tags)
+    return sorted(tag.text for tag, group in zip(tags, groups, strict=True) if "off" not in group.attributes["class"])
+
+
 def test_boxes_from_the_best_f1_on(make, read_page):
-    """Class 1 of R-CNN is drawn down to its last correct detection, SSD's class without a correct one not at all."""
+    """R-CNN is drawn down to its last correct detection; SSD, which has none, from its greatest score on."""
     page = read_page(make())
-    tags = [element.text for element in page.find("text", inside=("class", "tag"))]
-    assert sorted(tags) == ["cat & <dog> -0.50", "cat & <dog> -0.70", "cat & <dog> 0.90"]
-    cells = [re.sub(r"\s+", " ", cell.text).strip() for cell in page.find("td", inside=("id", "images"))]
-    assert cells == ["-0.700", "not drawn", "not drawn", "not drawn"]
+    assert drawn(page) == ["car 0.50", "cat & <dog> -0.50", "cat & <dog> -0.70", "cat & <dog> 0.90"]
+    assert len(page.find("text", inside=("class", "tag"))) == 5
+    starts = {
+        f.attributes["data-system"]: float(f.attributes["data-start"])
+        for f in page.find("figure", inside=("id", "gallery"))
+    }
+    assert starts == {"rcnn": -0.7, "ssd": 0.5}
 
 
 def test_boxes_from_a_given_score_on(make, read_page):
-    page = read_page(make(min_score=0.5))
-    tags = [element.text for element in page.find("text", inside=("class", "tag"))]
-    assert sorted(tags) == ["car 0.50", "cat & <dog> 0.90"]
+    assert drawn(read_page(make(min_score=0.5))) == ["car 0.50", "cat & <dog> 0.90"]
+
+
+def test_each_box_has_its_class_score_and_type(make, read_page):
+    """Image 1: the box on the cat is correct, the other touches the car by less than a tenth of their union."""
+    page = read_page(make())
+    boxes = [group.attributes for group in page.find("g") if "data-score" in group.attributes]
+    seen = {(box["data-score"], box["data-class"], box["data-type"]) for box in boxes}
+    assert seen == {
+        ("0.9", "1", "BG"),
+        ("-0.5", "1", "Correct"),
+        ("-0.7", "1", "Correct"),
+        ("-0.9", "1", "BG"),
+        ("0.5", "2", "BG"),
+    }
 
 
 def test_ground_truth_is_drawn_for_each_system(make, read_page):
-    shapes = read_page(make(images=1)).find("title", inside=("class", "truth"))
-    assert [shape.text for shape in shapes] == 2 * ["cat & <dog> (ground truth)", "car (ground truth)"]
+    page = read_page(make(images=1))
+    objects = [group for group in page.find("g") if "o" in group.attributes["class"].split()]
+    assert [group.text for group in objects] == 2 * ["cat & <dog> (ground truth)", "car (ground truth)"]
+    assert [group.attributes.get("data-found") for group in objects] == ["-0.5", None, None, None]
+    assert ["missed" in group.attributes["class"] for group in objects] == [False, True, True, True]
 
 
 def test_one_system(make, results, read_page):
     page = read_page(make(metrics={"rcnn": results.metrics["rcnn"]}, detections={"rcnn": results.detections["rcnn"]}))
-    assert page.find("h1")[0].text == "voc: 2 classes, 1 detector"
-    assert [box.attributes["id"] for box in page.find("input")] == ["show-truth", "show-found", "show-tags"]
+    assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 detector"
+    boxes = page.find("input", inside=("aria-label", "What the pictures show"))
+    names = [box.attributes["name"] for box in boxes]
+    assert names == ["hide-truth", "hide-found", "hide-tags", "by-type", "all"]
 
 
 def test_before_any_system_is_evaluated(make, read_page):
     page = read_page(make(metrics={}, detections={}, proposals={}))
     assert any("No system has been evaluated yet" in element.text for element in page.find("p"))
     assert len(page.find("use")) == 4
-    assert len(page.find("g", inside=("class", "truth"))) == 8
+    assert [group.attributes["class"] for group in page.find("g")] == [*7 * ["o"], "o dim"]
+    assert not page.find("select")
 
 
 def test_without_pictures_and_without_objects(make, results, read_page):
@@ -160,8 +218,48 @@ def test_times_and_costs_are_shown_where_there_are_any(make, read_page):
     figures = {**place, "heads_median": 0.0125, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
     cost = {"seconds": 61.5, "seen": 12800, "unit": "window", "memory_mb": 900, "gpu_memory_mb": 0, "resumed": True}
     page = read_page(make(timing={"rcnn": figures, "ssd": figures}, costs={"rcnn_finetune": cost}))
+    for phase, shown in {"heads": "12.5", "total": "250.0", "p95": "500.0"}.items():
+        assert [cell.text for cell in page.find("td", inside=("data-phase", phase))] == [shown, shown]
     for system in ("rcnn", "ssd"):
-        cells = [cell.text for cell in page.find("td", inside=("data-times", system))]
-        assert cells == ["12.5", "250.0", "500.0", *2 * ["1.0\N{MULTIPLICATION SIGN}"], "\N{EN DASH}"]
+        cells = [cell.text for cell in page.find("td", inside=("data-speed", system))]
+        assert cells[:2] == 2 * ["1.0\N{MULTIPLICATION SIGN}"]
     cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn_finetune"))]
-    assert cells == ["61.5 after a resume", "12,800 windows", "900", "0"]
+    assert cells == ["61.5 after a resume", "12,800 windows", "900"]
+    more = cost | {"cpu_seconds": 101.25, "gpu_memory_mb": 7}
+    page = read_page(make(costs={"rcnn_finetune": more, "rcnn_svm": cost}))
+    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn_finetune"))]
+    assert cells == ["61.5 after a resume", "101.2", "12,800 windows", "900", "7"]
+
+
+def test_the_story_is_told_where_scores_and_times_are_known(make, results, read_page):
+    assert read_page(make()).find("h1")[0].text == "Detectors on voc"
+    place = {"device": "cpu", "device_name": "<processor>", "threads": 2, "torch": "2.11"}
+    figures = {**place, "heads_median": 0.2, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+    page = read_page(make(timing={"rcnn": figures, "ssd": figures | {"total_median": 0.01}}))
+    score = {name: 100 * results.metrics[name]["map_voc07"] for name in ("rcnn", "ssd")}
+    headline = page.find("h1")[0].text.replace("\N{NO-BREAK SPACE}", " ")
+    assert headline == f"From R-CNN to SSD: 25 times faster, mAP {score['rcnn']:.1f} to {score['ssd']:.1f}"
+    told = [group.attributes["data-story"] for group in page.find("g") if "data-story" in group.attributes]
+    assert sorted(told) == ["rcnn", "rcnn", "ssd", "ssd"]  # in the wide chart and in the narrow one
+    assert "published" in {group.attributes.get("class") for group in page.find("g", inside=("id", "story"))}
+
+
+def test_what_lies_behind_the_page(make, read_page):
+    svd = {"fc6_rank": 8, "fc7_rank": 4, "map_voc07": 0.5, "map_voc07_svd": 0.25, "fc_seconds": 0.004}
+    svd |= {"fc_seconds_svd": 0.002, "regions": 300}
+    figures = {"device": "cpu", "device_name": "a", "threads": 2, "torch": "2", "heads_median": 0.2}
+    figures |= {"without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+    sizes = {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500_000, "models/net": 999}
+    page = read_page(make(timing={"rcnn": figures}, svd=svd, artifacts=sizes, versions={"torch": "2.11"}))
+    assert [cell.text for cell in page.find("td", inside=("data-artifact", "features/rcnn"))] == ["2.5 MB"]
+    assert [cell.text for cell in page.find("td", inside=("data-version", "torch"))] == ["2.11"]
+    assert values(page.find("data", inside=("class", "note"))) == [0.25, 0.5]
+    assert any("2 ms against 4 ms in these layers for 300 regions" in note.text for note in page.find("p"))
+
+
+def test_error_trends_are_drawn_where_there_are_any(make, read_page):
+    rows = [{"errors": n, "Loc": 0.5, "Sim": 0.0, "Oth": 0.25, "BG": 0.25} for n in (1, 10)]
+    page = read_page(make(errors={"ssd": rows, "rcnn": rows[:1], "yolo": rows}))
+    areas = page.find("path", inside=("data-trend", "ssd"))
+    assert [area.text for area in areas if area.attributes["class"] == "area"] == ["Loc", "Oth", "BG"]
+    assert not page.find("path", inside=("data-trend", "rcnn"))

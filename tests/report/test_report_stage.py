@@ -10,6 +10,16 @@ from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.storage import write_json
 from stages import report
 
+LOCK = """
+schema: '2.0'
+stages:
+  rcnn_features@test: {cmd: a, outs: [{path: features/rcnn/test.zarr, hash: md5, md5: 0, size: 2000000, nfiles: 9}]}
+  rcnn_features@val: {cmd: a, outs: [{path: features/rcnn/val.zarr, hash: md5, md5: 0, size: 1000000, nfiles: 9}]}
+  rcnn_finetune: {cmd: a, outs: [{path: models/net.safetensors, hash: md5, md5: 0, size: 5}]}
+  index: {cmd: a, outs: [{path: data/index/test.json, hash: md5, md5: 0, size: 7}]}
+  nothing: {cmd: a}
+"""
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, pytestconfig, indices, detections):
@@ -53,6 +63,25 @@ def test_the_page_does_not_depend_on_where_it_was_made(project, tmp_path_factory
     monkeypatch.chdir(elsewhere)
     report.main()
     assert (elsewhere / "reports/index.html").read_bytes() == (project / "reports/index.html").read_bytes()
+
+
+def test_sizes_are_those_of_the_lock(project, read_page):
+    (project / "dvc.lock").write_text(LOCK)
+    report.main()
+    page = read_page((project / "reports/index.html").read_text(encoding="utf-8"))
+    rows = [row.attributes["data-artifact"] for row in page.find("tr") if "data-artifact" in row.attributes]
+    assert rows == ["features/rcnn", "models/net.safetensors"]
+    shown = [cell.text for cell in page.find("td", inside=("data-artifact", "features/rcnn"))]
+    assert shown == ["3 MB"]
+
+
+def test_errors_and_svd_are_read_where_they_are(project, read_page):
+    rows = "errors,Loc,Sim,Oth,BG\n1,1,0,0,0\n2,0.5,0,0.5,0\n"
+    (project / "reports/plots/errors").mkdir(parents=True)
+    (project / "reports/plots/errors/rcnn.csv").write_text(rows)
+    report.main()
+    page = read_page((project / "reports/index.html").read_text(encoding="utf-8"))
+    assert page.find("path", inside=("data-trend", "rcnn"))
 
 
 def test_metrics_without_detections(project):

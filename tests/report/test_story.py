@@ -1,0 +1,73 @@
+"""What the first screen says, from made-up figures."""
+
+import pytest
+
+from pipeline.report.published import PUBLISHED, PUBLISHED_SPEEDS, dots
+from pipeline.report.story import duration, interval, ratio, story
+
+
+def figures(score, low=None, high=None):
+    ends = None if low is None else {"low": low, "high": high}
+    return {"map_voc07": score, "intervals": {"map_voc07": ends}}
+
+
+def timed(seconds):
+    return {"total_median": seconds}
+
+
+def test_the_sentences_are_computed() -> None:
+    metrics = {"rcnn": figures(0.8, 0.7, 0.9), "yolo": figures(0.6, 0.5, 0.65), "ssd": figures(0.85, 0.8, 0.9)}
+    told = story(metrics, {"rcnn": timed(2.0), "yolo": timed(0.01), "ssd": timed(0.025)})
+    assert told.headline.replace("\N{NO-BREAK SPACE}", " ") == (
+        "From R-CNN to YOLO v1: 200 times faster, mAP 80.0 to 60.0"
+    )
+    assert told.sentences == [
+        "R-CNN takes 2 s an image, YOLO v1 10 ms.",
+        "The most accurate is SSD, mAP 85.0, though these test images cannot tell it from R-CNN.",
+        "In the papers, on VOC2007: from 13 s and mAP 58.5 (R-CNN) to 21.7 ms and mAP 74.3 (SSD).",
+    ]
+    assert told.whiskers
+
+
+def test_rivals_are_listed() -> None:
+    metrics = {name: figures(0.5 + i / 100, 0.4, 0.6) for i, name in enumerate(("rcnn", "sppnet", "yolo", "ssd"))}
+    told = story(metrics, {name: timed(1.0 + i) for i, name in enumerate(metrics)})
+    assert told.sentences[0] == (
+        "The most accurate is SSD, mAP 53.0, though these test images cannot tell it from R-CNN, SPP-net and YOLO v1."
+    )
+
+
+def test_without_r_cnn_and_without_intervals() -> None:
+    told = story({"ssd": {"map_voc07": 0.5}}, {"ssd": timed(0.5)})
+    assert told.headline == "SSD: mAP 50.0 at 500 ms an image"
+    assert len(told.sentences) == 1
+    assert not told.whiskers
+
+
+def test_nothing_to_tell() -> None:
+    assert story({"ssd": {"map_voc07": None}, "yolo": {"map_voc07": 0.5}}, {"ssd": timed(1)}) is None
+
+
+def test_figures_in_print() -> None:
+    assert [duration(value) for value in (0.00627, 0.2433, 0.9996, 13)] == ["6.27 ms", "243 ms", "1 s", "13 s"]
+    assert [ratio(value) for value in (1.06, 9.94, 9.96, 38.8)] == ["1.1", "9.9", "10", "39"]
+    assert interval({"intervals": {"map_voc": None}}, "map_voc") is None
+    assert interval({"intervals": {"map_voc": {"low": None, "high": None}}}, "map_voc") is None
+    assert interval({}, "map_voc") is None
+
+
+def test_published_rows_agree_with_the_published_ratios() -> None:
+    """Fast R-CNN: 146 and 213 times R-CNN with VGG16; SPP-net: 102 and 38 times R-CNN with ZF-5 at 14.46 s."""
+    without = {(row.system, row.network): row.seconds_without for row in PUBLISHED}
+    slow = without["rcnn", "VGG16 (L)"]
+    assert slow / without["fast_rcnn", "VGG16"] == pytest.approx(146, rel=0.01)
+    assert slow / without["fast_rcnn", "VGG16, truncated SVD"] == pytest.approx(213, rel=0.01)
+    assert 14.46 / without["sppnet", "ZF-5, 1 scale"] == pytest.approx(102, rel=0.01)
+    assert 14.46 / without["sppnet", "ZF-5, 5 scales"] == pytest.approx(38, rel=0.01)
+
+
+def test_each_system_has_one_published_dot_and_one_published_speed() -> None:
+    systems = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd"]
+    assert [row.system for row in dots()] == systems
+    assert [row.map for row in dots()] == [58.5, 56.3, 70.0, 73.2, 63.4, 74.3]
+    assert [speed.system for speed in PUBLISHED_SPEEDS] == systems
