@@ -70,14 +70,15 @@ def ratio(value: float) -> str:
 
 
 def _headline(own: list[Mark]) -> str:
-    first, fastest = _of_system(own, "rcnn"), min(own, key=lambda mark: mark.seconds)
-    if first is None or first is fastest:
-        return f"{fastest.label}: mAP {percent(fastest.score)} at {duration(fastest.seconds)} an image"
-    gain = ratio(first.seconds / fastest.seconds)
-    scores = f"mAP {percent(first.score)} to {percent(fastest.score)}"
+    """Return what the line of papers came to: its first system beside the last one here."""
+    first, last = _of_system(own, "rcnn"), own[-1]
+    if first is None or first is last:
+        return f"{last.label}: mAP {percent(last.score)} at {duration(last.seconds)} an image"
+    gain = first.seconds / last.seconds
+    speed = f"{ratio(gain)} times faster" if gain >= 1.05 else f"{duration(first.seconds)} to {duration(last.seconds)}"
     # No line may end inside a name, or between the figure and its word.
-    name, gained = (text.replace(" ", "\N{NO-BREAK SPACE}") for text in (fastest.label, f"{gain} times"))
-    return f"From R-CNN to {name}: {gained} faster, {scores}"
+    name, gained = (text.replace(" ", "\N{NO-BREAK SPACE}", 1) for text in (last.label, speed))
+    return f"From R-CNN to {name}: {gained}, mAP {percent(first.score)} to {percent(last.score)}"
 
 
 def _sentences(own: list[Mark]) -> list[str]:
@@ -98,7 +99,7 @@ def _beside(best: Mark, own: list[Mark]) -> str:
         for mark in own
         if mark is not best and best.interval and mark.interval and mark.interval[1] >= best.interval[0]
     ]
-    return f", though these test images cannot tell it from {_listed(rivals)}" if rivals else ""
+    return f"; its interval overlaps that of {_listed(rivals)}" if rivals else ""
 
 
 def _paper_sentence() -> str:
