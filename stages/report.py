@@ -85,7 +85,8 @@ def main() -> None:
     page = render(
         results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou, p.evaluation.similar
     )
-    tables = sections(metrics, results.timing, results.costs, p.evaluation.bootstrap.level)
+    level = p.evaluation.bootstrap.level
+    tables = sections(metrics, results.timing, results.costs, level, results.artifacts, results.versions)
     heading = f"{len(metrics)} detectors on {len(indices['test'].images)} test images ({p.data.source})"
     shown = f"{printed(metrics, results.timing)}\nThe page: {PAGE}\nThe tables: {MARKDOWN}, {TABLES}\n"
     for path, text in (

@@ -11,12 +11,14 @@ from typing import Any
 
 from pipeline.evaluation.errors import TYPES
 from pipeline.evaluation.systems import SYSTEMS
+from pipeline.report.facts import folders, size
 from pipeline.report.tables import number, percent
 from pipeline.report.times import surroundings, time_rows
 
 MEAN_APS = {"map_voc07": "mAP, 11 point", "map_voc": "mAP, area", "map_coco": "COCO AP"}
 TITLES = {name: system.title for name, system in SYSTEMS.items()}
 NONE = "\N{EN DASH}"
+SHARED = "shared"
 
 Figures = Mapping[str, Mapping[str, Any]]
 """The content of one JSON file for each system or stage, by its name."""
@@ -37,7 +39,14 @@ class Section:
     titles: Mapping[str, str]
 
 
-def sections(metrics: Figures, timing: Figures, costs: Figures, level: float) -> list[Section]:
+def sections(
+    metrics: Figures,
+    timing: Figures,
+    costs: Figures,
+    level: float,
+    artifacts: Mapping[str, int] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> list[Section]:
     """Return the tables that have rows.
 
     Args:
@@ -46,9 +55,11 @@ def sections(metrics: Figures, timing: Figures, costs: Figures, level: float) ->
         timing: of each system (`pipeline.detectors.online.timing`).
         costs: of each long stage (`pipeline.costs`).
         level: share of the samples inside the intervals.
+        artifacts: bytes by path.
+        versions: of what ran, by name (`report.facts.versions`).
     """
     every = [*_accuracy_sections(metrics, level), *_error_sections(metrics), *_time_sections(timing)]
-    every.append(Section("costs", "Cost of the long stages", "", costs, _plain, {}))
+    every += [*_cost_sections(costs), *_fact_sections(artifacts or {}, versions or {})]
     return [section for section in every if section.rows]
 
 
@@ -125,6 +136,31 @@ def _time_sections(timing: Figures) -> Iterable[Section]:
     ratios = {system: {"whole": row.speedup, "without_proposals": row.speedup_without} for system, row in rows.items()}
     note = "R-CNN's time over the system's, and the same without the making of proposals."
     yield Section("speedup", "Speed-up", note, _rounded(ratios), _tenths, TITLES)
+
+
+def _cost_sections(costs: Figures) -> Iterable[Section]:
+    makers = {stage: _system_of(stage) for stage in costs}
+    whole = {
+        owner: {
+            name: round(sum(costs[stage].get(name, 0) for stage, own in makers.items() if own == owner), 1)
+            for name in ("seconds", "cpu_seconds")
+        }
+        for owner in sorted(set(makers.values()), key=[SHARED, *SYSTEMS].index)
+    }
+    note = "Training and caching: sums over the long stages of each; `shared` is the making of proposals and backbone."
+    yield Section("costs_by_system", "Cost by system", note, whole, _plain, TITLES)
+    yield Section("costs", "Cost of the long stages", "", costs, _plain, {})
+
+
+def _system_of(stage: str) -> str:
+    return next((system for system in SYSTEMS if stage.startswith(f"{system}_")), SHARED)
+
+
+def _fact_sections(artifacts: Mapping[str, int], versions: Mapping[str, str]) -> Iterable[Section]:
+    sizes = {f"{each.name}/{entry}": {"bytes": n} for each in folders(artifacts) for entry, n in each.sizes.items()}
+    yield Section("artifacts", "Artifacts", "", sizes, lambda row: {"size": size(row["bytes"])}, {})
+    named = {name: {"version": text} for name, text in versions.items()}
+    yield Section("versions", "Versions", "", named, _plain, {})
 
 
 def _accuracy(figures: Mapping[str, Any]) -> dict[str, float | None]:

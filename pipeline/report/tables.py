@@ -70,7 +70,9 @@ def number(value: float | None) -> str:
     """Return a figure of any kind with up to four significant digits, whole numbers in full."""
     if value is None:
         return "\N{EN DASH}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

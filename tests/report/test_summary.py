@@ -92,7 +92,7 @@ def test_csv_has_the_same_figures_in_full(tables):
 
 def test_no_table_without_rows():
     assert sections({}, {}, {}, 0.95) == []
-    assert [table.name for table in sections({}, {}, COSTS, 0.95)] == ["costs"]
+    assert [table.name for table in sections({}, {}, COSTS, 0.95)] == ["costs_by_system", "costs"]
     assert as_markdown("Nothing", []) == "# Nothing\n"
 
 
@@ -107,3 +107,26 @@ def test_what_is_printed():
     assert lines[1].split() == ["R-CNN", "60.8", "(55.0-65.0)", "61.4", "-", "250.0"]
     assert lines[2].split() == ["SSD", "70.0", "71.0", "40.0", "-"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_costs_are_summed_by_system_and_sizes_are_shown() -> None:
+    costs = {
+        "fast_rcnn_train": {"seconds": 10.25, "cpu_seconds": 15.0},
+        "faster_rcnn_rpn1": {"seconds": 1.0, "cpu_seconds": 2.0},
+        "faster_rcnn_rpn2": {"seconds": 2.0},
+        "proposals_train": {"seconds": 7.0, "cpu_seconds": 8.0},
+        "rcnn_svm": {"seconds": 3.0, "cpu_seconds": 4.0},
+    }
+    tables = sections(
+        {}, {}, costs, 0.95, {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500}, {"A": "1"}
+    )
+    found = read_markdown(as_markdown("Costs", tables))
+    assert found["Cost by system"] == [
+        ["", "seconds", "cpu seconds"],
+        ["shared", "7", "8"],
+        ["R-CNN", "3", "4"],
+        ["Fast R-CNN", "10.2", "15"],
+        ["Faster R-CNN", "3", "2"],
+    ]
+    assert found["Artifacts"] == [["", "size"], ["features/rcnn", "2 MB"]]
+    assert found["Versions"] == [["", "version"], ["A", "1"]]

@@ -5,7 +5,13 @@ FIGURES = {"map_voc07": 0.6075, "map_voc": 0.613875, "map_coco": None, "per_clas
 
 def test_figures_in_print():
     assert [percent(value) for value in (0.607511, 1, 0, None)] == ["60.8", "100.0", "0.0", "\N{EN DASH}"]
-    assert [number(value) for value in (12345, 0.91149, 1217.3, None)] == ["12,345", "0.9115", "1217", "\N{EN DASH}"]
+    assert [number(value) for value in (12345, 0.91149, 98.76543, 12170.3, None)] == [
+        "12,345",
+        "0.9115",
+        "98.77",
+        "12,170",
+        "\N{EN DASH}",
+    ]
 
 
 def test_the_best_of_a_row_is_known_where_there_is_one():
