@@ -15,16 +15,17 @@ METRIC_TITLES = {
 }
 MARKS = {
     Verdict.SAME: "=",
-    Verdict.OVERLAP: "~",
-    Verdict.APART: "*",
-    Verdict.NO_INTERVAL: "?",
+    Verdict.UNCLEAR: "~",
+    Verdict.CLEAR: "*",
+    Verdict.NOT_AT_HAND: "?",
     Verdict.OTHER_TEST: "!",
 }
 LEGEND = (
-    "= the same detections, byte for byte; ~ the intervals overlap: not shown to be more than chance; * they do not: "
-    "more than another draw of test images explains; ? no interval was recorded; ! other test images or other rules, "
-    "no comparison. Both were tested on the same images, so a small but steady change can stand under ~. What another "
-    "seed of the training would change, no interval tells."
+    "= the same detections, byte for byte; ~ the interval of the change holds 0: not shown to be more than chance; "
+    "* it does not: more than another draw of test images explains; ? detections not at hand, no verdict; ! other test "
+    "images or other rules, no comparison. The interval of a change is drawn from the same images for both. Of many "
+    "changes that are nothing some get a * by chance, at 95 % about one in twenty. What another seed of the training "
+    "would change, no interval tells."
 )
 NONE = "-"
 
@@ -93,6 +94,15 @@ def _remarks(row: Row, comparison: Comparison) -> list[str]:
     lines = [_change_text(change) for change in row.changes]
     if not lines:
         lines = ["baseline" if revision is comparison.baseline else "none"]
+    missing = [
+        SYSTEMS[system].title
+        for system in comparison.systems
+        if any(s[system].verdict is Verdict.NOT_AT_HAND for s in row.scores.values() if system in s)
+    ]
+    if missing:
+        lines.append(
+            f"No verdict on {', '.join(missing)}: detections or test images' index not at hand, here or there."
+        )
     if not revision.metrics:
         lines.append("No metrics: nothing was evaluated here.")
     behind = revision.not_run_with_parameters()
@@ -112,7 +122,8 @@ def _scores(comparison: Comparison, metric: str) -> Block:
         score = row.scores.get(metric, {}).get(system)
         return NONE if score is None else _score_text(score)
 
-    return _by_system(comparison, f"{METRIC_TITLES[metric]}: percent, 95 % interval, change", cell)
+    title = f"{METRIC_TITLES[metric]}: percent and its {100 * comparison.level:g} % interval; change and its own"
+    return _by_system(comparison, title, cell)
 
 
 def _score_text(score: Score) -> str:
@@ -121,8 +132,11 @@ def _score_text(score: Score) -> str:
         text += f" {100 * score.low:.1f}-{100 * score.high:.1f}"
     if score.verdict is None or score.difference is None:
         return text
-    change = "" if score.verdict is Verdict.SAME else f"{100 * score.difference:+.1f} "
-    return f"{text}\n{change}{MARKS[score.verdict]}"
+    change = "" if score.verdict is Verdict.SAME else f"{100 * score.difference:+z.1f} "
+    text += f"\n{change}{MARKS[score.verdict]}"
+    if score.difference_low is not None and score.difference_high is not None:
+        text += f"\n{100 * score.difference_low:+z.1f} to {100 * score.difference_high:+z.1f}"
+    return text
 
 
 def _times(comparison: Comparison) -> Block:

@@ -69,7 +69,7 @@ def compare(
 
 def _compared(names: list[str], baseline: str | None, systems: list[str]) -> "Comparison":
     from pipeline.compare.comparison import compare as compare_revisions
-    from pipeline.compare.project import WORKSPACE, default_names, read_revisions
+    from pipeline.compare.project import WORKSPACE, default_names, read_revisions, reader
     from pipeline.compare.revision import Layout
 
     layout = Layout(
@@ -82,6 +82,12 @@ def _compared(names: list[str], baseline: str | None, systems: list[str]) -> "Co
         costs="reports/costs",
         detections="detections/{}.json",
         test_images="data/index/test.json",
+        resampling={
+            "iou": "evaluation.iou",
+            "samples": "evaluation.bootstrap.samples",
+            "level": "evaluation.bootstrap.level",
+            "seed": "seed",
+        },
         groups={name: name for name in ("data", "proposals", "features", "models", "detections")},
         without_effect=frozenset({"runtime"}),
     )
@@ -90,7 +96,8 @@ def _compared(names: list[str], baseline: str | None, systems: list[str]) -> "Co
     if not names and baseline != WORKSPACE:
         others = [revision for revision in revisions if revision.name != WORKSPACE]
         revisions = [r for r in revisions if r in others or not any(r.holds_the_same_as(other) for other in others)]
-    return compare_revisions(revisions, _baseline(revisions, baseline), systems, layout)
+    with reader() as read:
+        return compare_revisions(revisions, _baseline(revisions, baseline), systems, layout, read)
 
 
 def _baseline(revisions: "list[Revision]", name: str | None) -> "Revision":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from pipeline.compare.paired import Paired, Read
 from pipeline.compare.revision import Layout, LockedStage, Output, Revision
 
 METRICS = ("map_voc07", "map_voc", "map_coco")
@@ -33,24 +34,27 @@ class Verdict(StrEnum):
     """What a score says beside the baseline's."""
 
     SAME = "same detections"
-    OVERLAP = "intervals overlap"
-    APART = "intervals apart"
-    NO_INTERVAL = "no interval"
+    UNCLEAR = "interval holds zero"
+    CLEAR = "interval without zero"
+    NOT_AT_HAND = "detections not at hand"
     OTHER_TEST = "other test"
 
 
 @dataclass(frozen=True)
 class Score:
-    """One mean AP, 0 to 1, its 95 % interval where recorded; the rest is None where the baseline has no such score.
+    """One mean AP, 0 to 1, and its interval where recorded; the rest is None where the baseline has no such score.
 
-    The baseline's own scores have no difference and no verdict either.
+    The baseline's own scores have no difference and no verdict either. The difference has an interval where the verdict
+    is `Verdict.UNCLEAR` or `Verdict.CLEAR`.
     """
 
     value: float
     low: float | None
     high: float | None
-    difference: float | None
-    verdict: Verdict | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -99,18 +103,26 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All rows in the order asked for; ``baseline`` is the revision of one of them."""
+    """All rows in the order asked for; ``baseline`` is the revision of one of them, ``level`` that of the intervals."""
 
     baseline: Revision
     rows: Sequence[Row]
     systems: Sequence[str]
+    level: float
 
 
-def compare(revisions: Sequence[Revision], baseline: Revision, systems: Sequence[str], layout: Layout) -> Comparison:
-    """Return each revision beside ``baseline``, which must be readable; of the systems those that any row has."""
-    rows = [_row(revision, baseline, systems, layout) for revision in revisions]
+def compare(
+    revisions: Sequence[Revision], baseline: Revision, systems: Sequence[str], layout: Layout, read: Read
+) -> Comparison:
+    """Return each revision beside ``baseline``, which must be readable; of the systems those that any row has.
+
+    Raises:
+        InputError: a parameter of ``baseline`` by which scores are compared has a wrong value.
+    """
+    paired = Paired(baseline, layout, read)
+    rows = [_row(revision, baseline, systems, layout, paired) for revision in revisions]
     seen = [name for name in systems if any(name in r.metrics or name in r.timing for r in revisions)]
-    return Comparison(baseline, rows, seen)
+    return Comparison(baseline, rows, seen, paired.resampling.level)
 
 
 def parameter_changes(
@@ -143,15 +155,7 @@ def stage_runs(baseline: Revision, revision: Revision) -> list[StageRun]:
     return runs
 
 
-def judge(value: Mapping[str, float | None], other: Mapping[str, float | None]) -> Verdict:
-    """Say whether two intervals (``low``, ``high``) have a point in common."""
-    low, high, other_low, other_high = value.get("low"), value.get("high"), other.get("low"), other.get("high")
-    if low is None or high is None or other_low is None or other_high is None:
-        return Verdict.NO_INTERVAL
-    return Verdict.OVERLAP if low <= other_high and other_low <= high else Verdict.APART
-
-
-def _row(revision: Revision, baseline: Revision, systems: Sequence[str], layout: Layout) -> Row:
+def _row(revision: Revision, baseline: Revision, systems: Sequence[str], layout: Layout, paired: Paired) -> Row:
     if revision.problem:
         return Row(revision, [], {}, {}, {}, 0, [])
     changes = parameter_changes(baseline.parameters, revision.parameters, layout.without_effect)
@@ -161,7 +165,7 @@ def _row(revision: Revision, baseline: Revision, systems: Sequence[str], layout:
     return Row(
         revision=revision,
         changes=changes,
-        scores={metric: dict(_scores(revision, baseline, metric, systems, layout)) for metric in METRICS},
+        scores={m: dict(_scores(revision, baseline, m, systems, layout, paired)) for m in METRICS},
         times={s: _duration(revision.timing[s], baseline.timing.get(s)) for s in systems if _median(revision, s)},
         bytes={g: sum(out.size or 0 for out in outputs) for g, outputs in grouped.items()} if revision.stages else {},
         added_bytes=sum(size for key, size in added.items() if key not in known),
@@ -170,37 +174,45 @@ def _row(revision: Revision, baseline: Revision, systems: Sequence[str], layout:
 
 
 def _scores(
-    revision: Revision, baseline: Revision, metric: str, systems: Sequence[str], layout: Layout
+    revision: Revision, baseline: Revision, metric: str, systems: Sequence[str], layout: Layout, paired: Paired
 ) -> Iterator[tuple[str, Score]]:
     for system in systems:
         value = revision.metrics.get(system, {}).get(metric)
         if value is None:
             continue
         interval = _interval(revision, system, metric)
-        score = Score(value, interval.get("low"), interval.get("high"), None, None)
+        score = Score(value, interval.get("low"), interval.get("high"))
         other = baseline.metrics.get(system, {}).get(metric)
         if other is not None and revision is not baseline:
-            verdict = _verdict(revision, baseline, metric, system, layout)
-            score = replace(score, difference=value - other, verdict=verdict)
+            verdict, between = _verdict(revision, baseline, metric, system, layout, paired)
+            low, high = between.get("low"), between.get("high")
+            score = replace(score, difference=value - other, difference_low=low, difference_high=high, verdict=verdict)
         yield system, score
 
 
-def _verdict(revision: Revision, baseline: Revision, metric: str, system: str, layout: Layout) -> Verdict:
-    files = layout.metrics.format(system), layout.detections.format(system)
-    here, there = revision.maker(files[0]), baseline.maker(files[0])
-    if here and there and _test(here, layout) != _test(there, layout):
-        return Verdict.OTHER_TEST
-    found, reference = revision.output(files[1]), baseline.output(files[1])
-    if found and reference and found.hash == reference.hash:
+def _verdict(
+    revision: Revision, baseline: Revision, metric: str, system: str, layout: Layout, paired: Paired
+) -> tuple[Verdict, Mapping[str, float]]:
+    """Return what a difference says and, where that is told by its interval, ``low`` and ``high`` of it."""
+    here, there = (r.maker(layout.metrics.format(system)) for r in (revision, baseline))
+    if here is None or there is None:
+        return Verdict.NOT_AT_HAND, {}
+    if _test(here, layout) != _test(there, layout):
+        return Verdict.OTHER_TEST, {}
+    found = layout.detections.format(system)
+    if here.inputs.get(found) == there.inputs.get(found):
         # Another score for the same detections: the code that evaluates was another.
         same = revision.metrics[system][metric] == baseline.metrics[system][metric]
-        return Verdict.SAME if same else Verdict.OTHER_TEST
-    return judge(_interval(revision, system, metric), _interval(baseline, system, metric))
+        return (Verdict.SAME if same else Verdict.OTHER_TEST), {}
+    interval = paired.intervals(revision, system).get(metric)
+    if interval is None:
+        return Verdict.NOT_AT_HAND, {}
+    return (Verdict.UNCLEAR if interval["low"] <= 0 <= interval["high"] else Verdict.CLEAR), interval
 
 
-def _test(evaluation: LockedStage, layout: Layout) -> tuple[str | None, Mapping[str, Any]]:
-    """Return what a score depends on beside the detections: the test images and the rules."""
-    return evaluation.inputs.get(layout.test_images), evaluation.parameters
+def _test(evaluation: LockedStage, layout: Layout) -> tuple[str | None, Any]:
+    """Return what a score depends on beside the detections: the test images and the overlap of a correct one."""
+    return evaluation.inputs.get(layout.test_images), evaluation.parameters.get(layout.resampling["iou"])
 
 
 def _interval(revision: Revision, system: str, metric: str) -> Mapping[str, float | None]:

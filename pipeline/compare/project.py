@@ -6,7 +6,11 @@ built the whole graph, which takes ten times as long. Nothing is checked out, wr
 taken: a pipeline may run meanwhile.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dvc.dvcfile import load_file
@@ -15,6 +19,7 @@ from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs_by_baseline
 from dvc.scm import NoSCM, RevError
 
+from pipeline.compare.paired import Read
 from pipeline.compare.revision import Layout, LockedStage, Revision, parse_curves, parse_lock, parse_mapping
 from pipeline.errors import InputError
 
@@ -46,6 +51,32 @@ def read_revisions(names: Iterable[str], layout: Layout, systems: Sequence[str])
     """
     with _project() as repo:
         return [_read(repo, name, layout, systems) for name in dict.fromkeys(names)]
+
+
+@contextmanager
+def reader() -> Iterator[Read]:
+    """Give what `Paired` reads with: files by their MD5, from DVC's cache or, where Git tracks them, from the revision.
+
+    Those from Git are copies that are gone at the end.
+
+    Raises:
+        InputError: the current folder is in no DVC project.
+    """
+    with _project() as repo, TemporaryDirectory() as folder:
+
+        def read(revision: Revision, path: str, md5: str) -> Path | None:
+            cached = Path(repo.cache.repo.oid_to_path(md5))
+            if cached.is_file():
+                return cached
+            with repo.switch(revision.commit or WORKSPACE):
+                content = _tracked(repo, path)
+            if content is None or hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+                return None
+            copy = Path(folder) / md5
+            copy.write_bytes(content)
+            return copy
+
+        yield read
 
 
 def _project() -> Repo:
@@ -98,7 +129,7 @@ def _content(repo: Repo, layout: Layout, systems: Sequence[str]) -> dict[str, An
 
 def _stages(repo: Repo, layout: Layout) -> dict[str, LockedStage]:
     """Return the lock's entries of those stages that the graph has; DVC keeps those of renamed ones forever."""
-    lock = _tracked(repo, layout.lock)
+    lock = _text(_tracked(repo, layout.lock))
     if lock is None or _tracked(repo, layout.pipeline) is None:
         return {}
     locked = parse_lock(lock, layout.lock)
@@ -115,16 +146,9 @@ class _Files:
 
     def text(self, path: str) -> str | None:
         """Return the content; None where the revision has no such file or the cache has lost it."""
-        text = _tracked(self._repo, path)
+        tracked = _tracked(self._repo, path)
         known = self._hashes.get(path)
-        if text is not None or not known:
-            return text
-        cache = self._repo.cache.repo
-        cached = cache.oid_to_path(known)
-        if not cache.fs.isfile(cached):
-            return None
-        with cache.fs.open(cached, "r", encoding="utf-8") as stream:
-            return stream.read()
+        return _text(_cached(self._repo, known) if tracked is None and known else tracked)
 
     def mapping(self, path: str) -> dict[str, Any] | None:
         """Return the mapping in a JSON or YAML file, None as for `text`."""
@@ -136,9 +160,20 @@ class _Files:
         return {name: content for name, path in paths.items() if (content := self.mapping(path)) is not None}
 
 
-def _tracked(repo: Repo, path: str) -> str | None:
-    place = repo.fs.join(repo.root_dir, *path.split("/"))
-    if not repo.fs.isfile(place):
+def _tracked(repo: Repo, path: str) -> bytes | None:
+    return _content_at(repo.fs, repo.fs.join(repo.root_dir, *path.split("/")))
+
+
+def _cached(repo: Repo, md5: str) -> bytes | None:
+    return _content_at(repo.cache.repo.fs, repo.cache.repo.oid_to_path(md5))
+
+
+def _content_at(fs: Any, place: str) -> bytes | None:
+    if not fs.isfile(place):
         return None
-    with repo.fs.open(place, "r", encoding="utf-8") as stream:
+    with fs.open(place, "rb") as stream:
         return stream.read()
+
+
+def _text(content: bytes | None) -> str | None:
+    return None if content is None else content.decode("utf-8").replace("\r\n", "\n")

@@ -29,6 +29,7 @@ class Layout:
         costs: folder of the stages' costs, JSON (`pipeline.costs`).
         detections: what a system found in the test images.
         test_images: the index of the test split.
+        resampling: dotted keys of the parameters by which scores are compared, by field of `Resampling`.
         groups: folders whose sizes are added up, by the name to show.
         without_effect: first parts of parameters that change no result.
     """
@@ -42,6 +43,7 @@ class Layout:
     costs: str
     detections: str
     test_images: str
+    resampling: Mapping[str, str]
     groups: Mapping[str, str]
     without_effect: frozenset[str]
 
@@ -95,10 +97,12 @@ class Revision:
         """The name with the first digits of the commit, where they are not the name itself."""
         return f"{self.name} ({self.commit[:7]})" if self.commit and self.name[:7] != self.commit[:7] else self.name
 
-    def output(self, path: str) -> Output | None:
-        """Return what the lock tells of the output ``path``."""
-        maker = self.maker(path)
-        return None if maker is None else maker.outputs[path]
+    def parameter(self, key: str) -> Any:
+        """Return the value of a dotted key; None where there is none."""
+        value: Any = self.parameters
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
 
     def maker(self, path: str) -> LockedStage | None:
         """Return the stage that wrote ``path``."""
@@ -113,7 +117,7 @@ class Revision:
         return [
             name
             for name, stage in self.stages.items()
-            if any(_value(self.parameters, key) != value for key, value in stage.parameters.items())
+            if any(self.parameter(key) != value for key, value in stage.parameters.items())
         ]
 
 
@@ -184,9 +188,3 @@ def _stage(entry: Mapping[str, Any]) -> LockedStage:
 
 def _hash(item: Mapping[str, Any]) -> str:
     return next((item[name] for name in ("md5", "etag", "checksum") if name in item), "")
-
-
-def _value(parameters: Any, key: str) -> Any:
-    for part in key.split("."):
-        parameters = parameters.get(part) if isinstance(parameters, Mapping) else None
-    return parameters

@@ -16,9 +16,9 @@ def as_csv(comparison: Comparison) -> str:
     """Return lines of `COLUMNS`; unreadable revisions have one of kind ``problem``.
 
     Kinds: ``commit``; ``param``, each that differs in any revision, with every revision's value; ``metric`` with its
-    interval, ``change`` (from the baseline) and ``verdict``, named SYSTEM.METRIC; ``milliseconds`` by system; ``bytes``
-    by group, and ``added`` for those that the baseline does not have; ``stage``, those run again, with their seconds
-    where recorded.
+    interval, ``change`` (from the baseline) with its own where one was drawn, and ``verdict``, named SYSTEM.METRIC;
+    ``milliseconds`` by system; ``bytes`` by group, and ``added`` for those that the baseline does not have; ``stage``,
+    those run again, with their seconds where recorded.
     """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
@@ -42,7 +42,13 @@ def _lines(row: Row, keys: dict[str, str]) -> Iterator[Line]:
             name = f"{system}.{metric}"
             yield "metric", name, score.value, _plain(score.low), _plain(score.high)
             if score.difference is not None:
-                yield "change", name, round(score.difference, 6), "", ""
+                yield (
+                    "change",
+                    name,
+                    round(score.difference, 6),
+                    _plain(score.difference_low),
+                    _plain(score.difference_high),
+                )
                 yield "verdict", name, score.verdict, "", ""
     for system, time in row.times.items():
         yield "milliseconds", system, round(time.milliseconds, 3), "", ""

@@ -4,6 +4,9 @@ The images are drawn anew with replacement (Efron & Tibshirani, "An Introduction
 An image drawn m times brings its objects and its detections m times. Verdicts do not change by that, so nothing is
 matched again: recall and precision of a sample are sums weighted by how often each image was drawn. Copies of one
 detection stand side by side in the ranking, also where others share its score.
+
+Two sets of detections are compared sample by sample (a paired bootstrap): what makes an image hard is hard for both, so
+the interval of their difference is narrower than the two intervals let expect.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +20,7 @@ from pipeline.evaluation.verdicts import Verdicts, coco_verdicts, voc_verdicts
 from pipeline.evaluation.voc_ap import RECALLS_DEVKIT, ap_on_grid, ap_under_curve
 from pipeline.runtime import item_rng
 
+NAMES = ("map_voc07", "map_voc", "map_coco")
 RECALLS_COCO = np.linspace(0, 1, 101)
 # Samples that are worked on at once; more take more memory and are no faster.
 BLOCK = 50
@@ -25,18 +29,37 @@ BLOCK = 50
 def intervals(
     index: Index, detections: Detections, iou: float, *, samples: int, level: float, seed: int
 ) -> dict[str, dict[str, float] | None]:
-    """Return the interval ``{"low", "high"}`` of ``map_voc07``, ``map_voc`` and ``map_coco``, to six decimals.
+    """Return the interval ``{"low", "high"}`` of each of `NAMES`, to six decimals; None without objects to find.
 
-    All systems of a test set are judged on the same samples, which depend on ``seed`` and the number of images alone.
-    A class without objects in a sample drops out of that sample's mean, a sample without any object out of the
-    interval; None where the test set has no objects.
+    The arguments are those of `sampled_maps` and, ``level``, of `difference_intervals`.
+    """
+    return _intervals(sampled_maps(index, detections, iou, samples=samples, seed=seed), level)
+
+
+def difference_intervals(
+    maps: NDArray[np.float64], baseline: NDArray[np.float64], level: float
+) -> dict[str, dict[str, float] | None]:
+    """Return the interval of how far each mean AP lies above that of a baseline, as `intervals` does.
+
+    Args:
+        maps: `sampled_maps` of some detections.
+        baseline: those of others, from the same index, overlap, number of samples and seed.
+        level: share of the samples inside the interval, 0 to 1.
+    """
+    return _intervals(maps - baseline, level)
+
+
+def sampled_maps(index: Index, detections: Detections, iou: float, *, samples: int, seed: int) -> NDArray[np.float64]:
+    """Return the mean APs of `NAMES` on each sample of the images: ``(3, samples)``.
+
+    All detections on a test set are judged on the same samples, which depend on ``seed`` and the number of images
+    alone. A class without objects in a sample drops out of that sample's mean; NaN where a sample has no object at all.
 
     Args:
         index: the ground truth.
         detections: of all classes.
         iou: the overlap of a correct detection for VOC's two.
         samples: number of bootstrap samples.
-        level: share of the samples inside the interval, 0 to 1.
         seed: of the samples.
     """
     labels = range(1, len(index.classes) + 1)
@@ -46,8 +69,7 @@ def intervals(
     for first in range(0, samples, BLOCK):
         times = draws(len(index.images), range(first, min(first + BLOCK, samples)), seed)
         blocks.append(np.vstack([mean_voc_aps(voc, times), mean_coco_ap(coco, times)]))
-    names = ("map_voc07", "map_voc", "map_coco")
-    return {name: interval(maps, level) for name, maps in zip(names, np.hstack(blocks), strict=True)}
+    return np.hstack(blocks)
 
 
 def interval(values: NDArray[np.float64], level: float) -> dict[str, float] | None:
@@ -56,7 +78,8 @@ def interval(values: NDArray[np.float64], level: float) -> dict[str, float] | No
     if not len(known):
         return None
     low, high = np.percentile(known, [50 * (1 - level), 50 * (1 + level)])
-    return {"low": round(float(low), 6), "high": round(float(high), 6)}
+    # Adding 0 makes a negative zero, which rounding may leave, a plain one.
+    return {"low": round(float(low), 6) + 0.0, "high": round(float(high), 6) + 0.0}
 
 
 def draws(images: int, samples: Sequence[int], seed: int) -> NDArray[np.int64]:
@@ -103,6 +126,10 @@ def resampled_curves(
         found = weights[:, at].cumsum(axis=1)
         left_out = np.pad(weights[:, skipped].cumsum(axis=1), ((0, 0), (1, 0)))[:, np.searchsorted(skipped, at)]
         yield found / objects, found / np.maximum(ranked[:, at] - left_out, 1)
+
+
+def _intervals(values: NDArray[np.float64], level: float) -> dict[str, dict[str, float] | None]:
+    return {name: interval(row, level) for name, row in zip(NAMES, values, strict=True)}
 
 
 def _mean(

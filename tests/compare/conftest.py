@@ -38,6 +38,16 @@ rcnn: {svm: {C: 0.001, passes: 1}}
 evaluation: {iou: 0.5}
 runtime: {workers: 0}
 """
+# A hundred test images with one object each.
+TEST = json.dumps(
+    {
+        "categories": [{"id": 1, "name": "one"}],
+        "images": [{"id": i, "file_name": f"{i:03}", "width": 9, "height": 9, "sha256": ""} for i in range(1, 101)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 7, 7], "ignore": 0} for i in range(1, 101)
+        ],
+    }
+)
 
 
 def md5(text: str) -> str:
@@ -90,6 +100,12 @@ class Project:
         self.write(place, text)
         return self.root / place
 
+    @staticmethod
+    def detections(found: int) -> str:
+        """Return what a system would write that finds the objects of the first ``found`` images and nothing else."""
+        entry = {"category_id": 1, "bbox": [1, 1, 7, 7], "score": 0.5}
+        return json.dumps([{"image_id": i, **entry} for i in range(1, found + 1)])
+
     def experiment(self, name: str, base: str) -> str:
         """Make the files as they are an experiment on ``base``, then put those of ``base`` back."""
         commit = self.commit(name)
@@ -98,7 +114,10 @@ class Project:
         return commit
 
     def run(self, C: float, score: float, interval: tuple[float, float] | None, model: str, seconds: float) -> None:
-        """Write what a run of the pipeline would leave, R-CNN alone."""
+        """Write what a run of the pipeline would leave, R-CNN alone.
+
+        The area under the curve of these detections is ``score``; ``interval`` is what the run noted.
+        """
         self.write("params.yaml", PARAMETERS.replace("0.001", str(C)))
         metrics: dict[str, Any] = {"map_voc07": score, "map_voc": score, "map_coco": None}
         if interval is not None:
@@ -111,12 +130,15 @@ class Project:
         curve = f"class,recall,precision\none,0.5,1.0\none,{score},0.5\n"
         self.cache(cost)
         self.cache(curve)
-        self.write("dvc.lock", lock(C, model, md5(json.dumps(cost)), md5(curve), md5(json.dumps(metrics))))
+        found = self.detections(round(100 * score))
+        self.cache(TEST)
+        self.cache(found)
+        hashes = map(md5, (model, json.dumps(cost), found, json.dumps(metrics), curve))
+        self.write("dvc.lock", lock(C, len(model), *hashes))
 
 
-def lock(C: float, model: str, cost: str, curve: str, metrics: str) -> str:
+def lock(C: float, size: int, model: str, cost: str, found: str, metrics: str, curve: str) -> str:
     """Return a lock as DVC writes it, with an entry of a stage that was renamed since."""
-    hashed, found = md5(model), md5(f"found with {model}")
     return f"""schema: '2.0'
 stages:
   detect@rcnn:
@@ -139,8 +161,8 @@ stages:
     outs:
     - path: models/rcnn
       hash: md5
-      md5: {hashed}
-      size: {1000 * len(model)}
+      md5: {model}
+      size: {1000 * size}
     - path: reports/costs/rcnn_svm.json
       hash: md5
       md5: {cost}
@@ -150,7 +172,7 @@ stages:
     deps:
     - path: models/rcnn
       hash: md5
-      md5: {hashed}
+      md5: {model}
     outs:
     - path: detections/rcnn.json
       hash: md5
@@ -161,7 +183,7 @@ stages:
     deps:
     - path: data/index/test.json
       hash: md5
-      md5: {md5("test")}
+      md5: {md5(TEST)}
     - path: detections/rcnn.json
       hash: md5
       md5: {found}

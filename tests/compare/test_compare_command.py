@@ -53,8 +53,9 @@ def test_by_default_head_and_its_experiments_are_compared(compared: Any, boxline
     assert parameters["close"] == "rcnn.svm.C: 0.001 -> 0.01"
     scores = block(text, "mAP")
     assert scores["HEAD"] == "90.0 88.0-92.0"
-    assert scores["close"] == "91.0 89.0-93.0 | +1.0 ~"
-    assert scores["far"] == "70.0 66.0-74.0 | -20.0 *"
+    assert scores["close"] == "91.0 89.0-93.0 | +1.0 ~ | +0.0 to +9.1"
+    # The 11-point AP falls by one to three of its eleven steps.
+    assert scores["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
     times = block(text, "Time for an image")
     assert (times["HEAD"], times["close"], times["far"]) == ("200.0", "200.0", "400.0 +100 %")
     stages = block(text, "Stages run again")
@@ -76,8 +77,11 @@ def test_csv_has_a_line_for_each_figure(compared: Any, boxline: Compare) -> None
     assert found["far", "metric", "rcnn.map_voc07"] == ("0.7", "0.66", "0.74")
     assert found["far", "metric", "rcnn.map_voc"] == ("0.7", "", "")
     assert ("far", "metric", "rcnn.map_coco") not in found
-    assert found["far", "change", "rcnn.map_voc07"][0] == "-0.2"
-    assert found["far", "verdict", "rcnn.map_voc07"][0] == "intervals apart"
+    change, *limits = map(float, found["far", "change", "rcnn.map_voc"])
+    assert change == -0.2
+    # The share of twenty images in a hundred has a standard error of 0.04.
+    assert limits == pytest.approx([-0.2 - 1.96 * 0.04, -0.2 + 1.96 * 0.04], abs=0.011)
+    assert found["far", "verdict", "rcnn.map_voc"][0] == "interval without zero"
     assert found["far", "milliseconds", "rcnn"][0] == "400.0"
     assert found["far", "bytes", "models"][0] == "20000"
     assert found["far", "bytes", "added"][0] == "20500"
@@ -90,7 +94,44 @@ def test_csv_has_a_line_for_each_figure(compared: Any, boxline: Compare) -> None
 def test_another_baseline_stands_first(compared: Any, boxline: Compare) -> None:
     text = boxline("--baseline", "far").stdout
     assert list(block(text, "Compared with far")) == ["far", "HEAD", "close"]
-    assert block(text, "mAP")["HEAD"] == "90.0 88.0-92.0 | +20.0 *"
+    assert block(text, "mAP")["HEAD"] == "90.0 88.0-92.0 | +20.0 * | +9.1 to +27.3"
+
+
+def test_without_detections_there_is_no_verdict(compared: Any, boxline: Compare) -> None:
+    # Those of HEAD: the experiments cannot be judged.
+    lost = compared.cache(compared.detections(90))
+    kept = lost.read_text()
+    lost.unlink()
+    result = boxline()
+    assert result.exit_code == 0, result.output
+    assert block(result.stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 ?"
+    said = block(result.stdout, "Compared with")["far"]
+    assert "No verdict on R-CNN: detections or test images' index not at hand" in said
+    assert "no verdict" not in block(result.stdout, "Compared with")["HEAD"].lower()
+    assert figures(boxline("--format", "csv").stdout)["far", "change", "rcnn.map_voc"] == ("-0.2", "", "")
+    # A file in the folder serves the workspace and a file in Git a commit, if they are what was evaluated.
+    compared.write("detections/rcnn.json", kept)
+    assert block(boxline("workspace", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
+    compared.commit("found")
+    assert block(boxline("HEAD", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
+    compared.write("detections/rcnn.json", f"{kept} ")
+    assert block(boxline("workspace", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 ?"
+
+
+def test_the_baselines_parameters_say_how_differences_are_drawn(compared: Any, boxline: Compare) -> None:
+    def limits(bootstrap: str) -> tuple[str, str]:
+        compared.write("params.yaml", f"evaluation: {{iou: 0.5, bootstrap: {bootstrap}}}\nseed: 4\n")
+        return figures(boxline("workspace", "far", "--format", "csv").stdout)["far", "change", "rcnn.map_voc"][1:]
+
+    wide, narrow = (list(map(float, limits(f"{{samples: 500, level: {level}}}"))) for level in (0.95, 0.5))
+    assert narrow == pytest.approx([-0.2 - 0.674 * 0.04, -0.2 + 0.674 * 0.04], abs=0.011)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert "percent and its 50 % interval" in boxline("workspace", "far").stdout
+    compared.write("params.yaml", "evaluation: {bootstrap: {samples: 0}}")
+    result = boxline("workspace", "far")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: workspace: evaluation.bootstrap.samples is 0: ")
+    assert boxline("far", "workspace").exit_code == 0
 
 
 def test_the_workspace_has_a_row_only_where_it_differs(compared: Any, boxline: Compare) -> None:
@@ -181,7 +222,7 @@ def test_files_are_written_and_the_page_stands_alone(compared: Any, boxline: Com
     result = boxline("--format", "markdown", "--out", "tables.md", "--html", "pages/compare.html")
     assert (result.exit_code, result.stdout) == (0, "")
     markdown = Path("tables.md").read_text()
-    assert "| 91.0 89.0-93.0<br>+1.0 \\~ |" in markdown
+    assert "| 91.0 89.0-93.0<br>+1.0 \\~<br>+0.0 to +9.1 |" in markdown
     assert "\n### Bytes cached\n" in markdown
     page = Path("pages/compare.html").read_text()
     checker = Checker()

@@ -18,6 +18,7 @@ LAYOUT = Layout(
     costs="reports/costs",
     detections="detections/{}.json",
     test_images="data/index/test.json",
+    resampling={},
     groups={"models": "models"},
     without_effect=frozenset({"runtime"}),
 )

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from pipeline.data.index import Index
-from pipeline.evaluation.bootstrap import draws, interval, intervals, mean_coco_ap, mean_voc_aps
+from pipeline.evaluation.bootstrap import (
+    difference_intervals,
+    draws,
+    interval,
+    intervals,
+    mean_coco_ap,
+    mean_voc_aps,
+    sampled_maps,
+)
 from pipeline.evaluation.coco_ap import coco_ap
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.ranking import rank
@@ -96,9 +104,62 @@ def test_the_interval_of_a_share(make_index, make_detections):
     assert narrow == pytest.approx({"low": 0.6 - 0.674 * 0.049, "high": 0.6 + 0.674 * 0.049}, abs=0.011)
 
 
+def differences(index, detections, baseline, samples=1000, seed=0, level=0.95):
+    maps, others = (sampled_maps(index, d, 0.5, samples=samples, seed=seed) for d in (detections, baseline))
+    return difference_intervals(maps, others, level)
+
+
+def test_a_difference_is_that_of_the_same_images_really_copied(voc100):
+    """Half of the detections missing, sample by sample beside all of them, each sample's images copied out."""
+    half = voc100.detections.take(np.arange(len(voc100.detections)) % 2 == 0)
+    both = []
+    for times in draws(100, range(3), seed=5):
+        data = (copied(voc100.index, d, times) for d in (voc100.detections, half))
+        full, less = (np.array(mean_aps(*case)) for case in data)
+        both.append(less - full)
+    found = differences(voc100.index, half, voc100.detections, samples=3, seed=5, level=1)
+    low, high = np.min(both, axis=0), np.max(both, axis=0)
+    assert [limits["low"] for limits in found.values()] == pytest.approx(low, abs=1e-6)
+    assert [limits["high"] for limits in found.values()] == pytest.approx(high, abs=1e-6)
+
+
+def test_a_steady_gain_is_certain_though_both_intervals_overlap(make_index, make_detections):
+    """Of 1 to 10 objects in an image one more is found than before, in each image.
+
+    Without a wrong detection the AP is the share found. It depends on which images are drawn; the gain is images over
+    objects in every sample, 100 of 550 on the whole.
+    """
+    places = [(10 * i, 0, 10 * i + 10, 10) for i in range(10)]
+    index = make_index(["a"], *([(1, box) for box in places[: i % 10 + 1]] for i in range(100)))
+    # None of the objects before in every second image, all but one in the others.
+    before = [(i + 1, 1, box, 0.5) for i in range(100) for box in places[: i % 10 if i // 10 % 2 else 0]]
+    gained = [(i + 1, 1, places[i % 10], 0.5) for i in range(100)]
+    old, new = make_detections(*before), make_detections(*before, *gained)
+    old_alone, new_alone = (intervals(index, d, 0.5, samples=1000, level=0.95, seed=0)["map_voc"] for d in (old, new))
+    assert old_alone["low"] < new_alone["low"] < old_alone["high"] < new_alone["high"]
+    gain = differences(index, new, old)["map_voc"]
+    assert 0.15 < gain["low"] < 100 / 550 < gain["high"] < 0.22
+    loss = differences(index, old, new)["map_voc"]
+    assert loss == {"low": -gain["high"], "high": -gain["low"]}
+
+
+def test_the_same_detections_do_not_differ_at_all(voc100):
+    found = differences(voc100.index, voc100.detections, voc100.detections, samples=60)
+    assert found == {name: {"low": 0, "high": 0} for name in ("map_voc07", "map_voc", "map_coco")}
+    shuffled = voc100.detections.ranked()
+    assert differences(voc100.index, shuffled, voc100.detections, samples=60) == found
+
+
+def test_where_there_is_nothing_to_find_a_difference_has_no_interval(make_index, make_detections):
+    found = differences(make_index(["a"], []), make_detections((1, 1, BOX, 0.5)), make_detections(), samples=60)
+    assert found == {"map_voc07": None, "map_voc": None, "map_coco": None}
+
+
 def test_percentiles_by_hand():
     assert interval(np.array([*range(101), np.nan]), 0.9) == {"low": 5, "high": 95}
     assert interval(np.array([np.nan]), 0.9) is None
+    # A change of less than what is written is none, without a sign.
+    assert str(interval(np.array([-1e-9, -1e-9]), 0.9)) == "{'low': 0.0, 'high': 0.0}"
 
 
 def test_intervals_of_data_without_objects_and_without_detections(make_index, make_detections):
