@@ -63,9 +63,18 @@ def describe(offsets: NDArray[np.int64], boxes: Boxes, index: Index, which: NDAr
     )
 
 
-def most_overlapping(regions: DescribedRegions, count: int) -> NDArray[np.int64]:
-    """Return the numbers of the ``count`` of ``regions`` that overlap an object most, the greatest overlap first."""
-    return regions.regions[np.argsort(-regions.overlaps, kind="stable")[:count]]
+def best_of_each_object(regions: DescribedRegions, image: ImageRecord, count: int) -> NDArray[np.int64]:
+    """Return the numbers of ``count`` of an image's ``regions``: each object's best, then each one's second, and so on.
+
+    Among these the greatest overlap goes first, and among equals the first region.
+    """
+    objects, overlaps = best_match(regions.boxes, image.boxes)
+    order = np.argsort(-overlaps, kind="stable")
+    place = np.zeros(len(order), np.int64)  # among the regions of the same object
+    for label in np.unique(objects).tolist():
+        mine = order[objects[order] == label]
+        place[mine] = np.arange(len(mine))
+    return regions.regions[np.lexsort((-overlaps, place))[:count]]
 
 
 def label_boxes(boxes: Boxes, image: ImageRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -98,8 +107,8 @@ def check_images(path: Path, image_ids: NDArray[np.int64], index: Index, stage: 
         )
 
 
-def region_table(regions: DescribedRegions, classes: Sequence[str]) -> str:
-    """Return the regions of one image as lines of text: number, class, overlap, box."""
+def region_table(regions: DescribedRegions, classes: Sequence[str], least: float = 0) -> str:
+    """Return the regions of one image that overlap an object by ``least`` or more: number, class, overlap, box."""
     kinds = [regions.class_name(i, classes) for i in range(len(regions))]
     width = max((len(kind) for kind in kinds), default=0)
     lines = [
@@ -107,8 +116,14 @@ def region_table(regions: DescribedRegions, classes: Sequence[str]) -> str:
         for region, kind, overlap, box in zip(
             regions.regions.tolist(), kinds, regions.overlaps.tolist(), regions.boxes, strict=True
         )
+        if overlap >= least
     ]
     return "\n".join(lines) or "none"
+
+
+def proposal_heading(proposals: DescribedRegions) -> str:
+    """Return what stands above a `region_table` of proposals that show objects."""
+    return f"Its {len(proposals):,} best-ranked proposals, those with an overlap of {OVERLAP} or more"
 
 
 def box_text(box: NDArray[np.float32]) -> str:

@@ -58,16 +58,16 @@ def draw_box(axis: "Axes", box: Sequence[float] | NDArray, colour: Any, **style:
 def draw_objects(axis: "Axes", truth: DescribedRegions) -> None:
     """Outline the objects of an image, dashed white on black, so that they show on any photograph."""
     for box in truth.boxes:
-        draw_box(axis, box, "black", linewidth=2.6, alpha=0.7)
-        draw_box(axis, box, "white", linewidth=1.3, linestyle=(0, (4, 2)))
+        draw_box(axis, box, "black", linewidth=2, alpha=0.6)
+        draw_box(axis, box, "white", linewidth=1, linestyle=(0, (4, 2)))
 
 
 def draw_proposals(axis: "Axes", proposals: DescribedRegions) -> None:
-    """Outline proposals in the colours of their overlaps, the greatest overlap on top."""
+    """Outline proposals in the colours of their overlaps, the greatest overlap on top and boldest."""
     colours = overlap_colours()
     for i in np.argsort(proposals.overlaps, kind="stable"):
         overlap = float(proposals.overlaps[i])
-        draw_box(axis, proposals.boxes[i], colours(overlap), linewidth=1 + overlap)
+        draw_box(axis, proposals.boxes[i], colours(overlap), linewidth=0.5 + 1.7 * overlap, alpha=0.2 + 0.8 * overlap)
 
 
 def draw_overlap_scale(axis: "Axes") -> None:

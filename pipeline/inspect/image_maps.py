@@ -13,7 +13,7 @@ from pipeline.features.maps import ImageMaps, MapCache
 from pipeline.features.projection import choose_scale, project
 from pipeline.features.pyramid import bins
 from pipeline.features.region_table import Regions
-from pipeline.inspect.described_regions import DescribedRegions, describe, most_overlapping
+from pipeline.inspect.described_regions import DescribedRegions, best_of_each_object, describe
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.params.classical import Window
@@ -126,7 +126,7 @@ def image_map(
     objects = start + len(index.images[position].boxes)
     proposals = describe(regions.offsets, regions.boxes, index, np.arange(objects, min(objects + top, stop)))
     if region is None:
-        region = int(most_overlapping(proposals, 1)[0]) if len(proposals) else 0
+        region = int(best_of_each_object(proposals, index.images[position], 1)[0]) if len(proposals) else 0
     image = maps.image(position)
     geometry = Geometry.of_network(architecture(str(maps.attributes["network"])))
     pooled = pool_window(image, regions.boxes[start + region], maps.scales, geometry, window, levels)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inspect.described_regions import box_text, region_table
+from pipeline.inspect.described_regions import box_text, proposal_heading, region_table
 from pipeline.inspect.drawing import (
     INK,
     QUIET,
@@ -17,6 +17,7 @@ from pipeline.inspect.drawing import (
     draw_proposals,
 )
 from pipeline.inspect.image_maps import ImageMap
+from pipeline.inspect.labels import OVERLAP
 from pipeline.inspect.rendering import Rendering, Section
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def render(view: ImageMap, file: str) -> Rendering:
     """Return what is shown of the image ``file``."""
     sections = (
         Section(f"Objects of {file}", region_table(view.truth, view.classes)),
-        Section(f"Its first {len(view.proposals)} proposals", region_table(view.proposals, view.classes)),
+        Section(proposal_heading(view.proposals), region_table(view.proposals, view.classes, OVERLAP)),
         Section("Its maps", "\n".join(_scale_lines(view))),
         Section(f"What region {view.region} pools", "\n".join(_window_lines(view))),
         Section("Channels that are strongest there, channel: greatest value", _channel_line(view)),
@@ -141,7 +142,7 @@ def _draw_tiles(part: "SubFigure", view: ImageMap, rows: int) -> None:
         axis.imshow(tile, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=_greatest(tile))
         draw_box(axis, view.window.cells, CELLS, linewidth=1)
         bare(axis)
-        axis.set_title(f"{channel}, up to {tile.max():.2g}", fontsize=8, color=INK, pad=3)
+        axis.set_title(f"{channel}, up to {tile.max():.3g}", fontsize=8, color=INK, pad=3)
     part.suptitle(
         f"the {len(view.channels)} channels that are strongest in the region, each to its own greatest value",
         fontsize=10, color=INK, x=0.01, ha="left",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.inspect.crops import crops
-from pipeline.inspect.described_regions import DescribedRegions, describe, most_overlapping
+from pipeline.inspect.described_regions import DescribedRegions, best_of_each_object, describe
 from pipeline.inspect.region_rows import CachedRegions
 from pipeline.params.classical import Region
 
@@ -62,7 +62,7 @@ def image_regions(
         root: folder that the index's file names are relative to.
         region: how its regions were warped.
         top: proposals to show.
-        count: how many of these to show as crops: those that overlap an object most.
+        count: how many of these to show as crops: each object's best, then each one's second, and so on.
         units: of each crop.
         window: a region to show as the first crop, by its number in the image; None: no particular one.
 
@@ -73,7 +73,7 @@ def image_regions(
     image = index.images[position]
     objects = len(image.boxes)
     proposals = describe(rows.offsets, rows.boxes, index, np.arange(start + objects, min(start + objects + top, stop)))
-    chosen = most_overlapping(proposals, count)
+    chosen = best_of_each_object(proposals, image, count)
     if window is not None:
         chosen = np.concatenate([[window], chosen[chosen != window]])[:count]
     shown = describe(rows.offsets, rows.boxes, index, start + chosen)

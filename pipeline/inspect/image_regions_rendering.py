@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.inspect.described_regions import DescribedRegions, region_table
+from pipeline.inspect.described_regions import DescribedRegions, proposal_heading, region_table
 from pipeline.inspect.drawing import (
     INK,
     QUIET,
@@ -14,6 +14,7 @@ from pipeline.inspect.drawing import (
     draw_proposals,
 )
 from pipeline.inspect.image_regions import ImageRegions
+from pipeline.inspect.labels import OVERLAP
 from pipeline.inspect.rendering import Rendering, Section
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def render(view: ImageRegions, file: str) -> Rendering:
     """Return what is shown of the image ``file``."""
     sections = (
         Section(f"Objects of {file}", region_table(view.truth, view.classes)),
-        Section(f"Its first {len(view.proposals)} proposals", region_table(view.proposals, view.classes)),
+        Section(proposal_heading(view.proposals), region_table(view.proposals, view.classes, OVERLAP)),
         Section(f"Strongest units of {view.layer}, unit: value", "\n".join(_unit_lines(view))),
     )
     return Rendering(f"{file} as R-CNN saw it", sections, lambda: figure(view))

@@ -61,7 +61,8 @@ def _draw(
 ) -> None:
     draw_crop(axis, pictures[regions.files[i]], regions.boxes[i], colour_of(int(regions.labels[i])))
     axis.set_title(f"{title}  {regions.class_name(i, classes)}", fontsize=9, color=INK, pad=4)
-    axis.set_xlabel(regions.name(i), fontsize=7.5, color=QUIET, labelpad=3)
+    name = regions.name(i)
+    axis.set_xlabel(name, fontsize=min(7.5, 150 / len(name)), color=QUIET, labelpad=3)
 
 
 def _query_line(view: Neighbours) -> str:

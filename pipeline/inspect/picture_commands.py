@@ -32,7 +32,7 @@ LayerOption = Annotated[
 def image(
     wanted: Annotated[str, typer.Argument(metavar="ID", help="An image's id, its file name, or a part of the name.")],
     system: SystemOption = CachedSystem.RCNN,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of its best-ranked proposals to draw.")] = 30,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of its best-ranked proposals to draw.")] = 200,
     window: Annotated[
         int | None, typer.Option("--window", metavar="REGION", help="The region to look at closely, by its number.")
     ] = None,

@@ -13,6 +13,7 @@ from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.features.region_table import gather
 from pipeline.features.warp import windows
 from pipeline.inspect.cached_rows import CachedRows
+from pipeline.inspect.described_regions import best_of_each_object, describe
 from pipeline.inspect.image_regions import ImageRegions, image_regions
 from pipeline.inspect.image_regions_rendering import figure, render
 from pipeline.inspect.region_rows import CachedRegions
@@ -69,6 +70,20 @@ def test_crops_are_of_the_proposals_that_overlap_most_with_their_planted_units(r
     assert view.units.shape == (2, 3)
 
 
+def test_crops_take_turns_among_the_objects() -> None:
+    objects = np.float32([[0, 0, 10, 10], [20, 20, 30, 30], [40, 0, 50, 10]])
+    image = ImageRecord(1, "1.png", 60, 60, "", objects, np.array([1, 1, 1]), np.zeros(3, bool))
+    boxes = np.float32(
+        [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8], [20, 20, 30, 26], [20, 20, 30, 27], [30, 30, 35, 35]]
+    )
+    everything = np.concatenate([objects, boxes])
+    regions = describe(np.array([0, 9]), everything, Index(("cell",), (image,)), np.arange(3, 9))
+    assert best_of_each_object(regions, image, 5).tolist() == [3, 7, 4, 6, 5]
+    empty = ImageRecord(1, "1.png", 60, 60, "")
+    regions = describe(np.array([0, 9]), everything, Index(("cell",), (empty,)), np.arange(3, 9))
+    assert best_of_each_object(regions, empty, 2).tolist() == [3, 4]
+
+
 def test_a_window_comes_first_and_once(rows, index, tmp_path) -> None:
     assert view_of(rows, index, tmp_path, window=4).shown.regions.tolist() == [4, 3]
     view = view_of(rows, index, tmp_path, window=2, count=9)
@@ -105,6 +120,7 @@ def test_the_picture_shows_each_proposal_and_each_crop(rows, index, tmp_path) ->
 
 def test_the_text_names_regions_and_units(rows, index, tmp_path) -> None:
     text = render(view_of(rows, index, tmp_path), "1.png").text()
+    assert "Its 3 best-ranked proposals, those with an overlap of 0.5 or more\n     2  cell        0.50" in text
     assert "Objects of 1.png\n     0  cell  1.00  10 10 30 40" in text
     assert "     3  cell 1.00      3: 8" in text
 
