@@ -35,7 +35,7 @@ def device(name: str) -> "torch.device":
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"params.yaml, runtime.device: {name!r} cannot be used here; 'auto' or 'cpu' always can."
+            f"the device {name!r} (runtime.device in params.yaml) cannot be used here; 'auto' or 'cpu' always can."
         ) from error
     return torch.device(name)
 

@@ -26,7 +26,7 @@ def test_auto_is_a_gpu_or_the_cpu() -> None:
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(InputError, match=f"runtime.device: '{name}'"):
+    with pytest.raises(InputError, match=rf"the device '{name}' \(runtime.device in params.yaml\)"):
         runtime.device(name)
 
 
