@@ -106,6 +106,7 @@ def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) ->
     assert list(drawn) == ["background (10)", "red (10)", "blue (10)"]
     for label, points in enumerate(drawn.values()):
         np.testing.assert_allclose(points, view.points[view.regions.labels == label], rtol=1e-6)
+    assert not figure(view).axes[0].texts
     text = render(view, "rcnn, test").text()
     assert "PCA of 30 regions, fc7 of rcnn, test" in text
     assert [line.split()[:3] for line in text.splitlines()[-3:]] == [
@@ -113,6 +114,15 @@ def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) ->
         ["red", "10", "24"],
         ["blue", "10", "24"],
     ]
+
+
+def test_the_clusters_of_tsne_have_names(planted: tuple[Rows, Index]) -> None:
+    view = project(*planted, 60, "tsne", seed=0)
+    names = {text.get_text(): text.get_position() for text in figure(view).axes[0].texts}
+    assert list(names) == ["red", "blue"]
+    for label, place in enumerate(names.values(), 1):
+        nearest = np.linalg.norm(view.points - place, axis=1).argmin()
+        assert view.regions.labels[nearest] == label
 
 
 def test_few_regions_of_few_units_still_make_a_picture() -> None:
