@@ -9,7 +9,7 @@ import pytest
 from pipeline.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.inspect import cached_rows
+from pipeline.inspect.reading import cached_rows
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
 ATTRIBUTES = {"system": "rcnn", "network": "small", "weights": "w" * 64, "region": REGION, "fingerprint": "f" * 16}
@@ -34,7 +34,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few rows be a block, so that images lie across blocks and shards."""
     monkeypatch.setattr("pipeline.features.cache.CHUNK_BYTES", 64)
     monkeypatch.setattr(cached_rows, "BLOCK_MB", 1e-4)
-    monkeypatch.setattr("pipeline.inspect.diff.BLOCK_MB", 1e-4)
+    monkeypatch.setattr("pipeline.inspect.views.diff.difference.BLOCK_MB", 1e-4)
 
 
 @pytest.fixture

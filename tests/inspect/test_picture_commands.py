@@ -17,7 +17,7 @@ from pipeline.features.region_table import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.params import Window
+from pipeline.params.classical import Window
 from pipeline.proposals.store import ProposalSet
 from pipeline.storage import replace
 
