@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
@@ -115,3 +116,14 @@ def maps(tmp_path: Path) -> FeatureCache:
         "fingerprint": "f",
     }
     return write_cache(tmp_path / "features/sppnet/test.zarr", {"cells": cells}, tables, attributes)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Return a folder with the index's images: red left of pixel 50, green right of it."""
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[:, :50, 0] = 200
+    picture[:, 50:, 1] = 100
+    for name in "abc":
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    return tmp_path

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.boxes import Boxes, best_match
 from pipeline.data.index import ImageRecord, Index
-from pipeline.inspect.describing.labels import OVERLAP
-from pipeline.inspect.reading.region_rows import RegionRows
+from pipeline.inspect.describing.labels import IGNORED, region_labels
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,8 @@ class DescribedRegions:
         files: their images.
         regions: ``(N,)`` int64, number of the region in its image; objects first, then proposals, best first.
         boxes: ``(N, 4)`` float32.
-        labels: ``(N,)`` int64, class of the object that a region overlaps most; 0, background, below an overlap of 0.5.
+        labels: ``(N,)`` int64, class of the object that a region overlaps most; 0, background, below an overlap of 0.5;
+            -1 where that object is to be ignored.
         overlaps: ``(N,)`` float32, that overlap (IoU).
     """
 
@@ -40,7 +40,9 @@ class DescribedRegions:
         return f"{self.files[i].rsplit('/', 1)[-1]}:{self.regions[i]}"
 
     def class_name(self, i: int, classes: Sequence[str]) -> str:
-        """Return the class of region ``i``, or ``background``."""
+        """Return the class of region ``i``, ``background`` or ``ignored``."""
+        if self.labels[i] == IGNORED:
+            return "ignored"
         return classes[self.labels[i] - 1] if self.labels[i] else "background"
 
 
@@ -50,7 +52,7 @@ def describe(offsets: NDArray[np.int64], boxes: Boxes, index: Index, which: NDAr
     labels, overlaps = np.zeros(len(which), np.int64), np.zeros(len(which), np.float32)
     for position in np.unique(images).tolist():
         mine = np.flatnonzero(images == position)
-        labels[mine], overlaps[mine] = label_boxes(boxes[which[mine]], index.images[position])
+        labels[mine], overlaps[mine] = region_labels(boxes[which[mine]], index.images[position])
     return DescribedRegions(
         images=images,
         files=tuple(index.images[position].file for position in images.tolist()),
@@ -73,20 +75,3 @@ def best_of_each_object(regions: DescribedRegions, image: ImageRecord, count: in
         mine = order[objects[order] == label]
         place[mine] = np.arange(len(mine))
     return regions.regions[np.lexsort((-overlaps, place))[:count]]
-
-
-def label_boxes(boxes: Boxes, image: ImageRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the class that each box (N, 4) of an image shows, 0: background, and its best overlap, ``(N,)`` each."""
-    best, overlaps = best_match(boxes, image.boxes)
-    if not len(image.labels):
-        return np.zeros(len(boxes), np.int64), overlaps
-    return np.where(overlaps >= OVERLAP, image.labels[best], 0), overlaps
-
-
-def label_split(rows: RegionRows, index: Index) -> NDArray[np.int64]:
-    """Return the class that each region of a split shows, ``(rows,)``, 0 for background."""
-    labels = np.zeros(int(rows.offsets[-1]), np.int64)
-    for position, image in enumerate(index.images):
-        mine = slice(rows.offsets[position], rows.offsets[position + 1])
-        labels[mine], _ = label_boxes(rows.boxes[mine], image)
-    return labels

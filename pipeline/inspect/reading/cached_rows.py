@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,6 +55,11 @@ class CachedRows:
 
     def __len__(self) -> int:
         return int(self.array.shape[0])
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the cache, for messages."""
+        return self.cache.path
 
     @property
     def width(self) -> int:

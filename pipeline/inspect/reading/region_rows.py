@@ -12,6 +12,7 @@ from pipeline.errors import InputError
 from pipeline.features.pooled_regions import PooledRegions
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.nets.region_head import HEAD_LAYERS
+from pipeline.runtime import progress
 
 T = TypeVar("T")
 
@@ -83,8 +84,9 @@ class PooledRows:
         self._features = features
 
     def map(self, work: Callable[[int, NDArray], T]) -> Iterator[tuple[int, T]]:
-        """Yield ``(start, work(start, rows))`` for one image after the other."""
-        for position, rows in self._features.images(self.layer):
+        """Yield ``(start, work(start, rows))`` for one image after the other, under a progress bar."""
+        images = progress(self._features.images(self.layer), f"pooling {self.layer}", total=len(self._features))
+        for position, rows in images:
             start = int(self.offsets[position])
             yield start, work(start, rows)
 

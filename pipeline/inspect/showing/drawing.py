@@ -27,8 +27,8 @@ def overlap_colours() -> "Colormap":
 
 
 def colour_of(label: int) -> str:
-    """Return the colour of a class, grey for the background."""
-    return class_colour(label) if label else BACKGROUND
+    """Return the colour of a class, grey for the background and for objects to ignore."""
+    return class_colour(label) if label > 0 else BACKGROUND
 
 
 def draw_picture(axis: "Axes", picture: NDArray[np.uint8]) -> None:

@@ -1,6 +1,7 @@
 """The sample and the layout of a projection."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def planted() -> tuple[Rows, Index]:
     boxes = np.float32(([red] * 8 + [blue] * 8 + [none] * 24) * 3)
     centres = np.eye(6)[([0] * 8 + [1] * 8 + [2] * 24) * 3] * 20
     values = (centres + rng.normal(0, 1, centres.shape)).astype(np.float16)
-    truth, labels, ignore = np.float32([red, blue]), np.array([1, 2]), np.array([False, True])
+    truth, labels, ignore = np.float32([red, blue]), np.array([1, 2]), np.array([False, False])
     images = tuple(ImageRecord(n, f"{n}.png", 60, 60, "", truth, labels, ignore) for n in (1, 2, 3))
     return Rows(values, boxes, [0, 40, 80, 120]), Index(CLASSES, images)
 
@@ -98,6 +99,15 @@ def test_planted_classes_fall_apart(planted: tuple[Rows, Index], method: str) ->
     again = project(rows, index, 60, method, seed=0)
     assert view.points.tobytes() == again.points.tobytes()
     assert rows.read[:60] == rows.read[60:]
+
+
+def test_regions_on_objects_to_ignore_are_left_out(planted: tuple[Rows, Index]) -> None:
+    rows, index = planted
+    ignored = Index(CLASSES, tuple(replace(image, ignore=np.array([False, True])) for image in index.images))
+    view = project(rows, ignored, 60, "pca", seed=0)
+    assert view.of.tolist() == [72, 24, 0]
+    assert np.bincount(view.regions.labels, minlength=3).tolist() == [36, 24, 0]
+    assert {number % 40 for number in rows.read}.isdisjoint(range(8, 16))
 
 
 def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) -> None:

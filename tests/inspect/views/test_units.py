@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from pipeline.boxes import iou
 from pipeline.data.index import Index
 from pipeline.errors import InputError
-from pipeline.inspect.describing.crops import crop_region, crops
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.showing.rendering import png_bytes
@@ -86,28 +84,6 @@ def test_units_that_do_not_exist(make, planted):
         top_regions(rows, [0, 4], 1, 0.3, 1)
 
 
-def test_labels_of_regions(make, planted, index):
-    labels = row_labels(CachedRows.of(make("test", fc7=planted), "fc7"), index)
-    assert labels.tolist() == [1, 2, 1, 1, 2, 0, 0, 0, 0, 0, -1, -1, 0]
-
-
-def test_labels_of_cells_are_those_of_their_centres(maps, index):
-    labels = row_labels(CachedRows.of(maps, "cells"), index)
-    cat, dog = labels[:84].reshape(7, 12) == 1, labels[:84].reshape(7, 12) == 2
-    centres = np.arange(12) * 8 + 4
-    across, down = (centres >= 10) & (centres < 30), (centres[:7] >= 10) & (centres[:7] < 30)
-    assert np.array_equal(cat, down[:, None] & across)
-    across, down = (centres >= 50) & (centres < 90), (centres[:7] >= 10) & (centres[:7] < 50)
-    assert np.array_equal(dog, down[:, None] & across)
-    assert set(labels[459:918].tolist()) == {0}
-    assert set(labels[918:].tolist()) == {0, -1}
-
-
-def test_an_index_of_other_images(make, planted, index):
-    with pytest.raises(InputError, match="not those of the index"):
-        row_labels(CachedRows.of(make("test", fc7=planted), "fc7"), Index(index.classes, index.images[:2]))
-
-
 def test_areas_are_scikit_learns(make, index):
     values = np.random.default_rng(8).integers(0, 4, (13, 70)).astype(np.float16)
     rows = CachedRows.of(make("test", fc7=values), "fc7")
@@ -143,35 +119,6 @@ def test_a_sample_is_spread_evenly_and_close_to_the_whole(make, tables, index):
     assert np.isnan(nobody.auc).all()
     assert nobody.best_class(0) is None
     assert nobody.best_of_each(2) == {}
-
-
-@pytest.fixture
-def photographs(tmp_path):
-    """Return a folder with the index's images: red left of pixel 50, green right of it."""
-    picture = np.zeros((60, 100, 3), np.uint8)
-    picture[:, :50, 0] = 200
-    picture[:, 50:, 1] = 100
-    for name in "abc":
-        Image.fromarray(picture).save(tmp_path / f"{name}.png")
-    return tmp_path
-
-
-def test_crops_are_the_network_s_squares(make, planted, index, photographs):
-    rows = CachedRows.of(make("test", fc7=planted), "fc7")
-    squares = crops(np.array([11, 12]), rows.boxes[[0, 6]], crop_region(rows), index, photographs)
-    assert squares.shape == (2, 48, 48, 3)
-    assert (squares[0] == [200, 0, 0]).all()
-    assert (squares[1, -4:, 10:38] == [0, 100, 0]).all()
-    assert (squares[1, :3] == 0).all()  # context above the image
-
-
-def test_cells_are_cropped_without_context(maps, index, photographs):
-    rows = CachedRows.of(maps, "cells")
-    region = crop_region(rows)
-    assert (region.size, region.padding) == (64, 0)
-    squares = crops(np.array([11]), np.array([[-10, 10, 10, 30]], np.float32), region, index, photographs)
-    assert (squares[0, :, :28] == 0).all()
-    assert (squares[0, :, 36:] == [200, 0, 0]).all()
 
 
 def test_the_page_of_units(make, index, photographs):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pipeline import runtime
 from pipeline.data.index import Index
 from pipeline.errors import InputError
-from pipeline.inspect.describing.described_regions import DescribedRegions, describe, label_split
+from pipeline.inspect.describing.described_regions import DescribedRegions, describe
+from pipeline.inspect.describing.labels import IGNORED, row_labels
 from pipeline.inspect.reading.region_rows import RegionRows
 
 Method = Literal["pca", "tsne"]
@@ -29,7 +30,7 @@ class Projection:
         classes: of the dataset.
         regions: the sample, in the order of the cache.
         points: ``(len(regions), 2)`` float32.
-        of: ``(classes + 1,)`` int64, regions of the whole split by class, the background first.
+        of: ``(classes + 1,)`` int64, regions of the whole split by class, the background first, without ignored ones.
         explained: share of the variance that the two axes of ``pca`` hold, and for ``tsne`` the components before it.
     """
 
@@ -45,11 +46,14 @@ class Projection:
 def project(rows: RegionRows, index: Index, count: int, method: Method = "tsne", seed: int = 0) -> Projection:
     """Return ``count`` regions of a split in the plane; only these are read, and the same ones for one seed.
 
+    Regions on objects to ignore are left out.
+
     Raises:
-        InputError: there are fewer than two regions, or features that are not finite.
+        InputError: there are fewer than two regions, features that are not finite, or the index is of other images.
     """
-    labels = label_split(rows, index)
-    chosen = sample_by_class(labels, count, seed)
+    labels = row_labels(rows, index)
+    usable = np.flatnonzero(labels != IGNORED)
+    chosen = usable[sample_by_class(labels[usable], count, seed)]
     if len(chosen) < 2:
         raise InputError(f"{rows.path}: {len(chosen)} regions make no picture; two or more would.")
     values = rows.take(chosen)
@@ -58,7 +62,7 @@ def project(rows: RegionRows, index: Index, count: int, method: Method = "tsne",
             f"{rows.path}: {rows.layer} has values that are not finite; `boxline inspect summary` says in which units."
         )
     points, explained = lay_out(values, method, seed)
-    of = np.bincount(labels, minlength=len(index.classes) + 1)
+    of = np.bincount(labels[usable], minlength=len(index.classes) + 1)
     return Projection(
         rows.layer, method, index.classes, describe(rows.offsets, rows.boxes, index, chosen), points, of, explained
     )
