@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.inspect import cached_rows
+from pipeline.inspect.reading import cached_rows
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
 ATTRIBUTES = {"system": "rcnn", "network": "small", "weights": "w" * 64, "region": REGION, "fingerprint": "f" * 16}
@@ -34,7 +35,7 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few rows be a block, so that images lie across blocks and shards."""
     monkeypatch.setattr("pipeline.features.cache.CHUNK_BYTES", 64)
     monkeypatch.setattr(cached_rows, "BLOCK_MB", 1e-4)
-    monkeypatch.setattr("pipeline.inspect.diff.BLOCK_MB", 1e-4)
+    monkeypatch.setattr("pipeline.inspect.views.diff.difference.BLOCK_MB", 1e-4)
 
 
 @pytest.fixture
@@ -115,3 +116,14 @@ def maps(tmp_path: Path) -> FeatureCache:
         "fingerprint": "f",
     }
     return write_cache(tmp_path / "features/sppnet/test.zarr", {"cells": cells}, tables, attributes)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Return a folder with the index's images: red left of pixel 50, green right of it."""
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[:, :50, 0] = 200
+    picture[:, 50:, 1] = 100
+    for name in "abc":
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    return tmp_path

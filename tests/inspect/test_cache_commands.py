@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.classical.linear import LinearModel
 from pipeline.cli import app
-from pipeline.inspect.project_files import cache_named
+from pipeline.inspect.reading.project_files import cache_named
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from pipeline.features.region_table import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.params import Window
+from pipeline.params.classical import Window
 from pipeline.proposals.store import ProposalSet
 from pipeline.storage import replace
 
@@ -137,6 +137,7 @@ def test_neighbours_finds_the_planted_region(boxline: Boxline, tmp_path: Path, s
     first = next(line for line in result.stdout.splitlines() if line.startswith(" 1.0000"))
     assert first.split() == ["1.0000", "2.png:1", "background", "0.25", "0", "0", "64", "64"]
     assert "0.png:" not in result.stdout.partition("cosine")[2]
+    assert ("pooling fc7" in result.stderr) == (system == "sppnet")
     assert min(picture_size(png)) > 300
 
 

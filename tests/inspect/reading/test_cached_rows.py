@@ -1,0 +1,75 @@
+"""Reading a layer in blocks, by image, and in parts; boxes of cells."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.features.cache import FeatureCache
+from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
+
+VALUES = np.arange(13 * 3, dtype=np.float16).reshape(13, 3)
+
+
+@pytest.fixture
+def rows(make):
+    return CachedRows.of(make("test", fc7=VALUES, pool5=VALUES), "fc7")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_blocks_are_the_layer_in_order(rows, workers):
+    found = list(rows.map(lambda start, block: (start, block.copy()), workers, block_mb=1e-5))
+    assert len(found) > 1
+    assert [start for start, _ in found] == [start for _, (start, _) in found]
+    assert np.array_equal(np.concatenate([block for _, (_, block) in found]), VALUES)
+
+
+def test_images_are_put_together_from_blocks(rows):
+    blocks = rows.map(lambda _, block: block, 2, block_mb=1e-5)
+    seen = list(rows.by_image(blocks))
+    assert [image for image, _ in seen] == [0, 1, 2]
+    assert np.array_equal(seen[0][1], VALUES[:7])
+    assert np.array_equal(seen[1][1], VALUES[7:10])
+    assert np.array_equal(seen[2][1], VALUES[10:])
+
+
+def test_images_without_rows_come_too(rows):
+    gaps = CachedRows(rows.cache, rows.layer, rows.array, np.array([0, 0, 7, 7, 13, 13]), np.arange(5))
+    seen = [(image, len(values)) for image, values in gaps.by_image(gaps.map(lambda _, block: block, 1, 1e-5))]
+    assert seen == [(0, 0), (1, 7), (2, 0), (3, 6), (4, 0)]
+
+
+@pytest.mark.parametrize("picked", [[], [0], [12], [0, 5, 6, 12], list(range(13))])
+def test_chosen_rows(rows, picked):
+    assert np.array_equal(rows.take(np.array(picked, np.int64), 2), VALUES[picked])
+
+
+def test_rows_know_their_images_and_what_they_are(rows):
+    assert rows.image_of(np.array([0, 6, 7, 12])).tolist() == [0, 0, 1, 2]
+    assert (rows.row_name, len(rows), rows.width) == ("region", 13, 3)
+    assert usual_layer(rows.cache) == "pool5"
+
+
+def test_a_cell_s_box_is_what_changes_it_and_nothing_else(maps):
+    """The field of the network is 44 pixels: checked by torch's gradients in test_receptive, here by arithmetic."""
+    rows = CachedRows.of(maps, "cells")
+    assert rows.row_name == "cell"
+    assert usual_layer(maps) == "cells"
+    assert rows.image_ids.tolist() == [11, 12, 13]
+    assert rows.offsets.tolist() == [0, 459, 918, 1377]
+    assert not rows.is_ground_truth.any()
+    field = rows.boxes[0, 2] - rows.boxes[0, 0]
+    assert rows.boxes[0].tolist() == [4 - field / 2, 4 - field / 2, 4 + field / 2, 4 + field / 2]
+    centres = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
+    assert centres[13].tolist() == [12, 12]  # second line of a map of 12 cells
+    assert centres[84].tolist() == [2, 2]  # first cell of the map at twice the size
+    assert rows.boxes[84, 2] - rows.boxes[84, 0] == field / 2
+
+
+def test_an_unknown_layer_and_a_broken_cache(make, rows):
+    with pytest.raises(InputError, match="fc6 is not cached"):
+        CachedRows.of(rows.cache, "fc6")
+    cache = make("val", fc7=VALUES)
+    broken = FeatureCache(cache.path, "stage")
+    broken.offsets = broken.offsets[:-1]
+    with pytest.raises(InputError, match="disagree"):
+        CachedRows.of(broken, "fc7")

@@ -1,0 +1,139 @@
+"""R-CNN's view of an image: planted units, and the crops that the network got."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.data.index import ImageRecord, Index
+from pipeline.errors import InputError
+from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.features.region_table import gather
+from pipeline.features.warp import windows
+from pipeline.inspect.describing.described_regions import best_of_each_object, describe
+from pipeline.inspect.reading.cached_rows import CachedRows
+from pipeline.inspect.reading.region_rows import CachedRegions
+from pipeline.inspect.views.image.rcnn import ImageRegions, image_regions
+from pipeline.inspect.views.image.rcnn_rendering import figure, render
+from pipeline.params.classical import Region
+
+REGION = Region(size=32, padding=4, mode="warp")
+OBJECT = np.float32([[10, 10, 30, 40]])
+# Overlaps with the object: 0, 1/2, 1, 1/4.
+PROPOSALS = np.float32([[52, 52, 60, 60], [10, 10, 30, 25], [10, 10, 30, 40], [10, 10, 20, 25]])
+
+
+@pytest.fixture
+def index() -> Index:
+    other = ImageRecord(1, "0.png", 60, 60, "")
+    return Index(("cell",), (other, ImageRecord(2, "1.png", 60, 60, "", OBJECT, np.array([1]), np.array([False]))))
+
+
+@pytest.fixture
+def rows(tmp_path: Path, index: Index) -> CachedRegions:
+    """Cache 5 regions of the second image behind 3 of the first; unit ``region`` of each is its strongest."""
+    rng = np.random.default_rng(0)
+    for number in range(2):
+        Image.fromarray(rng.integers(0, 255, (60, 60, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    files = [tmp_path / image.file for image in index.images]
+    regions = gather([1, 2], files, [image.boxes for image in index.images], [PROPOSALS[:3], PROPOSALS])
+    values = rng.uniform(0, 1, (8, 6)).astype(np.float16)
+    values[3 + np.arange(5), np.arange(5)] = 5 + np.arange(5)
+    attributes = {"system": "rcnn", "region": REGION.model_dump()}
+    with CacheWriter(tmp_path, [Column("fc7", 6, "float16")], 8, 1, regions.tables(), attributes) as writer:
+        writer.write(0, {"fc7": values})
+    return CachedRegions(CachedRows.of(FeatureCache(writer.path, "rcnn_features@test"), "fc7"), 1)
+
+
+def view_of(rows: CachedRegions, index: Index, root: Path, **changed) -> ImageRegions:
+    settings = {"top": 3, "count": 2, "units": 3, **changed}
+    return image_regions(rows, index, 1, root, REGION, **settings)
+
+
+def test_proposals_stand_in_their_order_and_know_their_overlaps(rows, index, tmp_path) -> None:
+    view = view_of(rows, index, tmp_path)
+    assert view.truth.regions.tolist() == [0]
+    assert view.proposals.regions.tolist() == [1, 2, 3]
+    assert view.proposals.overlaps.tolist() == [0, 0.5, 1]
+    assert view.proposals.labels.tolist() == [0, 1, 1]
+    assert view_of(rows, index, tmp_path, top=99).proposals.regions.tolist() == [1, 2, 3, 4]
+
+
+def test_crops_are_of_the_proposals_that_overlap_most_with_their_planted_units(rows, index, tmp_path) -> None:
+    view = view_of(rows, index, tmp_path)
+    assert view.shown.regions.tolist() == [3, 2]
+    assert view.units[:, 0].tolist() == [3, 2]
+    assert view.values[:, 0].tolist() == [8, 7]
+    assert (np.diff(view.values, axis=1) <= 0).all()
+    assert view.units.shape == (2, 3)
+
+
+def test_crops_take_turns_among_the_objects() -> None:
+    objects = np.float32([[0, 0, 10, 10], [20, 20, 30, 30], [40, 0, 50, 10]])
+    image = ImageRecord(1, "1.png", 60, 60, "", objects, np.array([1, 1, 1]), np.zeros(3, bool))
+    boxes = np.float32(
+        [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 8], [20, 20, 30, 26], [20, 20, 30, 27], [30, 30, 35, 35]]
+    )
+    everything = np.concatenate([objects, boxes])
+    regions = describe(np.array([0, 9]), everything, Index(("cell",), (image,)), np.arange(3, 9))
+    assert best_of_each_object(regions, image, 5).tolist() == [3, 7, 4, 6, 5]
+    empty = ImageRecord(1, "1.png", 60, 60, "")
+    regions = describe(np.array([0, 9]), everything, Index(("cell",), (empty,)), np.arange(3, 9))
+    assert best_of_each_object(regions, empty, 2).tolist() == [3, 4]
+
+
+def test_a_window_comes_first_and_once(rows, index, tmp_path) -> None:
+    assert view_of(rows, index, tmp_path, window=4).shown.regions.tolist() == [4, 3]
+    view = view_of(rows, index, tmp_path, window=2, count=9)
+    assert view.shown.regions.tolist() == [2, 3, 1]
+    assert view.values[:, 0].tolist() == [7, 8, 6]
+
+
+def test_crops_show_the_pixels_that_the_network_got(rows, index, tmp_path) -> None:
+    view = view_of(rows, index, tmp_path, count=3)
+    for crop, box in zip(view.crops, view.shown.boxes, strict=True):
+        (x1, y1, x2, y2), (left, top, right, bottom) = (part[0] for part in windows(box[None], 60, 60, REGION))
+        patch = torch.from_numpy(view.picture[y1:y2, x1:x2].astype(np.float32)).permute(2, 0, 1)[None]
+        size = (int(bottom - top), int(right - left))
+        resized = torch.nn.functional.interpolate(patch, size, mode="bilinear", align_corners=False)[0]
+        shown = crop[top:bottom, left:right].astype(np.float32)
+        assert np.abs(shown - resized.permute(1, 2, 0).numpy()).max() <= 1
+    outside = view.crops[-1]  # the proposal at the lower right corner: its context reaches out of the image
+    assert (outside[-1] == 0).all()
+    assert (outside[:, -1] == 0).all()
+
+
+def test_the_picture_shows_each_proposal_and_each_crop(rows, index, tmp_path) -> None:
+    view = view_of(rows, index, tmp_path)
+    drawn = figure(view)
+    frames = [patch.get_bbox().extents.tolist() for patch in drawn.axes[0].patches]
+    assert frames[:3] == PROPOSALS[:3].tolist()  # the greatest overlap last, on top
+    assert frames[3:] == [OBJECT[0].tolist()] * 2
+    titles = [axis.get_title() for axis in drawn.axes]
+    assert "3: cell 1.00" in titles
+    bars = drawn.axes[titles.index("3: cell 1.00") + 1]
+    assert [label.get_text() for label in bars.get_yticklabels()] == [str(unit) for unit in view.units[0]]
+    assert [bar.get_width() for bar in bars.patches] == view.values[0].tolist()
+
+
+def test_the_text_names_regions_and_units(rows, index, tmp_path) -> None:
+    text = render(view_of(rows, index, tmp_path), "1.png").text()
+    assert "Its 3 best-ranked proposals, those with an overlap of 0.5 or more\n     2  cell        0.50" in text
+    assert "Objects of 1.png\n     0  cell  1.00  10 10 30 40" in text
+    assert "     3  cell 1.00      3: 8" in text
+
+
+def test_an_image_without_proposals_has_no_crops(rows, index, tmp_path) -> None:
+    view = image_regions(rows, index, 1, tmp_path, REGION, top=0, count=2, units=3)
+    assert (view.crops.shape, view.units.shape) == ((0, 32, 32, 3), (0, 3))
+    figure(view).draw_without_rendering()
+    assert "none" in render(view, "1.png").text()
+
+
+def test_cells_of_maps_are_no_regions(rows, tmp_path) -> None:
+    cache = FeatureCache(rows.path, "stage")
+    cache.attributes["scales"] = [1]
+    with pytest.raises(InputError, match="its rows are cells of maps"):
+        CachedRegions(CachedRows.of(cache, "fc7"), 1)

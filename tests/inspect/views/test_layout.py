@@ -1,0 +1,153 @@
+"""The sample and the layout of a projection."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.data.index import ImageRecord, Index
+from pipeline.errors import InputError
+from pipeline.inspect.views.project.layout import lay_out, project, sample_by_class
+from pipeline.inspect.views.project.rendering import figure, render
+
+CLASSES = ("red", "blue")
+
+
+class Rows:
+    """Regions in memory that remember what was read."""
+
+    path, layer = Path("features/rcnn/test.zarr"), "fc7"
+
+    def __init__(self, values: np.ndarray, boxes: np.ndarray, offsets: list[int]) -> None:
+        self.values, self.boxes, self.offsets = values, boxes, np.array(offsets)
+        self.image_ids = np.arange(1, len(offsets))
+        self.read: list[int] = []
+
+    def map(self, work: Callable[[int, np.ndarray], Any]) -> Iterator[tuple[int, Any]]:
+        raise AssertionError("a projection reads its sample only")
+
+    def take(self, which: np.ndarray) -> np.ndarray:
+        assert (np.diff(which) > 0).all()
+        self.read += which.tolist()
+        return self.values[which].astype(np.float32)
+
+
+@pytest.fixture
+def planted() -> tuple[Rows, Index]:
+    """Return 3 images of 40 regions: 8 on a red object, 8 on a blue one, 24 on none; a cluster of features each."""
+    rng = np.random.default_rng(3)
+    red, blue, none = [0, 0, 10, 10], [20, 20, 30, 30], [50, 50, 60, 60]
+    boxes = np.float32(([red] * 8 + [blue] * 8 + [none] * 24) * 3)
+    centres = np.eye(6)[([0] * 8 + [1] * 8 + [2] * 24) * 3] * 20
+    values = (centres + rng.normal(0, 1, centres.shape)).astype(np.float16)
+    truth, labels, ignore = np.float32([red, blue]), np.array([1, 2]), np.array([False, False])
+    images = tuple(ImageRecord(n, f"{n}.png", 60, 60, "", truth, labels, ignore) for n in (1, 2, 3))
+    return Rows(values, boxes, [0, 40, 80, 120]), Index(CLASSES, images)
+
+
+def test_each_class_gets_an_equal_share() -> None:
+    labels = np.repeat([0, 1, 2, 3], [900, 300, 40, 5])
+    counts = np.bincount(labels[sample_by_class(labels, 245, seed=1)])
+    assert counts.tolist() == [100, 100, 40, 5]
+
+
+def test_a_sample_has_the_size_asked_for_and_no_region_twice() -> None:
+    labels = np.random.default_rng(0).integers(0, 7, 1000)
+    for count in (1, 2, 3, 10, 500, 999):
+        chosen = sample_by_class(labels, count, seed=0)
+        assert len(chosen) == len(set(chosen.tolist())) == count
+        assert (np.diff(chosen) > 0).all()
+    assert sample_by_class(labels, 5000, seed=0).tolist() == list(range(1000))
+    assert len(sample_by_class(labels[:0], 10, seed=0)) == 0
+
+
+def test_every_region_of_a_class_is_as_likely_as_another() -> None:
+    labels = np.repeat([0, 1], [30, 10])
+    drawn = np.zeros(40)
+    for seed in range(600):
+        drawn[sample_by_class(labels, 10, seed)] += 1
+    assert drawn.sum() == 6000
+    assert abs(drawn[:30] - 100).max() < 45  # 100 expected, deviation 9
+    assert abs(drawn[30:] - 300).max() < 55
+
+
+def test_the_seed_decides() -> None:
+    labels = np.zeros(1000, np.int64)
+    assert sample_by_class(labels, 50, 4).tolist() == sample_by_class(labels, 50, 4).tolist()
+    assert sample_by_class(labels, 50, 4).tolist() != sample_by_class(labels, 50, 5).tolist()
+
+
+def test_pca_is_the_singular_value_decomposition() -> None:
+    values = np.random.default_rng(0).normal(size=(60, 9)).astype(np.float32) * np.arange(1, 10)
+    points, explained = lay_out(values.astype(np.float32), "pca", seed=0)
+    u, s, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-3)
+    assert explained == pytest.approx((s[:2] ** 2).sum() / (s**2).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_planted_classes_fall_apart(planted: tuple[Rows, Index], method: str) -> None:
+    rows, index = planted
+    view = project(rows, index, 60, method, seed=0)
+    assert view.of.tolist() == [72, 24, 24]
+    assert np.bincount(view.regions.labels).tolist() == [20, 20, 20]
+    distance = np.linalg.norm(view.points[:, None] - view.points[None], axis=2) + np.diag(np.full(60, np.inf))
+    assert (view.regions.labels[distance.argmin(axis=1)] == view.regions.labels).all()
+    again = project(rows, index, 60, method, seed=0)
+    assert view.points.tobytes() == again.points.tobytes()
+    assert rows.read[:60] == rows.read[60:]
+
+
+def test_regions_on_objects_to_ignore_are_left_out(planted: tuple[Rows, Index]) -> None:
+    rows, index = planted
+    ignored = Index(CLASSES, tuple(replace(image, ignore=np.array([False, True])) for image in index.images))
+    view = project(rows, ignored, 60, "pca", seed=0)
+    assert view.of.tolist() == [72, 24, 0]
+    assert np.bincount(view.regions.labels, minlength=3).tolist() == [36, 24, 0]
+    assert {number % 40 for number in rows.read}.isdisjoint(range(8, 16))
+
+
+def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) -> None:
+    view = project(*planted, 30, "pca", seed=0)
+    drawn = {dots.get_label(): dots.get_offsets() for dots in figure(view).axes[0].collections}
+    assert list(drawn) == ["background (10)", "red (10)", "blue (10)"]
+    for label, points in enumerate(drawn.values()):
+        np.testing.assert_allclose(points, view.points[view.regions.labels == label], rtol=1e-6)
+    assert not figure(view).axes[0].texts
+    text = render(view, "rcnn, test").text()
+    assert "PCA of 30 regions, fc7 of rcnn, test" in text
+    assert [line.split()[:3] for line in text.splitlines()[-3:]] == [
+        ["background", "10", "72"],
+        ["red", "10", "24"],
+        ["blue", "10", "24"],
+    ]
+
+
+def test_the_clusters_of_tsne_have_names(planted: tuple[Rows, Index]) -> None:
+    view = project(*planted, 60, "tsne", seed=0)
+    names = {text.get_text(): text.get_position() for text in figure(view).axes[0].texts}
+    assert list(names) == ["red", "blue"]
+    for label, place in enumerate(names.values(), 1):
+        nearest = np.linalg.norm(view.points - place, axis=1).argmin()
+        assert view.regions.labels[nearest] == label
+
+
+def test_few_regions_of_few_units_still_make_a_picture() -> None:
+    rng = np.random.default_rng(0)
+    for shape, method in (((2, 5), "tsne"), ((4, 5), "tsne"), ((7, 1), "pca"), ((7, 1), "tsne")):
+        points, _ = lay_out(rng.normal(size=shape).astype(np.float32), method, seed=0)
+        assert points.shape == (shape[0], 2)
+        assert np.isfinite(points).all()
+
+
+def test_what_cannot_be_projected_is_said(planted: tuple[Rows, Index]) -> None:
+    rows, index = planted
+    rows.values[5, 0] = np.inf
+    with pytest.raises(InputError, match=r"test\.zarr: fc7 has values that are not finite"):
+        project(rows, index, 500, "pca")
+    nothing = Rows(rows.values[:0], rows.boxes[:0], [0, 0, 0, 0])
+    with pytest.raises(InputError, match="0 regions make no picture"):
+        project(nothing, index, 10, "pca")
