@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from pipeline.compare.blocks import blocks, reasons
 from pipeline.compare.comparison import METRICS, Comparison
 from pipeline.compare.revision import Point, Revision
 from pipeline.evaluation.systems import SYSTEMS
+from pipeline.html_templates import environment
 from pipeline.report.colours import class_colour
 
 # Side of a panel in SVG units.
@@ -35,15 +34,9 @@ class Curves:
 
 def render(comparison: Comparison) -> str:
     """Return the page: the tables with all three mean APs, curves by system and class, why each stage was run."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = environment(Path(__file__).parent)
     revisions = [row.revision for row in comparison.rows]
-    return environment.get_template("page.html").render(
+    return pages.get_template("page.html").render(
         baseline=comparison.baseline,
         revisions=revisions,
         colours=_colours(comparison, revisions),

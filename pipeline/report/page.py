@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from pipeline.data.index import Index
@@ -15,6 +14,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, similar_classes
 from pipeline.evaluation.metrics import rankings
 from pipeline.evaluation.systems import SYSTEMS
+from pipeline.html_templates import environment
 from pipeline.report.colours import PHASE_COLOURS, SYSTEM_COLOURS, TYPE_COLOURS, class_colour
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.facts import folders, size
@@ -88,18 +88,12 @@ def render(
         UnreadableImageError: an image to show is missing or broken.
     """
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    pages = environment(TEMPLATES)
+    pages.filters |= {
         function.__name__: function for function in (duration, milliseconds, number, percent, size, times)
     }
     test = results.indices["test"]
-    return environment.get_template("page.html").render(
+    return pages.get_template("page.html").render(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         source=results.source,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-
+from pipeline.html_templates import environment
 from pipeline.storage import atomic
 
 if TYPE_CHECKING:
@@ -62,15 +61,9 @@ class Rendering:
 
     def page(self, picture: bytes) -> str:
         """Return the HTML page with ``picture``, a PNG, inside."""
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        pages = environment(Path(__file__).parent)
         uri = "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
-        template = environment.get_template("page.html")
+        template = pages.get_template("page.html")
         return template.render(title=self.title, sections=self.sections, picture=uri)
 
 
