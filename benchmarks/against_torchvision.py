@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline import params, runtime
-from pipeline.data.image_cache import ImageCache
-from pipeline.data.images import read_image
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.imaging.image_batches import mirror, pixels
-from pipeline.imaging.image_order import ImageOrder
+from pipeline.imaging import ImageOrder, mirror, pixels
 
 BATCH = 4
 

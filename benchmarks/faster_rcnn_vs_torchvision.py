@@ -25,14 +25,13 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from benchmarks.against_torchvision import Data, compare, parser, report, torchvisions_detections, train_torchvisions
 from pipeline import params
-from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
-from pipeline.detectors.fast_rcnn.training import train_detector
-from pipeline.detectors.faster_rcnn.detect import detect
-from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork, RpnShape
-from pipeline.detectors.faster_rcnn.propose_split import propose_all
-from pipeline.detectors.faster_rcnn.training import train_rpn
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
+from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.training import train_detector
+from pipeline.systems.faster_rcnn.detector import detect, propose_all
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.training import train_rpn
 
 LEARNING_RATE, REGIONS = 0.005, 64
 

@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from pipeline.features.regions import Regions, gather
 from torchvision.transforms import functional as transforms
 
-from pipeline import runtime
+from pipeline.core import runtime
+from pipeline.core.sections import Region
 from pipeline.data.images import read_image
-from pipeline.features.region_table import Regions, gather
-from pipeline.features.regions import cache_regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, architecture, normalise
-from pipeline.nets.region_network import RegionNetwork
-from pipeline.params.classical import Region
+from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.network import RegionNetwork
 
 USUAL_BATCH = 128
 

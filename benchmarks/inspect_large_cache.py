@@ -23,7 +23,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from pipeline import runtime
+from pipeline.core import runtime
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 
 WIDTH, SHARD_MB = 1024, 128

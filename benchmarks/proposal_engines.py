@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 
 from pipeline import params
+from pipeline.core.runtime import progress
 from pipeline.data.dataset import read_dataset
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
-from pipeline.evaluation.proposal_recall import Coverage, cover, recall, summary
+from pipeline.evaluation.recall import Coverage, cover, recall, summary
+from pipeline.proposals.engines import propose
 from pipeline.proposals.extract import extract
-from pipeline.proposals.propose import propose
-from pipeline.runtime import progress
 
 BUDGETS = (300, 500, 1000, 2000)
 

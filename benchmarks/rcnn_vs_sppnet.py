@@ -21,17 +21,18 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from pipeline import runtime
-from pipeline.boxes import Boxes
-from pipeline.clock import Clock, Phase
+from pipeline.core import runtime
+from pipeline.core.boxes import Boxes
+from pipeline.core.clock import Clock, Phase
+from pipeline.core.sections import Region
 from pipeline.features.maps import ImageMaps, map_cells
-from pipeline.features.pooled_regions import window_features
-from pipeline.features.regions import region_taps
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.nets.region_network import RegionNetwork
-from pipeline.params.classical import Region, Window
+from pipeline.systems.rcnn.features import region_taps
+from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.sppnet.features import window_features
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.params import Window
 
 WIDTH, HEIGHT = 800, 600
 Times = dict[str, list[float]]

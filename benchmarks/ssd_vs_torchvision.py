@@ -24,12 +24,12 @@ from torchvision.models.detection.ssd import SSD
 
 from benchmarks.against_torchvision import Data, compare, parser, report, torchvisions_detections, train_torchvisions
 from pipeline import params
-from pipeline.detectors.single_shot.detect import detect
-from pipeline.detectors.ssd.network import Shape, Ssd
-from pipeline.detectors.ssd.training import train_ssd
+from pipeline.core.sections import Schedule
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.params.backbone import Schedule
+from pipeline.systems.square import detect
+from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.training import train_ssd
 
 LEARNING_RATE, EXTRA_CHANNELS = 0.002, 256
 

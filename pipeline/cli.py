@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.compare.command import compare
 from pipeline.inspect.commands import app as inspect_app
+from pipeline.options import errors_as_sentences
 from pipeline.predict.command import predict
 
 app = typer.Typer(
@@ -64,7 +64,8 @@ def preset(
     The file keeps its comments; what changed is printed.
     """
     with errors_as_sentences():
-        from pipeline import presets, storage
+        from pipeline import presets
+        from pipeline.core import storage
 
         if name is None and not assignments:
             for known, summary in presets.available(PRESETS_FOLDER).items():
@@ -95,8 +96,8 @@ def validate(
     As `dvc repro` would: objects are counted, each fault is named by file and line; nothing is written.
     """
     with errors_as_sentences():
-        from pipeline.data.validate import validate as check
-        from pipeline.errors import InputError
+        from pipeline.core.errors import InputError
+        from pipeline.data.dataset import validate as check
 
         report = check(folder)
         typer.echo(report.table())
@@ -127,11 +128,11 @@ def export(
     Raw RGB squares in, boxes and scores out, any number of images at once.
     """
     with errors_as_sentences():
+        from pipeline.core.errors import InputError
         from pipeline.data.index import Index
-        from pipeline.detectors.ssd.network import Ssd
-        from pipeline.detectors.yolo.network import Yolo
-        from pipeline.errors import InputError
-        from pipeline.export.onnx_file import export_onnx
+        from pipeline.systems.onnx_export import export_onnx
+        from pipeline.systems.ssd.network import Ssd
+        from pipeline.systems.yolo.network import Yolo
 
         index, target = Path("data/index/test.json"), out or Path(f"{system}.onnx")
         if not index.is_file():
@@ -147,7 +148,7 @@ def export(
 
 
 def _read_params() -> str:
-    from pipeline.errors import InputError
+    from pipeline.core.errors import InputError
 
     try:
         return PARAMS_FILE.read_text(encoding="utf-8")

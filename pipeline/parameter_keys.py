@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Iterator
 
+from pipeline.core.params import Section
 from pipeline.params import Params
-from pipeline.params.section import Section
 
 
 def members(section: type[Section]) -> dict[str, type[Section] | None]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import yaml_text
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.params import Section
 from pipeline.parameter_keys import all_keys, members
 from pipeline.params import Params, parse
-from pipeline.params.section import Section
 from pipeline.yaml_text import KeyPath
 
 Values = dict[KeyPath, str]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML, MappingNode, Node, ScalarNode, SequenceNode, YAMLError
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 KeyPath = tuple[str, ...]
 """The keys from the top of a document down to a value."""

@@ -10,20 +10,20 @@ reports/plots/{mean_pr,errors}/SYSTEM.csv.
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params, systems
+from pipeline.core import runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import Index
 from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings, write_curves, write_error_trend, write_mean_curve
-from pipeline.evaluation.systems import parse_system
-from pipeline.storage import write_json
 
 COMPARED = ("map_voc07", "map_coco")
 
 
 def main() -> None:
     p = params.load()
-    system = parse_system(sys.argv[1:])
+    system = systems.system(sys.argv[1])
     index = Index.load(Path("data/index/test.json"))
     path = Path(f"detections/{system.name}.json")
     detections = Detections.load(path, index, f"dvc repro {system.name}_detect")

@@ -5,14 +5,14 @@ With ``fast_rcnn.classifier: softmax`` that is the trained network as it is; wit
 
 from pathlib import Path
 
-from pipeline import costs, params, runtime
-from pipeline.classical.svm import train_svms
-from pipeline.classical.training_set import TrainingSet
+from pipeline import params
+from pipeline.core import costs, runtime
 from pipeline.data.index import Index
-from pipeline.detectors.fast_rcnn.network import FastRcnn
-from pipeline.detectors.fast_rcnn.region_features import RegionFeatures
-from pipeline.detectors.fast_rcnn.svm_scores import with_svms
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
+from pipeline.systems.fast_rcnn.network import FastRcnn
 
 MODELS = Path("models/fast_rcnn")
 COSTS = Path("reports/costs/fast_rcnn_classifier.json")

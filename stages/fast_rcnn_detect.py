@@ -5,11 +5,12 @@ Writes detections/fast_rcnn.json and, for detection elsewhere, models/fast_rcnn/
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
-from pipeline.detectors.fast_rcnn.detect import detect, load_network
+from pipeline.detector import write_description
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn.detector import detect, load_network
 
 MODELS = Path("models/fast_rcnn")
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import torch
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import Index
-from pipeline.detectors.fast_rcnn.detect import detect
-from pipeline.detectors.fast_rcnn.network import FastRcnn
-from pipeline.detectors.fast_rcnn.svd import compress, fc_seconds
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import write_json
+from pipeline.systems.fast_rcnn.detector import detect
+from pipeline.systems.fast_rcnn.network import FastRcnn
+from pipeline.systems.fast_rcnn.svd import compress, fc_seconds
 
 MODELS = Path("models/fast_rcnn")
 REGIONS, REPEATS = 300, 15

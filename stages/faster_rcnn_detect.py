@@ -5,12 +5,13 @@ Writes detections/faster_rcnn.json and, for detection elsewhere, models/faster_r
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
-from pipeline.detectors.fast_rcnn.network import FastRcnn
-from pipeline.detectors.faster_rcnn.detect import detect
-from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
+from pipeline.detector import write_description
+from pipeline.systems.fast_rcnn.network import FastRcnn
+from pipeline.systems.faster_rcnn.detector import detect
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 
 MODELS = Path("models/faster_rcnn")
 

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
-from pipeline.data.image_cache import ImageCache
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint
+from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.fast_rcnn.network import FastRcnn, Shape
-from pipeline.detectors.fast_rcnn.training import train_detector
-from pipeline.detectors.faster_rcnn.rounds import parse_round
-from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import Scratch, fingerprint
-from pipeline.training.loop import publish_curves
+from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.training import train_detector
+from pipeline.systems.faster_rcnn.training import parse_round
+from pipeline.training import publish_curves
 
 MODELS = Path("models/faster_rcnn")
 

@@ -10,14 +10,15 @@ reports/metrics/faster_rcnn_proposalsROUND.json and reports/plots/faster_rcnn_pr
 import sys
 from pathlib import Path
 
-from pipeline import costs, params, runtime
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.storage import atomic, write_json
 from pipeline.data.index import Index
-from pipeline.detectors.faster_rcnn.network import RegionProposalNetwork
-from pipeline.detectors.faster_rcnn.propose_split import propose_all
-from pipeline.detectors.faster_rcnn.rounds import parse_round
-from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
-from pipeline.params.faster_rcnn import RpnProposals
-from pipeline.storage import atomic, write_json
+from pipeline.evaluation.recall import cover, curve, curve_counts, summary
+from pipeline.systems.faster_rcnn.detector import propose_all
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
+from pipeline.systems.faster_rcnn.params import RpnProposals
+from pipeline.systems.faster_rcnn.training import parse_round
 
 
 def main() -> None:

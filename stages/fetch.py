@@ -6,11 +6,12 @@ in .scratch/fetch, where a killed run finds what had arrived.
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.errors import InputError
+from pipeline.core.storage import atomic
 from pipeline.data.digits import write_digits
-from pipeline.data.voc_download import ARCHIVES, fetch_voc
-from pipeline.errors import InputError
-from pipeline.storage import atomic
+from pipeline.data.download import ARCHIVES, fetch_voc
 
 FETCHED = Path("data/fetched")
 DOWNLOADS = Path(".scratch/fetch")

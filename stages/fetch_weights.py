@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pipeline import params, runtime
-from pipeline.storage import atomic
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.storage import atomic
 
 WEIGHTS = Path("data/weights")
 PUBLISHED = "backbone.safetensors"

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.storage import atomic, write_json
 from pipeline.data.dataset import read_dataset
-from pipeline.storage import atomic, write_json
 
 INDEX = Path("data/index")
 

@@ -5,19 +5,17 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
-from pipeline.data.image_cache import ImageCache
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.sections import Pretrain
+from pipeline.core.storage import Scratch, fingerprint, sha256, write_json
+from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
-from pipeline.nets.pyramid_network import PyramidNetwork
-from pipeline.params.backbone import Pretrain
-from pipeline.pretraining.calibration import conv5_rms
-from pipeline.pretraining.classifier import accuracy, pretrain
-from pipeline.pretraining.crops import CropBatches
-from pipeline.storage import Scratch, fingerprint, sha256, write_json
-from pipeline.training.loop import publish_curves
+from pipeline.pretraining import CropBatches, PyramidNetwork, accuracy, conv5_rms, pretrain
+from pipeline.training import publish_curves
 
 BACKBONE = Path("models/backbone.safetensors")
 METRICS = Path("reports/metrics/pretrain.json")

@@ -10,13 +10,14 @@ import csv
 import sys
 from pathlib import Path
 
-from pipeline import costs, params, runtime
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.errors import InputError
+from pipeline.core.storage import Scratch, atomic, fingerprint, write_json
 from pipeline.data.index import SPLITS, Index
-from pipeline.errors import InputError
-from pipeline.evaluation.proposal_recall import cover, curve, curve_counts, summary
-from pipeline.imports import code_fingerprint
+from pipeline.evaluation.recall import cover, curve, curve_counts, summary
 from pipeline.proposals.extract import extract
-from pipeline.storage import Scratch, atomic, fingerprint, write_json
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from pipeline import costs, params, runtime
-from pipeline.classical.box_regression import train_box_regressor
-from pipeline.classical.training_set import TrainingSet
+from pipeline import params
+from pipeline.core import costs, runtime
 from pipeline.data.index import Index
 from pipeline.features.cache import FeatureCache
+from pipeline.linear.ridge import train_box_regressor
+from pipeline.linear.training_set import TrainingSet
 
 
 def main() -> None:

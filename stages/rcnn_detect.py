@@ -5,13 +5,14 @@ Writes detections/rcnn.json and, for detection without a cache, models/rcnn/dete
 
 from pathlib import Path
 
-from pipeline import params, runtime
-from pipeline.classical.box_regression import BoxRegressor
-from pipeline.classical.detection import detect
-from pipeline.classical.linear import LinearModel
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
+from pipeline.detector import write_description
 from pipeline.features.cache import FeatureCache
+from pipeline.linear.detection import detect
+from pipeline.linear.model import LinearModel
+from pipeline.linear.ridge import BoxRegressor
 
 
 def main() -> None:

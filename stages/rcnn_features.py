@@ -3,14 +3,15 @@
 import sys
 from pathlib import Path
 
-from pipeline import costs, params, runtime
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint, replace, sha256
 from pipeline.data.index import Index
-from pipeline.features.region_table import gather
-from pipeline.features.regions import cache_regions
-from pipeline.imports import code_fingerprint
-from pipeline.nets.region_network import RegionNetwork
+from pipeline.features.regions import gather
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import Scratch, fingerprint, replace, sha256
+from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.network import RegionNetwork
 
 NETWORK = Path("models/rcnn/network.safetensors")
 

@@ -4,21 +4,20 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
-from pipeline.data.image_cache import ImageCache
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint
+from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.rcnn import FinetuneBatches
-from pipeline.features.window_batches import warp_batch
-from pipeline.features.windows import label_windows
-from pipeline.imports import code_fingerprint
+from pipeline.features.regions import label_windows
+from pipeline.features.warp import warp_batch
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
-from pipeline.nets.region_network import RegionNetwork
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import Scratch, fingerprint
-from pipeline.training.batches import StepBatches
-from pipeline.training.classification import classification_loss
-from pipeline.training.loop import Task, publish_curves, train
+from pipeline.systems.rcnn.finetune import FinetuneBatches
+from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.training import StepBatches, Task, classification_loss, publish_curves, train
 
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/rcnn/network.safetensors")

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from pipeline import costs, params, runtime
-from pipeline.classical.svm import train_svms
-from pipeline.classical.training_set import TrainingSet
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import Index
 from pipeline.features.cache import FeatureCache
-from pipeline.storage import write_json
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
 
 
 def main() -> None:

@@ -16,14 +16,15 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.storage import atomic, read_json
 from pipeline.data.index import SPLITS, Index
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.facts import versions
 from pipeline.report.page import Results, render
 from pipeline.report.summary import accuracy_time, as_csv, as_markdown, printed, sections
-from pipeline.storage import atomic, read_json
+from pipeline.systems import all_systems
 
 METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")
@@ -44,7 +45,9 @@ ACCURACY_TIME = Path("reports/plots/accuracy_time.csv")
 def main() -> None:
     p = params.load()
     indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in SPLITS}
-    metrics = {name: read_json(METRICS / f"{name}.json") for name in SYSTEMS if (METRICS / f"{name}.json").exists()}
+    metrics = {
+        name: read_json(METRICS / f"{name}.json") for name in all_systems() if (METRICS / f"{name}.json").exists()
+    }
     proposals = {split: METRICS / f"proposals_{split}.json" for split in SPLITS}
     results = Results(
         source=p.data.source,
@@ -73,7 +76,9 @@ def main() -> None:
             "report": p.report.model_dump(mode="json"),
         },
         recall={name: _rows(path) for name, path in RECALL.items() if path.exists()},
-        timing={name: read_json(TIMING / f"{name}.json") for name in SYSTEMS if (TIMING / f"{name}.json").exists()},
+        timing={
+            name: read_json(TIMING / f"{name}.json") for name in all_systems() if (TIMING / f"{name}.json").exists()
+        },
         costs={path.stem: read_json(path) for path in sorted(COSTS.glob("*.json"))},
         errors={name: _rows(path) for name in metrics if (path := PLOTS / f"errors/{name}.csv").exists()},
         svd={key: value for path in SVD for key, value in read_json(path).items()}

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from pipeline import costs, params, runtime
-from pipeline.classical.box_regression import train_box_regressor
-from pipeline.classical.training_set import TrainingSet
+from pipeline import params
+from pipeline.core import costs, runtime
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
-from pipeline.features.pooled_regions import PooledRegions
-from pipeline.nets.pyramid_head import PyramidHead
+from pipeline.linear.ridge import train_box_regressor
+from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.features import PooledRegions
+from pipeline.systems.sppnet.network import PyramidHead
 
 NETWORK = Path("models/sppnet/network.safetensors")
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import params, runtime
-from pipeline.classical.image_classification import classification_metrics, presence, train_image_svms, unit_norm
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.maps import MapCache
-from pipeline.features.pooled_regions import whole_images
-from pipeline.storage import write_json
+from pipeline.systems.sppnet.classify import classification_metrics, presence, train_image_svms, unit_norm
+from pipeline.systems.sppnet.features import whole_images
 
 
 def main() -> None:

@@ -5,16 +5,17 @@ Writes detections/sppnet.json and, for detection without a cache, models/sppnet/
 
 from pathlib import Path
 
-from pipeline import params, runtime
-from pipeline.classical.box_regression import BoxRegressor
-from pipeline.classical.detection import detect
-from pipeline.classical.linear import LinearModel
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
+from pipeline.detector import write_description
 from pipeline.features.maps import MapCache
-from pipeline.features.pooled_regions import PooledRegions
-from pipeline.nets.pyramid_head import PyramidHead
+from pipeline.linear.detection import detect
+from pipeline.linear.model import LinearModel
+from pipeline.linear.ridge import BoxRegressor
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.features import PooledRegions
+from pipeline.systems.sppnet.network import PyramidHead
 
 NETWORK = Path("models/sppnet/network.safetensors")
 

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint, write_json
 from pipeline.data.index import Index
-from pipeline.detectors.sppnet import CutBatches, pool_batch, validation_loss
 from pipeline.features.maps import MapCache
-from pipeline.features.windows import WindowDraws, Windows, label_windows
-from pipeline.imports import code_fingerprint
+from pipeline.features.regions import WindowDraws, Windows, label_windows
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
-from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.params.classical import PyramidFinetune
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import Scratch, fingerprint, write_json
-from pipeline.training.batches import StepBatches
-from pipeline.training.classification import classification_loss
-from pipeline.training.loop import Task, publish_curves, train
-from pipeline.training.snapshot import chosen
+from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.params import PyramidFinetune
+from pipeline.training import StepBatches, Task, chosen, classification_loss, publish_curves, train
 
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/sppnet/network.safetensors")

@@ -6,14 +6,15 @@ python -m stages.sppnet_maps train
 import sys
 from pathlib import Path
 
-from pipeline import costs, params, runtime
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint, replace, sha256
 from pipeline.data.index import Index
 from pipeline.features.maps import cache_maps, entries, maps_origin
-from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.storage import Scratch, fingerprint, replace, sha256
 
 BACKBONE = Path("models/backbone.safetensors")
 

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from pipeline import costs, params, runtime
-from pipeline.classical.svm import train_svms
-from pipeline.classical.training_set import TrainingSet
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
-from pipeline.features.pooled_regions import PooledRegions
-from pipeline.nets.pyramid_head import PyramidHead
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import write_json
+from pipeline.systems.sppnet.features import PooledRegions
+from pipeline.systems.sppnet.network import PyramidHead
 
 NETWORK = Path("models/sppnet/network.safetensors")
 

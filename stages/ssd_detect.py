@@ -5,11 +5,12 @@ Writes detections/ssd.json and, for detection elsewhere, models/ssd/detector.jso
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
-from pipeline.detectors.single_shot.detect import detect
-from pipeline.detectors.ssd.network import Ssd
+from pipeline.detector import write_description
+from pipeline.systems.square import detect
+from pipeline.systems.ssd.network import Ssd
 
 MODELS = Path("models/ssd")
 

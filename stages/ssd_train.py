@@ -5,17 +5,18 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
-from pipeline.data.image_cache import ImageCache
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint
+from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.ssd.matching import coverage
-from pipeline.detectors.ssd.network import Shape, Ssd
-from pipeline.detectors.ssd.training import train_ssd
-from pipeline.imaging.stretch import to_square
-from pipeline.imports import code_fingerprint
+from pipeline.imaging import to_square
 from pipeline.nets import weights
-from pipeline.storage import Scratch, fingerprint
-from pipeline.training.loop import publish_curves
+from pipeline.systems.ssd.boxes import coverage
+from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.training import train_ssd
+from pipeline.training import publish_curves
 
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/ssd/network.safetensors")

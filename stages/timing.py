@@ -10,22 +10,21 @@ others at each run.
 import sys
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params, systems
+from pipeline.core import runtime
+from pipeline.core.storage import write_json
 from pipeline.data.index import Index
-from pipeline.detectors.online.load import load
-from pipeline.detectors.online.timing import summary, surroundings, throughput, time_images
-from pipeline.evaluation.systems import parse_system
-from pipeline.storage import write_json
+from pipeline.timing import summary, surroundings, throughput, time_images
 
 
 def main() -> None:
     p = params.load()
-    system = parse_system(sys.argv[1:])
+    system = systems.system(sys.argv[1])
     settings, device = p.timing, runtime.device(p.runtime.device)
     index = Index.load(Path("data/index/test.json"))
     # Spread evenly, so that every system sees the same ones, and not those of one part of the folder alone.
     files = [Path(p.data.root) / image.file for image in index.spread(settings.images)]
-    detector = load(system.name, Path("models"), str(device))
+    detector = systems.load(system.name, Path("models"), str(device))
     figures = summary(time_images(detector, files, settings.warmup, device))
     batches = settings.batches if detector.batched else ()
     rates = {f"images_per_second_batch_{n}": round(throughput(detector, files, n, device), 3) for n in batches}

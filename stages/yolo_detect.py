@@ -5,11 +5,12 @@ Writes detections/yolo.json and, for detection elsewhere, models/yolo/detector.j
 
 from pathlib import Path
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
 from pipeline.data.index import Index
-from pipeline.detectors.description import write_description
-from pipeline.detectors.single_shot.detect import detect
-from pipeline.detectors.yolo.network import Yolo
+from pipeline.detector import write_description
+from pipeline.systems.square import detect
+from pipeline.systems.yolo.network import Yolo
 
 MODELS = Path("models/yolo")
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import torch
 
-from pipeline import costs, params, runtime
-from pipeline.data.image_cache import ImageCache
+from pipeline import params
+from pipeline.core import costs, runtime
+from pipeline.core.code import code_fingerprint
+from pipeline.core.storage import Scratch, fingerprint
+from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.detectors.yolo.network import Yolo, YoloShape
-from pipeline.detectors.yolo.training import train_yolo
-from pipeline.imports import code_fingerprint
 from pipeline.nets import weights
-from pipeline.storage import Scratch, fingerprint
-from pipeline.training.loop import publish_curves
+from pipeline.systems.yolo.network import Yolo, YoloShape
+from pipeline.systems.yolo.training import train_yolo
+from pipeline.training import publish_curves
 
 BACKBONE = Path("models/backbone.safetensors")
 NETWORK = Path("models/yolo/network.safetensors")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.parameter_keys import all_keys
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import params, presets
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.presets import UnknownNameError
 
 ROOT = Path(__file__).resolve().parent.parent

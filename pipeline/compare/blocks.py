@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.compare.comparison import ABSENT, Change, Comparison, Duration, Row, Score, StageRun, Verdict
-from pipeline.evaluation.systems import SYSTEMS
+from pipeline.systems import all_systems
 
 METRIC_TITLES = {
     "map_voc07": "mAP, VOC 11 point",
@@ -95,7 +95,7 @@ def _remarks(row: Row, comparison: Comparison) -> list[str]:
     if not lines:
         lines = ["baseline" if revision is comparison.baseline else "none"]
     missing = [
-        SYSTEMS[system].title
+        all_systems()[system].title
         for system in comparison.systems
         if any(s[system].verdict is Verdict.NOT_AT_HAND for s in row.scores.values() if system in s)
     ]
@@ -161,7 +161,7 @@ def _time_text(time: Duration) -> str:
 
 
 def _by_system(comparison: Comparison, title: str, cell: Callable[[Row, str], str]) -> Block:
-    columns = ["revision", *(SYSTEMS[name].title for name in comparison.systems)]
+    columns = ["revision", *(all_systems()[name].title for name in comparison.systems)]
     return Block(
         title, columns, [[r.revision.label, *(cell(r, s) for s in comparison.systems)] for r in comparison.rows]
     )

@@ -50,7 +50,7 @@ def compare(
     from pipeline.compare.page import render
     from pipeline.compare.text import as_markdown, as_text
     from pipeline.compare.tidy import as_csv
-    from pipeline.storage import atomic
+    from pipeline.core.storage import atomic
 
     found = _compared(revisions or [], baseline, _names(systems))
     tables = blocks(found, ["map_voc07"])
@@ -101,7 +101,7 @@ def _compared(names: list[str], baseline: str | None, systems: list[str]) -> "Co
 
 
 def _baseline(revisions: "list[Revision]", name: str | None) -> "Revision":
-    from pipeline.errors import InputError
+    from pipeline.core.errors import InputError
 
     first = next((r for r in revisions if not r.problem and name in (None, r.name)), None)
     if first is not None:
@@ -111,10 +111,10 @@ def _baseline(revisions: "list[Revision]", name: str | None) -> "Revision":
 
 
 def _names(systems: str | None) -> list[str]:
-    from pipeline.evaluation.systems import SYSTEMS
+    from pipeline.systems import all_systems
 
-    names = [name.strip() for name in systems.split(",")] if systems is not None else list(SYSTEMS)
+    names = [name.strip() for name in systems.split(",")] if systems is not None else list(all_systems())
     for name in names:
-        if name not in SYSTEMS:
-            raise typer.BadParameter(f"found {name!r}, expected names out of {', '.join(SYSTEMS)}.")
+        if name not in all_systems():
+            raise typer.BadParameter(f"found {name!r}, expected names out of {', '.join(all_systems())}.")
     return list(dict.fromkeys(names))

@@ -7,9 +7,9 @@ from pathlib import Path
 from pipeline.compare.blocks import blocks, reasons
 from pipeline.compare.comparison import METRICS, Comparison
 from pipeline.compare.revision import Point, Revision
-from pipeline.evaluation.systems import SYSTEMS
 from pipeline.html_templates import environment
 from pipeline.report.colours import class_colour
+from pipeline.systems import all_systems
 
 # Side of a panel in SVG units.
 SIDE = 100
@@ -56,7 +56,7 @@ def curves(system: str, revisions: Sequence[Revision]) -> Curves:
         for name in classes
     ]
     first = next(iter(drawn.values()))
-    return Curves(SYSTEMS[system].title, any(by_class != first for by_class in drawn.values()), panels)
+    return Curves(all_systems()[system].title, any(by_class != first for by_class in drawn.values()), panels)
 
 
 def path(points: Sequence[Point]) -> str:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from pipeline.compare.revision import Layout, Revision
+from pipeline.core.errors import InputError
+from pipeline.core.params import Fraction, Positive, Section
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import difference_intervals, sampled_maps
 from pipeline.evaluation.detections import Detections
-from pipeline.params.section import Fraction, Positive, Section
 
 T = TypeVar("T")
 # From a revision, a path and the MD5 of that file in its lock to a file with this content; None where there is none.

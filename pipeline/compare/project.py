@@ -21,7 +21,7 @@ from dvc.scm import NoSCM, RevError
 
 from pipeline.compare.paired import Read
 from pipeline.compare.revision import Layout, LockedStage, Revision, parse_curves, parse_lock, parse_mapping
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 WORKSPACE = "workspace"
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from pipeline import yaml_text
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 Point = tuple[float, float]
 
@@ -24,9 +24,9 @@ class Layout:
         pipeline: the graph; the lock keeps entries of stages that it no longer has.
         lock: what DVC wrote after each stage.
         metrics: figures of a system, JSON (`pipeline.evaluation.metrics.metrics`).
-        timing: test times of a system, JSON (`pipeline.detectors.online.timing`).
+        timing: test times of a system, JSON (`pipeline.timing`).
         curves: precision over recall of a system, CSV (`pipeline.evaluation.metrics.write_curves`).
-        costs: folder of the stages' costs, JSON (`pipeline.costs`).
+        costs: folder of the stages' costs, JSON (`pipeline.core.costs`).
         detections: what a system found in the test images.
         test_images: the index of the test split.
         resampling: dotted keys of the parameters by which scores are compared, by field of `Resampling`.

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.core.errors import InputError
+from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text
-from pipeline.data.splits import complete
+from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
 from pipeline.data.voc import IMAGE_ENDINGS
-from pipeline.errors import InputError
-from pipeline.params.data import SplitShares
 
 SECTIONS = ("images", "annotations", "categories")
 

@@ -1,20 +1,28 @@
-"""From a folder to a checked dataset: one `Index` per split, and the report of what was found."""
+"""From a folder to a checked dataset: one `Index` per split, and the report of what was found.
+
+From annotated corners to boxes that every later stage can rely on.
+
+Checking any folder as a dataset, without a parameter: which layout is it, and would a run accept it?
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from pipeline.data.cleaning import clean
-from pipeline.data.coco import CocoPart, read_coco
-from pipeline.data.images import UnreadableImageError
+from pipeline.core.boxes import Boxes, as_boxes, clip, from_voc
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Coco, Data, SplitShares
+from pipeline.data.coco import CocoPart, load_coco, read_coco
+from pipeline.data.images import Scan, UnreadableImageError, scan_images
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.data.report import Report
-from pipeline.data.scan import Scan, scan_images
 from pipeline.data.source import Source, SourceImage
 from pipeline.data.voc import find_voc, read_voc
-from pipeline.params.data import Coco, Data
 
 YEARS = {"voc2007": "2007", "voc2012": "2012"}
 
@@ -156,3 +164,90 @@ def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
             other, file = first.setdefault(image.sha256, (split, image.file))
             if other != split:
                 report.note("same image in two splits", image.file, f"({split}) has the bytes of {file} ({other}).")
+
+
+Fate = Literal[
+    "box that is not finite", "inverted box", "box without area", "box outside the image", "clipped box", "kept"
+]
+DECIMALS = 3  # of a pixel: what the index file stores
+FAR = 1e6  # pixels; beyond any image, and float32 still tells whole pixels apart
+
+
+def clean(corners: ArrayLike, width: int, height: int, *, inclusive: bool) -> tuple[Boxes, list[Fate]]:
+    """Convert corners, ``(N, 4)`` in the source's convention, to boxes inside an image of ``width`` x ``height``.
+
+    Returns a box and a fate for each row. The box of a row whose fate is "kept" or "clipped box" has a positive area
+    inside the image, in thousandths of a pixel; that of any other row means nothing. VOC's corners include the last
+    pixel, so equal ones enclose one pixel; they come from stray clicks and count as "box without area" all the same.
+    """
+    raw = np.asarray(corners, np.float64).reshape(-1, 4)
+    finite = np.asarray(np.isfinite(raw).all(axis=1))
+    raw = np.clip(np.where(finite[:, None], raw, 0), -FAR, FAR)
+    boxes = _rounded(from_voc(raw) if inclusive else as_boxes(raw))
+    inside = clip(boxes, width, height)
+    # In the order of Fate: the first that is true counts.
+    signs = [
+        ~finite,
+        (raw[:, 2:] < raw[:, :2]).any(axis=1),
+        (raw[:, 2:] == raw[:, :2]).any(axis=1) | (boxes[:, 2:] <= boxes[:, :2]).any(axis=1),
+        (inside[:, 2:] <= inside[:, :2]).any(axis=1),
+        (inside != boxes).any(axis=1),
+        np.ones(len(raw), bool),
+    ]
+    fates: tuple[Fate, ...] = get_args(Fate)
+    return inside, [fates[i] for i in np.argmax(signs, axis=0)]
+
+
+def _rounded(boxes: NDArray[np.float32]) -> Boxes:
+    return np.round(boxes.astype(np.float64), DECIMALS).astype(np.float32)
+
+
+SHARES = SplitShares(val=0.2, test=0.2)
+SEED = 1
+
+
+def validate(folder: Path, workers: int = 0) -> Report:
+    """Read ``folder``, a dataset in the layout of VOC or COCO, with all checks; nothing is written.
+
+    Splits that the dataset does not name are made with shares of 0.2. A folder that is no dataset gives a report with
+    that as its problem: nothing is raised.
+    """
+    report = Report()
+    try:
+        build(_read(folder, report), folder, None, False, workers, report)
+    except InputError as error:
+        if report.ok:
+            report.problems.append(str(error))
+    return report
+
+
+def _read(folder: Path, report: Report) -> Source:
+    try:
+        voc = find_voc(folder)
+    except InputError:
+        if parts := find_coco(folder):
+            return read_coco(folder, parts, SHARES, SEED, report)
+        raise
+    return read_voc(folder, voc, SHARES, SEED, report)
+
+
+def find_coco(folder: Path) -> list[CocoPart]:
+    """Find the COCO files of a folder, at most one level deep, and the folders of their images.
+
+    Where files of several kinds lie together, those called ``instances`` count, as COCO calls its boxes. The images'
+    folder is that in which the first image of the file lies. A file whose path names one split alone is
+    that split; any other is taken as a whole dataset.
+    """
+    parts = []
+    for path in sorted(chain(folder.glob("*.json"), folder.glob("*/*.json"))):
+        name = path.relative_to(folder).as_posix()
+        try:
+            content = load_coco(path, name)
+        except InputError:
+            continue
+        named = [split for split in SPLITS if split in name.lower()]
+        first = next((str(image.get("file_name")) for image in content["images"]), "")
+        places = [folder, path.parent, *sorted(place for place in folder.glob("**/") if place != folder)]
+        images = next((place for place in places if (place / first).is_file()), path.parent)
+        parts.append(CocoPart(name, images.relative_to(folder).as_posix(), named[0] if len(named) == 1 else None))
+    return [part for part in parts if "instances" in part.annotations] or parts

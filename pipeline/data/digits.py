@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.boxes import as_boxes, intersection
+from pipeline.core.boxes import as_boxes, intersection
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import item_rng, progress
+from pipeline.core.sections import Digits
 from pipeline.data.images import read_image
 from pipeline.data.index import SPLITS
-from pipeline.data.voc_folder import VocObject, write_annotation, write_image_set
-from pipeline.errors import InputError
-from pipeline.params.data import Digits
-from pipeline.runtime import item_rng, progress
+from pipeline.data.voc import VocObject, write_annotation, write_image_set
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PHOTOGRAPHS = (

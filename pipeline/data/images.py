@@ -1,12 +1,24 @@
-"""Decoding: any image file that Pillow reads becomes an RGB array."""
+"""Decoding: any image file that Pillow reads becomes an RGB array.
 
+Decoded images kept in memory for training, where every step draws from many of them.
+
+Looking at every image once: it decodes, it has this size, its bytes have this hash.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import progress, worker_count
+from pipeline.core.storage import sha256
 
 
 class UnreadableImageError(InputError):
@@ -52,3 +64,51 @@ def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
         values = values / 257
     narrow = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return np.repeat(narrow[:, :, None], 3, axis=2)
+
+
+class ImageCache:
+    """The most recently used images of ``files``, as many as fit into ``megabytes``."""
+
+    def __init__(self, files: Sequence[Path], megabytes: float) -> None:
+        self._files = files
+        self._room = int(megabytes * (1 << 20))
+        self._images: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+
+    def __getitem__(self, position: int) -> NDArray[np.uint8]:
+        """Return the image at ``position``, ``(H, W, 3)`` uint8 RGB."""
+        if position in self._images:
+            self._images.move_to_end(position)
+            return self._images[position]
+        image = read_image(self._files[position])
+        self._images[position] = image
+        self._room -= image.nbytes
+        while self._room < 0 and len(self._images) > 1:
+            self._room += self._images.popitem(last=False)[1].nbytes
+        return image
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image file: ``width`` and ``height`` in pixels after the EXIF rotation, and the SHA-256 of its bytes."""
+
+    width: int
+    height: int
+    sha256: str
+
+
+def scan_images(root: Path, files: Sequence[str], workers: int) -> dict[str, Scan | UnreadableImageError]:
+    """Decode each of ``files``, paths below ``root``, in full; the value is the error where that fails.
+
+    Threads are enough: decoding and hashing leave the interpreter lock.
+    """
+    with ThreadPoolExecutor(worker_count(workers)) as pool:
+        results = progress(pool.map(partial(_scan, root), files), "checking images", total=len(files))
+        return dict(zip(files, results, strict=True))
+
+
+def _scan(root: Path, file: str) -> Scan | UnreadableImageError:
+    try:
+        height, width, _ = read_image(root / file).shape
+        return Scan(width, height, sha256(root / file))
+    except UnreadableImageError as error:
+        return error

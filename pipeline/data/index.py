@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, as_boxes
-from pipeline.storage import read_json, write_json
+from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.storage import read_json, write_json
 
 SPLITS = ("train", "val", "test")
 

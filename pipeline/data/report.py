@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 
 Note = Literal[
     "box without area",

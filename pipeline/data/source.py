@@ -1,6 +1,14 @@
-"""What a reader hands on: images and objects as their annotation says, before any check against the pixels."""
+"""What a reader hands on: images and objects as their annotation says, before any check against the pixels.
 
+Splitting images by seed, for datasets that name no splits, or not all three.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+
+from pipeline.core.runtime import item_seed
+from pipeline.core.sections import SplitShares
+from pipeline.data.index import SPLITS
 
 
 @dataclass(frozen=True)
@@ -44,3 +52,42 @@ class Source:
 
     inclusive: bool
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
+
+
+def complete(
+    lists: Mapping[str, Iterable[str]], shares: SplitShares, seed: int
+) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Make three splits from the lists that a dataset has, any of ``train``, ``val``, ``trainval``, ``test``.
+
+    ``trainval`` less one of its halves is the other half. What is still missing takes its share of all images listed
+    for training or validation; only where there are none of these, of the test images. A dataset without lists is
+    one whose images are all in ``trainval``.
+
+    Returns the sorted names of each split, and the splits that were carved out by seed.
+    """
+    given = {split: set(names) for split, names in lists.items()}
+    trainval = given.pop("trainval", set())
+    for half, other in (("train", "val"), ("val", "train")):
+        if half not in given and trainval - given.get(other, trainval):
+            given[half] = trainval - given[other]
+    if trainval and "train" not in given and "val" not in given:
+        given["train"] = trainval  # val takes its share of them below
+    missing = tuple(split for split in SPLITS if split not in given)
+    pool = given.get("train", set()) | given.get("val", set()) or given.get("test", set())
+    split_of = {name: split for split, names in given.items() for name in names} | carve(pool, missing, shares, seed)
+    return {split: sorted(name for name in split_of if split_of[name] == split) for split in SPLITS}, missing
+
+
+def carve(names: Iterable[str], wanted: Iterable[str], shares: SplitShares, seed: int) -> dict[str, str]:
+    """Give each ``wanted`` split its share of the names; names that no split takes are not in the result.
+
+    Names are ranked by a hash of the seed and the name, and each split takes a run of that order. So an added image
+    moves at most one image over each border. A share above 0 gives at least one image.
+    """
+    order = sorted(set(names), key=lambda name: (item_seed(seed, "split", name), name))
+    share = {"test": shares.test, "val": shares.val, "train": max(0.0, 1 - shares.test - shares.val)}
+    taken: dict[str, str] = {}
+    for split in (split for split in share if split in set(wanted)):
+        count = max(1, round(share[split] * len(order))) if share[split] > 0 else 0
+        taken |= dict.fromkeys(order[len(taken) :][:count], split)
+    return taken

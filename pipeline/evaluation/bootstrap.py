@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.runtime import item_rng
 from pipeline.data.index import Index
+from pipeline.evaluation.coco import Verdicts, coco_verdicts, voc_verdicts
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.verdicts import Verdicts, coco_verdicts, voc_verdicts
-from pipeline.evaluation.voc_ap import RECALLS_DEVKIT, ap_on_grid, ap_under_curve
-from pipeline.runtime import item_rng
+from pipeline.evaluation.voc import RECALLS_DEVKIT, ap_on_grid, ap_under_curve
 
 NAMES = ("map_voc07", "map_voc", "map_coco")
 RECALLS_COCO = np.linspace(0, 1, 101)

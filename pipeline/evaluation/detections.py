@@ -1,7 +1,14 @@
-"""Detections of one system on one split: arrays in memory, COCO results on disk."""
+"""Detections of one system on one split: arrays in memory, COCO results on disk.
+
+The papers' limit on detections: so many of each class over all images, before the last suppression.
+
+The official codes reach it with a threshold that rises while the images go by (``rcnn_test.m``, ``spp_test.m``,
+``lib/fast_rcnn/test.py``), and end with one threshold a class. A single image has no such budget: it gets the
+thresholds that a whole split ended with.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, as_boxes, from_xywh
+from pipeline.core.boxes import Boxes, as_boxes, from_xywh
+from pipeline.core.errors import InputError
+from pipeline.core.storage import atomic
 from pipeline.data.index import Index
-from pipeline.errors import InputError
-from pipeline.storage import atomic
 
 FIELDS = ("image_id", "category_id", "bbox", "score")
 
@@ -128,3 +135,32 @@ def _four_numbers(bbox: Any) -> list[float]:
     if len(bbox) != 4:
         raise ValueError(f"a bbox of {len(bbox)} numbers instead of 4")
     return bbox
+
+
+LeastScores = Mapping[int, float]
+"""By label, the least score that is kept; a class that is not in it has no limit."""
+
+
+def within_budget(
+    labels: NDArray[np.int64], scores: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.bool_], LeastScores]:
+    """Return which candidates ``(N,)`` are among the ``most`` best of their class, and where that leaves the limits.
+
+    Of equal scores the first are kept. Only classes that had more than ``most`` candidates get a limit: halfway between
+    the last that is kept and the first that is not, so that last bits do not decide.
+    """
+    keep = np.zeros(len(labels), np.bool_)
+    least = {}
+    for label in np.unique(labels).tolist():
+        own = np.flatnonzero(labels == label)
+        ranked = own[np.argsort(-scores[own], kind="stable")]
+        keep[ranked[:most]] = True
+        if len(own) > most:
+            least[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
+    return keep, least
+
+
+def above_least(labels: NDArray[np.int64], scores: NDArray[np.float32], least: LeastScores) -> NDArray[np.bool_]:
+    """Return which candidates ``(N,)`` reach the limit of their class."""
+    limits = np.array([least.get(label, -np.inf) for label in labels.tolist()], np.float32)
+    return scores >= limits

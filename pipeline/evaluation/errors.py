@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.boxes import iou
+from pipeline.core.boxes import iou
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.ranking import objects_per_image
+from pipeline.evaluation.voc import objects_per_image
 
 TYPES = ("Correct", "Loc", "Sim", "Oth", "BG")
 CORRECT, LOC, SIM, OTH, BG = range(5)

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.storage import atomic
 from pipeline.data.index import Index
-from pipeline.evaluation.coco_ap import coco_ap_by_size
+from pipeline.evaluation.coco import coco_ap_by_size
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, error_shares, error_trend, top_shares
-from pipeline.evaluation.ranking import Ranking, rank
-from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap, precision_at
-from pipeline.storage import atomic
+from pipeline.evaluation.voc import Ranking, area_ap, eleven_point_ap, precision_at, rank
 
 
 def rankings(index: Index, detections: Detections, iou: float) -> dict[str, Ranking]:

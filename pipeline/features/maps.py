@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.errors import InputError
-from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.features.shards import Piece, fill, saturate
+from pipeline.core.errors import InputError
+from pipeline.features.cache import CacheWriter, Column, FeatureCache, Piece, fill, saturate
 from pipeline.nets import weights
 from pipeline.nets.geometry import Geometry
 

@@ -3,14 +3,23 @@
 A box is enlarged so that ``padding`` pixels of the *warped* square are context, rounded to whole pixels, clipped to the
 image, and the clipped patch is resized without keeping its aspect, to its share of the square. What lies outside the
 image is zero, which is the mean, since images come normalised.
+
+Batches of warped, labelled windows drawn from many images: what region classifiers train on.
 """
+
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, as_boxes
-from pipeline.params.classical import Region
+from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.sections import Region
+from pipeline.data.images import ImageCache
+from pipeline.features.regions import Windows
+from pipeline.nets.backbones import normalise
+from pipeline.training import LabelledBatch
 
 # Where grid_sample is slower than the network it feeds (20 times slower than OpenCV's resize on two CPU cores), regions
 # are resized one after the other; elsewhere all regions of an image are one call.
@@ -104,3 +113,49 @@ def _source(shown: torch.Tensor, filled: torch.Tensor, size: int, length: int) -
 def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round half up, as Matlab and C round the positive numbers that matter here."""
     return np.floor(values + 0.5)
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """The windows of a step with the pixels of their images, each image once.
+
+    Attributes:
+        windows: sorted by image.
+        pixels: the images, uint8 ``(3, H, W)``, in the order of their first window.
+        size: side of the warped window.
+    """
+
+    windows: Windows
+    pixels: tuple[torch.Tensor, ...]
+    size: int
+
+
+def collect(windows: Windows, images: ImageCache, size: int) -> WindowBatch:
+    """Sort the windows by image and read the images."""
+    order = np.argsort(windows.images, kind="stable")
+    windows = windows.take(order, windows.mirrored[order])
+    pixels = tuple(
+        torch.from_numpy(images[position]).permute(2, 0, 1) for position in np.unique(windows.images).tolist()
+    )
+    return WindowBatch(windows, pixels, size)
+
+
+def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> LabelledBatch:
+    """Return the windows as the network sees them, ``(N, 3, size, size)`` normalised and channels last, on ``device``.
+
+    ``batch.size`` replaces ``region.size``; the context keeps its share of the side.
+    """
+    padding = round(region.padding * batch.size / region.size)
+    scaled = region.model_copy(update={"size": batch.size, "padding": padding})
+    parts = []
+    start = 0
+    images = batch.windows.images.tolist()
+    for pixels, (_, group) in zip(batch.pixels, groupby(images), strict=True):
+        stop = start + len(list(group))
+        parts.append(warp(normalise(pixels.to(device)), batch.windows.boxes[start:stop], scaled))
+        start = stop
+    warped = torch.cat(parts)
+    mirrored = torch.from_numpy(batch.windows.mirrored).to(device)
+    warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
+    labels = torch.from_numpy(batch.windows.labels).to(device)
+    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))

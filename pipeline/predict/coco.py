@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from pipeline.boxes import area, to_xywh
+from pipeline.core.boxes import area, to_xywh
 from pipeline.predict.reading import Unread
 from pipeline.predict.results import Result
 

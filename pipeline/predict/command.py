@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.evaluation.systems import SYSTEMS
+from pipeline.systems import all_systems
 
 if TYPE_CHECKING:
     from pipeline.predict.pictures import Picture
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.predict.results import Listener
 
 ALL = "all"
-NAMES = (*SYSTEMS, ALL)
+NAMES = (*all_systems(), ALL)
 
 
 def complete_system(incomplete: str) -> list[str]:
@@ -81,13 +81,13 @@ def predict(
 
     Example: boxline predict holiday/ --system ssd --out found
     """
-    from pipeline.detectors.description import read_description
-    from pipeline.errors import InputError
+    from pipeline.core.errors import InputError
+    from pipeline.detector import read_description
     from pipeline.predict.predict import Errors
 
     found = _find(pictures, out)
     _check_device(device)
-    names = list(SYSTEMS) if system == ALL else [system]
+    names = list(all_systems()) if system == ALL else [system]
     for name in names:
         read_description(models / name, name)  # what is missing is said before the first picture, not hours later
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata and the like: a picture is read, or named as broken
@@ -117,14 +117,13 @@ def _run(
     errors: "Errors",
 ) -> bool:
     """Send all pictures through one system and say how it went; return whether all could be read."""
-    from pipeline.detectors import load
     from pipeline.predict.coco import CocoWriter
     from pipeline.predict.folder import folder
     from pipeline.predict.predict import Lines, predict
-    from pipeline.predict.thresholds import SHOWN_FROM
+    from pipeline.systems import load
 
     detector = load(name, models, device)
-    least = SHOWN_FROM[name] if threshold is None else threshold
+    least = all_systems()[name].shown_from if threshold is None else threshold
     listeners: list[Listener] = [errors]
     with ExitStack() as stack:
         if out:
@@ -150,8 +149,8 @@ def _find(arguments: list[str], out: Path | None) -> "list[Picture]":
 
 
 def _check_device(name: str) -> None:
-    from pipeline import runtime
-    from pipeline.errors import InputError
+    from pipeline.core import runtime
+    from pipeline.core.errors import InputError
 
     try:
         runtime.device(name)

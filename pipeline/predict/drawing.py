@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.detectors.online.detector import Found
+from pipeline.detector import Found
 from pipeline.predict.results import whole_boxes
 from pipeline.report.colours import class_colour, ink_on
 

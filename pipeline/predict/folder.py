@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.data.voc_folder import VocObject, write_annotation
+from pipeline.core.storage import atomic
+from pipeline.data.voc import VocObject, write_annotation
 from pipeline.predict.coco import CocoWriter
 from pipeline.predict.drawing import draw
 from pipeline.predict.pictures import printable
 from pipeline.predict.reading import Unread
 from pipeline.predict.results import Result, whole_boxes
-from pipeline.storage import atomic
 
 JPEG_ENDINGS = (".jpg", ".jpeg")
 

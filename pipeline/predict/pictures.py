@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
+from pipeline.core.errors import InputError
 from pipeline.data.voc import IMAGE_ENDINGS
-from pipeline.errors import InputError
 
 
 class NothingThereError(InputError):

@@ -8,11 +8,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from pipeline.detectors.online.detector import Detector
+from pipeline.core.runtime import bar
+from pipeline.detector import Detector
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import Unread, batches
 from pipeline.predict.results import Listener, Result
-from pipeline.runtime import bar
 
 # Pictures that go through a network together, where that is faster than one after another.
 BATCH = 8

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.images import UnreadableImageError, read_image
-from pipeline.imaging.resize import resize
+from pipeline.imaging import resize
 from pipeline.predict.pictures import Picture
 
 # A longer side is reduced to this before detection, the most that the papers' networks see (Fast R-CNN, section 5.2);

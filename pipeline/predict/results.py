@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import area, clip
-from pipeline.detectors.online.detector import Found
+from pipeline.core.boxes import area, clip
+from pipeline.detector import Found
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import Seen, Unread
 
@@ -54,7 +54,7 @@ class Listener(Protocol):
 def whole_boxes(found: Found, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     """Return the boxes with corners rounded to whole pixels, inside the picture, each at least one pixel wide and high.
 
-    Half-open as all boxes here, so that VOC's corners follow by `pipeline.boxes.to_voc`.
+    Half-open as all boxes here, so that VOC's corners follow by `pipeline.core.boxes.to_voc`.
     """
     corners = np.rint(found.boxes).astype(np.int64)
     low = np.clip(corners[:, :2], 0, np.array(size) - 1)

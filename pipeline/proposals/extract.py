@@ -8,14 +8,14 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pipeline.boxes import Boxes
+from pipeline.core.boxes import Boxes
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import progress, worker_count
+from pipeline.core.sections import Proposals
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
-from pipeline.errors import InputError
-from pipeline.params.proposals import Proposals
-from pipeline.proposals.propose import propose
+from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
-from pipeline.runtime import progress, worker_count
 
 # Images between two files in the scratch folder: what a kill can cost.
 PART = 100

@@ -20,10 +20,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, as_boxes
+from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.errors import InputError
+from pipeline.core.storage import atomic
 from pipeline.data.index import Index
-from pipeline.errors import InputError
-from pipeline.storage import atomic
 
 _LAYOUT = {"boxes": ("float32", 2), "offsets": ("int64", 1), "image_ids": ("int64", 1)}
 

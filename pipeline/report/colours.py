@@ -2,14 +2,6 @@
 
 import colorsys
 
-SYSTEM_COLOURS = {
-    "rcnn": "#2f6fed",
-    "sppnet": "#e0862a",
-    "fast_rcnn": "#17a37a",
-    "faster_rcnn": "#d6456b",
-    "yolo": "#8b5cf6",
-    "ssd": "#0ea5c6",
-}
 TYPE_COLOURS = {"Correct": "#2e9e6b", "Loc": "#3f7fd1", "Sim": "#d9822b", "Oth": "#c94f7c", "BG": "#7d8597"}
 # Proposals stand out, image work is blue and green, what turns scores into boxes is warm.
 PHASE_COLOURS = {

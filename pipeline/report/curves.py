@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.metrics import curve_points
-from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.voc import Ranking
 
 # Side of a panel in SVG units.
 SIDE = 100

@@ -13,9 +13,8 @@ from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, similar_classes
 from pipeline.evaluation.metrics import rankings
-from pipeline.evaluation.systems import SYSTEMS
 from pipeline.html_templates import environment
-from pipeline.report.colours import PHASE_COLOURS, SYSTEM_COLOURS, TYPE_COLOURS, class_colour
+from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS, class_colour
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.facts import folders, size
 from pipeline.report.gallery import photos, tile_ratio
@@ -26,6 +25,7 @@ from pipeline.report.story import duration, interval, story
 from pipeline.report.tables import class_table, number, parameter_rows, percent, proposal_table, split_rows
 from pipeline.report.times import milliseconds, surroundings, time_rows, times
 from pipeline.report.trends import trends
+from pipeline.systems import all_systems
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEAN_APS = ("map_voc07", "map_voc", "map_coco")
@@ -43,8 +43,8 @@ class Results:
         proposals: figures about the proposals by split, may be empty.
         parameters: all that changes a result, nested as in ``params.yaml``.
         recall: how proposals of the test split cover its objects, by their kind (`report.recall.COLOURS`).
-        timing: test times by system, may be empty (`pipeline.detectors.online.timing`).
-        costs: of the long stages by name, may be empty (`pipeline.costs`).
+        timing: test times by system, may be empty (`pipeline.timing`).
+        costs: of the long stages by name, may be empty (`pipeline.core.costs`).
         errors: shares of error types among the first errors by system, may be empty (`report.trends`).
         svd: what truncated SVD costs and saves in Fast R-CNN, may be empty.
         artifacts: bytes by path, may be empty.
@@ -99,9 +99,9 @@ def render(
         source=results.source,
         classes={name: class_colour(label) for label, name in enumerate(test.classes, 1)},
         splits=split_rows(results.indices),
-        systems={name: SYSTEMS[name] for name in results.metrics},
-        all_systems=SYSTEMS,
-        system_colours=SYSTEM_COLOURS,
+        systems={name: all_systems()[name] for name in results.metrics},
+        all_systems=all_systems(),
+        system_colours={name: each.colour for name, each in all_systems().items()},
         iou=iou,
         min_score=min_score,
         side=SIDE,

@@ -12,7 +12,7 @@ def recall_panels(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[P
     """Return the panels for overlaps of 0.5 and 0.7; none without a curve.
 
     Args:
-        curves: by name, rows of `pipeline.evaluation.proposal_recall.curve`; boxes run to the right on a logarithmic
+        curves: by name, rows of `pipeline.evaluation.recall.curve`; boxes run to the right on a logarithmic
             scale from 1 to the greatest number of all curves.
     """
     most = most_boxes(curves)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.voc import Ranking
 
 # Detections of a system kept on the page, for each image that it shows: enough to see what low scores bring.
 PER_IMAGE = 16

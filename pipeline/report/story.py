@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.published import dots
 from pipeline.report.scatter import Mark, Scatter, scatter
 from pipeline.report.tables import percent
+from pipeline.systems import all_systems
 
 # Wide for a desk, and narrow so that the letters stay legible on a phone: the page shows one of the two.
 SIZES = {"wide": (1080, 400), "narrow": (380, 420)}
@@ -32,7 +32,7 @@ def story(metrics: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Mapping
     """
     own = [
         Mark(
-            SYSTEMS[name].title,
+            all_systems()[name].title,
             timing[name]["total_median"],
             figures["map_voc07"],
             interval(figures, "map_voc07"),
@@ -44,7 +44,11 @@ def story(metrics: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Mapping
     if not own:
         return None
     papers = [
-        Mark(f"{SYSTEMS[row.system].title.removesuffix(' v1')} {SYSTEMS[row.system].year}", row.seconds, row.map / 100)
+        Mark(
+            f"{all_systems()[row.system].title.removesuffix(' v1')} {all_systems()[row.system].year}",
+            row.seconds,
+            row.map / 100,
+        )
         for row in dots()
         if row.seconds
     ]
@@ -106,7 +110,7 @@ def _paper_sentence() -> str:
     rows = [row for row in dots() if row.seconds]
     slowest, fastest = max(rows, key=lambda row: row.seconds or 0), min(rows, key=lambda row: row.seconds or 0)
     first, last = (
-        f"{duration(row.seconds or 0)} and mAP {row.map:.1f} ({SYSTEMS[row.system].title})"
+        f"{duration(row.seconds or 0)} and mAP {row.map:.1f} ({all_systems()[row.system].title})"
         for row in (slowest, fastest)
     )
     return f"In the papers, on VOC2007: from {first} to {last}."

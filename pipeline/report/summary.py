@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.evaluation.errors import TYPES
-from pipeline.evaluation.systems import SYSTEMS
 from pipeline.report.facts import folders, size
 from pipeline.report.tables import number, percent
 from pipeline.report.times import surroundings, time_rows
+from pipeline.systems import all_systems
 
 MEAN_APS = {"map_voc07": "mAP, 11 point", "map_voc": "mAP, area", "map_coco": "COCO AP"}
-TITLES = {name: system.title for name, system in SYSTEMS.items()}
+TITLES = {name: system.title for name, system in all_systems().items()}
 NONE = "\N{EN DASH}"
 SHARED = "shared"
 
@@ -52,8 +52,8 @@ def sections(
     Args:
         metrics: of each system (`pipeline.evaluation.metrics`), with ``intervals`` (`pipeline.evaluation.bootstrap`)
             where they are known.
-        timing: of each system (`pipeline.detectors.online.timing`).
-        costs: of each long stage (`pipeline.costs`).
+        timing: of each system (`pipeline.timing`).
+        costs: of each long stage (`pipeline.core.costs`).
         level: share of the samples inside the intervals.
         artifacts: bytes by path.
         versions: of what ran, by name (`report.facts.versions`).
@@ -145,7 +145,7 @@ def _cost_sections(costs: Figures) -> Iterable[Section]:
             name: round(sum(costs[stage].get(name, 0) for stage, own in makers.items() if own == owner), 1)
             for name in ("seconds", "cpu_seconds")
         }
-        for owner in sorted(set(makers.values()), key=[SHARED, *SYSTEMS].index)
+        for owner in sorted(set(makers.values()), key=[SHARED, *all_systems()].index)
     }
     note = "Training and caching: sums over the long stages of each; `shared` is the making of proposals and backbone."
     yield Section("costs_by_system", "Cost by system", note, whole, _plain, TITLES)
@@ -153,7 +153,7 @@ def _cost_sections(costs: Figures) -> Iterable[Section]:
 
 
 def _system_of(stage: str) -> str:
-    return next((system for system in SYSTEMS if stage.startswith(f"{system}_")), SHARED)
+    return next((system for system in all_systems() if stage.startswith(f"{system}_")), SHARED)
 
 
 def _fact_sections(artifacts: Mapping[str, int], versions: Mapping[str, str]) -> Iterable[Section]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.clock import PHASES
+from pipeline.core.clock import PHASES
 
 REFERENCE = "rcnn"
 

@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pipeline import runtime
-from pipeline.errors import InputError
-from pipeline.imports import PACKAGES, closure
-from pipeline.storage import atomic
+from pipeline.core import runtime
+from pipeline.core.code import PACKAGES, closure
+from pipeline.core.errors import InputError
+from pipeline.core.storage import atomic
 from pipeline.tools.loop_entries import Need, faults, mend
 from pipeline.tools.params_read import keys_read
 from pipeline.tools.stage_graph import Stage, read_stages

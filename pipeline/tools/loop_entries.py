@@ -7,7 +7,7 @@ the other turn runs again a little too often, which is harmless.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.tools.stage_graph import Instance
 
 

@@ -7,10 +7,10 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.params import Section
 from pipeline.parameter_keys import members
 from pipeline.params import Params
-from pipeline.params.section import Section
 
 UNTRACKED = ("runtime", "data.root")
 """Read by stages and listed by none: where things run, and a place whose contents are a dependency themselves."""

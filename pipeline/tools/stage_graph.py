@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import yaml_text
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 
 _VARIABLE = re.compile(r"\$\{([\w.]+)\}")
 _MODULE = re.compile(r"\bpython3?\s+-m\s+((?:stages|pipeline)(?:\.\w+)+)")

@@ -10,8 +10,8 @@ import pytest
 from pipeline.compare.comparison import Score, Verdict, compare
 from pipeline.compare.paired import Resampling
 from pipeline.compare.revision import Layout, LockedStage, Output, Revision
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.core.sections import Data
 from pipeline.params import parse
-from pipeline.params.data import Data
 
 Box = tuple[float | str, float | str, float | str, float | str]
 ROOT = Path(__file__).resolve().parents[2]

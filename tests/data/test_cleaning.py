@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.data.cleaning import clean
+from pipeline.data.dataset import clean
 
 NAN, INF = float("nan"), float("inf")
 corner = st.one_of(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.dataset import Dataset, read_dataset
-from pipeline.errors import InputError
 
 Read = Callable[..., Dataset]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.core.errors import InputError
+from pipeline.core.storage import read_json
 from pipeline.data.index import Index
-from pipeline.errors import InputError
-from pipeline.storage import read_json
 from stages import fetch, index
 
 ROOT = Path(__file__).resolve().parents[2]

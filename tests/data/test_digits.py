@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import iou
+from pipeline.core.boxes import iou
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import item_rng
+from pipeline.core.sections import Digits
 from pipeline.data.dataset import Dataset, read_dataset
 from pipeline.data.digits import NAMES, draw, ink, load_photographs, load_scans, write_digits
-from pipeline.errors import InputError
-from pipeline.params.data import Digits
-from pipeline.runtime import item_rng
 
 DIGITS = Digits(train=6, val=3, test=4, size=160, objects=(1, 5), side=(24, 60))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data import image_cache
-from pipeline.data.image_cache import ImageCache
+from pipeline.data import images as image_cache
+from pipeline.data.images import ImageCache
 
 # 128 x 128 RGB: 48 KiB each, so that three fit into 0.15 MiB.
 SIDE, ROOM = 128, 0.15

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.storage import read_json
 from pipeline.data.index import ImageRecord, Index
-from pipeline.storage import read_json
 
 
 def record(boxes: list, key: int = 3) -> ImageRecord:

@@ -1,5 +1,5 @@
-from pipeline.data.splits import complete
-from pipeline.params.data import SplitShares
+from pipeline.core.sections import SplitShares
+from pipeline.data.source import complete
 
 NAMES = [f"{i:04d}" for i in range(100)]
 SHARES = SplitShares(val=0.2, test=0.3)

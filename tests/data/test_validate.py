@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.core.errors import InputError
+from pipeline.data.dataset import find_coco, validate
 from pipeline.data.report import Report
-from pipeline.data.validate import find_coco, validate
-from pipeline.errors import InputError
 
 
 def test_a_voc_folder(voc: Any) -> None:

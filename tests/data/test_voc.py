@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.core.errors import InputError
 from pipeline.data.dataset import Dataset, read_dataset
-from pipeline.errors import InputError
 
 Read = Callable[..., Dataset]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.voc_download import ARCHIVES, Archive, extract, fetch_voc
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.data.download import ARCHIVES, Archive, extract, fetch_voc
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:

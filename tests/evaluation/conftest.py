@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from defusedxml import ElementTree
 
-from pipeline.boxes import as_boxes, from_voc
+from pipeline.core.boxes import as_boxes, from_voc
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
 

@@ -16,11 +16,9 @@ from pipeline.evaluation.bootstrap import (
     mean_voc_aps,
     sampled_maps,
 )
-from pipeline.evaluation.coco_ap import coco_ap
+from pipeline.evaluation.coco import coco_ap, coco_verdicts, voc_verdicts
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.ranking import rank
-from pipeline.evaluation.verdicts import coco_verdicts, voc_verdicts
-from pipeline.evaluation.voc_ap import area_ap, eleven_point_ap
+from pipeline.evaluation.voc import area_ap, eleven_point_ap, rank
 
 BOX = (10, 10, 30, 30)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation.budget import above_least, within_budget
+from pipeline.evaluation.detections import above_least, within_budget
 
 CANDIDATES = st.lists(st.tuples(st.integers(1, 3), st.integers(-20, 20)), max_size=40)
 

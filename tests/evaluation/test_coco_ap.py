@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.coco_ap import IOUS, SIZES, coco_ap, coco_ap_by_size
-from pipeline.evaluation.ranking import rank
-from pipeline.evaluation.voc_ap import area_ap
+from pipeline.evaluation.coco import IOUS, SIZES, coco_ap, coco_ap_by_size
+from pipeline.evaluation.voc import area_ap, rank
 
 BOX = (10, 10, 30, 30)
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.evaluation.detections import Detections
 
 STAGE = "dvc repro rcnn_detect"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from stages import evaluate
 
 FILES = (

@@ -14,7 +14,7 @@ from pipeline.evaluation.metrics import (
     write_error_trend,
     write_mean_curve,
 )
-from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.voc import Ranking
 
 BOX = (10, 10, 30, 30)
 

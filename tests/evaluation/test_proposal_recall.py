@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.boxes import as_boxes
-from pipeline.evaluation.proposal_recall import best_overlaps, cover, curve, curve_counts, mabo, recall, summary
+from pipeline.core.boxes import as_boxes
+from pipeline.evaluation.recall import best_overlaps, cover, curve, curve_counts, mabo, recall, summary
 
 # Two images, three objects that count. Image 1: a 10x10 object of class 1 whose best overlap is 0.6 with the second
 # box, and a difficult one. Image 2: one object of class 1 with overlap 1 at once, one of class 2 that nothing touches.

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.boxes import iou
-from pipeline.evaluation.ranking import Ranking, rank
+from pipeline.core.boxes import iou
+from pipeline.evaluation.voc import Ranking, rank
 
 BOX = (10, 10, 30, 30)
 HALF = (10, 10, 30, 20)  # overlap with BOX exactly 0.5

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.bootstrap import mean_coco_ap
-from pipeline.evaluation.coco_ap import IOUS, coco_ap
-from pipeline.evaluation.verdicts import coco_verdicts, voc_verdicts
+from pipeline.evaluation.coco import IOUS, coco_ap, coco_verdicts, voc_verdicts
 
 BOX = (10, 10, 30, 30)
 FAR = (60, 60, 90, 90)

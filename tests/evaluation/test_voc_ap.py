@@ -5,8 +5,7 @@ import pytest
 
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.ranking import rank
-from pipeline.evaluation.voc_ap import RECALLS_DEVKIT, RECALLS_PY_FASTER_RCNN, area_ap, eleven_point_ap
+from pipeline.evaluation.voc import RECALLS_DEVKIT, RECALLS_PY_FASTER_RCNN, area_ap, eleven_point_ap, rank
 
 WORKED_EXAMPLE = ([0.2, 0.2, 0.4, 3 / 5], [1, 0.5, 2 / 3, 0.75])
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.features import cache as cache_module
 from pipeline.features.cache import CHUNK_BYTES, CacheWriter, Column, FeatureCache
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
-from pipeline.errors import InputError
 from pipeline.features.cache import CacheWriter
 from pipeline.features.maps import Entries, MapCache, cache_maps, entries
 from pipeline.nets.backbones import architecture, normalise

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.projection import Rule, cells_along, choose_scale, project
+from pipeline.features.pyramid import Rule, cells_along, choose_scale, project
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 

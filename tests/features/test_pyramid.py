@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.features.pyramid import mosaic, pool_windows, rectangle_maxima
-from pipeline.nets.pyramid_network import SpatialPyramid
+from pipeline.pretraining import SpatialPyramid
 
 PYRAMIDS = [(6, 3, 2, 1), (1, 2, 3, 6), (4, 3, 2, 1), (4, 2, 1), (3, 2, 1), (5,)]
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.boxes import from_voc
+from pipeline.core.boxes import from_voc
+from pipeline.core.sections import Region
 from pipeline.features.warp import resize_each, sample_all, warp, windows
-from pipeline.params.classical import Region
 
 PAPER = Region(size=227, padding=16, mode="warp")
 

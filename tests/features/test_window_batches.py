@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline.features.regions import Windows
 
-from pipeline.data.image_cache import ImageCache
-from pipeline.data.images import read_image
-from pipeline.features.warp import warp
-from pipeline.features.window_batches import collect, warp_batch
-from pipeline.features.windows import Windows
+from pipeline.core.sections import Region
+from pipeline.data.images import ImageCache, read_image
+from pipeline.features.warp import collect, warp, warp_batch
 from pipeline.nets.backbones import normalise
-from pipeline.params.classical import Region
-from pipeline.training.classification import LabelledBatch, classification_loss
+from pipeline.training import LabelledBatch, classification_loss
 
 CPU = torch.device("cpu")
 REGION = Region(size=32, padding=4, mode="warp")

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from pipeline.imaging.image_batches import mirror, pad, pixels
+from pipeline.imaging import mirror, pad, pixels
 from pipeline.nets.backbones import normalise
 
 

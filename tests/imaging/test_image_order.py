@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from pipeline.imaging.image_order import ImageOrder
+from pipeline.imaging import ImageOrder
 
 
 @pytest.mark.parametrize(("count", "per_step", "flip"), [(5, 2, False), (5, 2, True), (1, 3, False), (4, 4, True)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.imaging.resize import resize, resized_shape, scale_factor
+from pipeline.imaging import resize, resized_shape, scale_factor
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pipeline.imaging.stretch import from_square, stretch, to_square
+from pipeline.imaging import from_square, stretch, to_square
 
 
 def test_an_image_becomes_a_square_as_torch_resizes_it() -> None:

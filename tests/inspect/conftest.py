@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import as_boxes
+from pipeline.core.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.inspect.reading import cached_rows

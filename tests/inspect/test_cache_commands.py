@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from pipeline.classical.linear import LinearModel
 from pipeline.cli import app
 from pipeline.inspect.reading.project_files import cache_named
+from pipeline.linear.model import LinearModel
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline.features.regions import gather
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
+from pipeline.core.storage import replace
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.maps import entries
-from pipeline.features.region_table import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.pyramid_head import MapSource, PyramidHead
-from pipeline.params.classical import Window
 from pipeline.proposals.store import ProposalSet
-from pipeline.storage import replace
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.params import Window
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES, SIDE, CHANNELS = 4, 64, 8

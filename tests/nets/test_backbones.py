@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from pipeline.nets.backbones import ARCHITECTURES, MEAN, STD, architecture, normalise
-from pipeline.nets.region_network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork
 
 
 def with_weights_of(reference: torch.nn.Module, name: str, side: int) -> RegionNetwork:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.nets import weights
-from pipeline.nets.shaped_network import ShapedNetwork
+from pipeline.nets.weights import ShapedNetwork
 
 
 @dataclass(frozen=True)

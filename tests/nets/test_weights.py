@@ -13,10 +13,10 @@ import torch
 import torchvision
 from torch import nn
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
-from pipeline.nets.region_network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork
 
 
 def squeezenet() -> dict[str, torch.Tensor]:

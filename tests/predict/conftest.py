@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.detectors.description import write_description
-from pipeline.detectors.ssd.network import Shape, Ssd
+from pipeline.detector import write_description
+from pipeline.systems.ssd.network import Shape, Ssd
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from pipeline.boxes import as_boxes
-from pipeline.detectors.online.detector import Found
+from pipeline.core.boxes import as_boxes
+from pipeline.detector import Found
 from pipeline.predict.drawing import draw
 from pipeline.predict.results import whole_boxes
 from pipeline.report.colours import class_colour, ink_on

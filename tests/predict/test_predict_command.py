@@ -9,11 +9,11 @@ import pytest
 from faster_coco_eval import COCO
 from PIL import Image
 
-from pipeline.boxes import from_voc, from_xywh
+from pipeline.core.boxes import from_voc, from_xywh
 from pipeline.data.images import read_image
-from pipeline.data.voc_xml import parse_annotation
-from pipeline.detectors import load
+from pipeline.data.voc import parse_annotation
 from pipeline.predict import reading
+from pipeline.systems import load
 
 LOW = ("--system", "ssd", "--threshold", "0.3")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import as_boxes
-from pipeline.detectors.online.detector import Found
+from pipeline.core.boxes import as_boxes
+from pipeline.detector import Found
 from pipeline.predict import reading
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import batches

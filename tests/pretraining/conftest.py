@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import as_boxes
-from pipeline.data.image_cache import ImageCache
+from pipeline.core.boxes import as_boxes
+from pipeline.core.sections import Pretrain
+from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.params.backbone import Pretrain
 
 COLOURS = {1: (230, 30, 30), 2: (30, 30, 230)}
 SIDE = 96

@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.data.images import read_image
 from pipeline.nets.backbones import architecture, normalise
-from pipeline.nets.region_network import RegionNetwork
-from pipeline.pretraining.calibration import conv5_rms
+from pipeline.pretraining import conv5_rms
+from pipeline.systems.rcnn.network import RegionNetwork
 
 
 @pytest.fixture

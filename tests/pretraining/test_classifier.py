@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.nets.backbones import architecture
-from pipeline.nets.pyramid_network import PyramidNetwork
-from pipeline.pretraining.classifier import accuracy, pretrain
-from pipeline.pretraining.crops import CropBatches
+from pipeline.pretraining import CropBatches, PyramidNetwork, accuracy, pretrain
 
 CPU = torch.device("cpu")
 

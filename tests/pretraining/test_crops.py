@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.boxes import iou
-from pipeline.pretraining.crops import CropBatches
+from pipeline.core.boxes import iou
+from pipeline.pretraining import CropBatches
 
 
 def drawn(batch) -> list[tuple]:

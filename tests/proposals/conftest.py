@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import as_boxes, from_voc
+from pipeline.core.boxes import as_boxes, from_voc
+from pipeline.core.sections import OpenCV, Proposals, SelectiveSearch
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
-from pipeline.params.proposals import OpenCV, Proposals, SelectiveSearch
 
 
 @pytest.fixture(scope="session")

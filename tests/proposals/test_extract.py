@@ -3,11 +3,11 @@ import sys
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.proposals import extract as module
+from pipeline.proposals.engines import propose
 from pipeline.proposals.extract import extract
-from pipeline.proposals.propose import propose
 
 
 def test_one_and_two_workers_write_the_same_bytes(tmp_path, split, settings):
@@ -70,7 +70,7 @@ def test_a_second_call_makes_only_what_is_missing(tmp_path, split, settings, mon
 
 def test_workers_need_no_torch():
     code = (
-        "import sys, pipeline.proposals.extract, pipeline.proposals.opencv, pipeline.proposals.selective_search;"
+        "import sys, pipeline.proposals.extract, pipeline.proposals.engines, pipeline.proposals.engines;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.proposals.store import ProposalSet
 from stages import proposals
 

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from pipeline.boxes import from_xywh, iou
-from pipeline.params.proposals import OpenCV
-from pipeline.proposals.propose import propose
+from pipeline.core.boxes import from_xywh, iou
+from pipeline.core.sections import OpenCV
+from pipeline.proposals.engines import propose
 
 ENGINES = ("opencv", "selectivesearch")
 BAR, BLOCK = (10, 12, 40, 30), (50, 35, 72, 55)

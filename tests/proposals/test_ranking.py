@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.proposals.ranking import rank
+from pipeline.proposals.engines import rank
 
 whole = st.integers(0, 60)
 box = st.tuples(whole, whole, st.integers(1, 60), st.integers(1, 60)).map(

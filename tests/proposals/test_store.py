@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.boxes import as_boxes
+from pipeline.core.boxes import as_boxes
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.proposals.store import ProposalSet
 
 INDEX = Index(("thing",), tuple(ImageRecord(i, f"{i}.png", 100, 50, "") for i in (4, 9, 2)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.boxes import as_boxes
+from pipeline.core.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
 

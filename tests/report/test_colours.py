@@ -2,16 +2,14 @@ import colorsys
 import itertools
 
 from pipeline.evaluation.errors import TYPES
-from pipeline.evaluation.systems import SYSTEMS
-from pipeline.report.colours import SYSTEM_COLOURS, TYPE_COLOURS, class_colour, ink_on
+from pipeline.report.colours import TYPE_COLOURS, class_colour, ink_on
 
 
 def hue(colour):
     return colorsys.rgb_to_hls(*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0]
 
 
-def test_every_system_and_error_type_has_its_colour():
-    assert list(SYSTEM_COLOURS) == list(SYSTEMS)
+def test_every_error_type_has_its_colour():
     assert list(TYPE_COLOURS) == list(TYPES)
 
 

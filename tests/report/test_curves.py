@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.voc import Ranking
 from pipeline.report.curves import curve_path, panels
 
 HALF = Ranking(np.array([3, 2, 1], np.float32), np.array([True, False, True]), 4)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.boxes import as_boxes
+from pipeline.core.boxes import as_boxes
 from pipeline.report.gallery import NEITHER, photos, tile_ratio
 
 NOTHING_SIMILAR = np.zeros((3, 3), np.bool_)

@@ -5,9 +5,9 @@ import sys
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.storage import write_json
 from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.storage import write_json
 from stages import report
 
 LOCK = """

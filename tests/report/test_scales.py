@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.boxes import as_boxes
+from pipeline.core.boxes import as_boxes
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.ranking import Ranking
+from pipeline.evaluation.voc import Ranking
 from pipeline.report.scales import Scale, pooled, scale
 
 GOOD = Ranking(np.array([0.75, 0.25], np.float32), np.array([True, False]), 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
-from pipeline.detectors.online.load import load
+from pipeline.systems.registry import load
 from pipeline.evaluation.detections import Detections
 
 system = sys.argv[1]

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.tools import dvc_deps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 CODE = {
     "pipeline/params/__init__.py": "",
-    "pipeline/boxes.py": "",
-    "pipeline/runtime.py": "",
+    "pipeline/core/boxes.py": "",
+    "pipeline/core/runtime.py": "",
     "pipeline/data/index.py": "from pipeline import boxes",
     "pipeline/data/voc.py": "",
     "pipeline/nets/small.py": "",
@@ -38,9 +38,9 @@ stages:
     cmd: python -m stages.index
     deps:
       # the code
-      - pipeline/boxes.py
+      - pipeline/core/boxes.py
       - pipeline/data  # the room
-      - pipeline/runtime.py
+      - pipeline/core/runtime.py
       - stages/index.py
       - ${data.root}
     params:
@@ -84,7 +84,7 @@ def test_a_right_file_has_no_fault_and_is_left_alone(project: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("      - pipeline/runtime.py\n", "index: deps lack pipeline/runtime.py."),
+        ("      - pipeline/core/runtime.py\n", "index: deps lack pipeline/core/runtime.py."),
         ("      - stages/index.py\n", "index: deps lack stages/index.py."),
         ("      - pipeline/data  # the room\n", "index: deps lack pipeline/data."),
         ("      - seed\n", "index: params lack seed."),
@@ -134,7 +134,7 @@ def test_lists_that_do_not_exist_are_put_in(project: Path) -> None:
     mended = mend(project, bare)
     assert mended == (
         "stages:\n  index:\n    cmd: >-\n      python -m\n      stages.index\n"
-        "    deps:\n      - pipeline/boxes.py\n      - pipeline/data\n      - pipeline/runtime.py\n"
+        "    deps:\n      - pipeline/core/boxes.py\n      - pipeline/data\n      - pipeline/core/runtime.py\n"
         "      - stages/index.py\n    params:\n      - data.classes\n      - seed\n"
         "    # what it makes\n    outs: [x]\n"
     )
@@ -271,7 +271,7 @@ def test_dvc_reads_the_mended_file_the_same_way(project: Path) -> None:
     finally:
         repo.close()
     assert deps["train@two"] == {"pipeline/detectors/two.py", "stages/two_train.py", "params.yaml"}
-    assert deps["index"] >= {"pipeline/boxes.py", "pipeline/data", "stages/index.py", "data"}
+    assert deps["index"] >= {"pipeline/core/boxes.py", "pipeline/data", "stages/index.py", "data"}
 
 
 def test_the_command_checks_and_mends(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.tools.params_read import keys_read, without_children
 
 HEAD = "from pipeline import params\n"

@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.training.batches import StepBatches, StepSampler, loader
+from pipeline.training import StepBatches, StepSampler, loader
 
 
 def square(step: int) -> torch.Tensor:

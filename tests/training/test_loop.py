@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.errors import InputError
-from pipeline.params.backbone import Schedule
-from pipeline.training.batches import StepBatches
-from pipeline.training.loop import Task, learning_rate, parameter_groups, publish_curves, train
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Schedule
+from pipeline.training import StepBatches, Task, learning_rate, parameter_groups, publish_curves, train
 
 CPU = torch.device("cpu")
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.params.backbone import Schedule
-from pipeline.training.batches import StepBatches
-from pipeline.training.loop import Task, train
-from pipeline.training.snapshot import chosen
+from pipeline.core.sections import Schedule
+from pipeline.training import StepBatches, Task, chosen, train
 
 SCHEDULE = Schedule(steps=6, lr=0.1, decay_at=(), gamma=0.1, warmup=0, momentum=0, weight_decay=0, checkpoint_every=2)
 CPU = torch.device("cpu")

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
+from pipeline.core.boxes import Boxes
+from pipeline.core.sections import Region
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.features.warp import warp
 from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.params.classical import Region
 
 # A cell's receptive field is shown at this size; it has no size of its own, as maps are made at several scales.
 CELL_SIDE = 64

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, best_match
+from pipeline.core.boxes import Boxes, best_match
 from pipeline.data.index import ImageRecord, Index
 from pipeline.inspect.describing.labels import IGNORED, region_labels
 

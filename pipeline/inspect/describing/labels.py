@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, best_match
+from pipeline.core.boxes import Boxes, best_match
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import RegionRows
 

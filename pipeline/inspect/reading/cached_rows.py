@@ -12,8 +12,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
-from pipeline.errors import InputError
+from pipeline.core.boxes import Boxes
+from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
 
 T = TypeVar("T")

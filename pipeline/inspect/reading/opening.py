@@ -5,7 +5,7 @@ from pathlib import Path
 import zarr
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
 
 SCRATCH = Path(".scratch")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import SPLITS, Index
-from pipeline.errors import InputError
 
 STAGES = {"rcnn": "rcnn_features", "sppnet": "sppnet_maps"}
 

@@ -5,20 +5,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import params, runtime
+from pipeline import params
+from pipeline.core import runtime
+from pipeline.core.errors import InputError
 from pipeline.data.index import SPLITS, Index
-from pipeline.errors import InputError
 from pipeline.features.cache import FeatureCache
 from pipeline.features.maps import MapCache
-from pipeline.features.pooled_regions import PooledRegions
-from pipeline.features.region_table import Regions, gather
+from pipeline.features.regions import Regions, gather
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.image_lookup import FoundImage, find_image
 from pipeline.inspect.reading.opening import open_cache
 from pipeline.inspect.reading.project_files import cache_file, load_index
 from pipeline.inspect.reading.region_rows import CachedRegions, PooledRows, RegionRows
-from pipeline.nets.pyramid_head import PyramidHead
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.features import PooledRegions
+from pipeline.systems.sppnet.network import PyramidHead
 
 HEAD = Path("models/sppnet/network.safetensors")
 # The layer that the SVMs see, or the one nearest to it.

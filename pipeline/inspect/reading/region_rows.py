@@ -7,12 +7,12 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
-from pipeline.errors import InputError
-from pipeline.features.pooled_regions import PooledRegions
+from pipeline.core.boxes import Boxes
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import progress
 from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.nets.region_head import HEAD_LAYERS
-from pipeline.runtime import progress
+from pipeline.nets.heads import HEAD_LAYERS
+from pipeline.systems.sppnet.features import PooledRegions
 
 T = TypeVar("T")
 

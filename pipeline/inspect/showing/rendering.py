@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.core.storage import atomic
 from pipeline.html_templates import environment
-from pipeline.storage import atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.inspect.describing.described_regions import describe
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows

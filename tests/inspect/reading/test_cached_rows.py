@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
 from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
 

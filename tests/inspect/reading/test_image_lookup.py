@@ -2,8 +2,8 @@
 
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.inspect.reading.image_lookup import check_region, find_image, parse_region
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.inspect.reading.opening import open_cache, shards_on_disk, stored_bytes
 

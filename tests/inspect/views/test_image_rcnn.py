@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipeline.features.regions import gather
 
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Region
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.features.region_table import gather
 from pipeline.features.warp import windows
 from pipeline.inspect.describing.described_regions import best_of_each_object, describe
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import CachedRegions
 from pipeline.inspect.views.image.rcnn import ImageRegions, image_regions
 from pipeline.inspect.views.image.rcnn_rendering import figure, render
-from pipeline.params.classical import Region
 
 REGION = Region(size=32, padding=4, mode="warp")
 OBJECT = np.float32([[10, 10, 30, 40]])

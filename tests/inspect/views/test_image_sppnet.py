@@ -5,18 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pipeline.features.regions import Regions, gather
 
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.maps import ImageMaps, MapCache, entries
-from pipeline.features.projection import choose_scale, project
-from pipeline.features.pyramid import pool_windows
-from pipeline.features.region_table import Regions, gather
+from pipeline.features.pyramid import choose_scale, pool_windows, project
 from pipeline.inspect.views.image.sppnet import ImageMap, grid_of, image_map, pool_window
 from pipeline.inspect.views.image.sppnet_rendering import CELLS, WINDOW, figure, render
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.params.classical import Window
+from pipeline.systems.sppnet.params import Window
 
 # Stride 8, first centre at 4 pixels.
 GEOMETRY = Geometry.of_network(architecture("small"))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.inspect.views.project.layout import lay_out, project, sample_by_class
 from pipeline.inspect.views.project.rendering import figure, render
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.errors import InputError
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import CachedRegions

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.views.export.slices import choose, write
 

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from pipeline.boxes import iou
+from pipeline.core.boxes import iou
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.showing.rendering import png_bytes

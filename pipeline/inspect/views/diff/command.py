@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     HtmlOption,
     PngOption,
@@ -13,6 +12,7 @@ from pipeline.inspect.command_frame import (
     SplitOption,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 
 def diff(
@@ -27,12 +27,12 @@ def diff(
 ) -> None:
     """What differs between two caches of the same rows, by how much, and which SVM decisions it turns."""
     with errors_as_sentences():
-        from pipeline import runtime
-        from pipeline.classical.linear import LinearModel
+        from pipeline.core import runtime
         from pipeline.inspect.reading.opening import open_cache
         from pipeline.inspect.reading.project_files import cache_named, class_names, svm_file
         from pipeline.inspect.views.diff.difference import difference, pairs_of_layers, similarity
         from pipeline.inspect.views.diff.rendering import render, render_similarity
+        from pipeline.linear.model import LinearModel
 
         (file_a, layer_a), (file_b, layer_b) = cache_named(first, split), cache_named(second, split)
         caches = [open_cache(file.path, file.stage) for file in (file_a, file_b)]

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.classical.linear import LinearModel
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
 from pipeline.inspect.reading.bits import as_float32
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.views.diff.parts import Part, compare
+from pipeline.linear.model import LinearModel
 
 # Several float32 copies of a block are held by each thread.
 BLOCK_MB = 4

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.classical.linear import LinearModel
+from pipeline.linear.model import LinearModel
 
 # Relative differences of rows are counted by their power of ten, four bins each, from 1e-8 up to 10.
 RELATIVE_EDGES = np.logspace(-8, 1, 37)

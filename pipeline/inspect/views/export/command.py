@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     LayerOption,
@@ -14,6 +13,7 @@ from pipeline.inspect.command_frame import (
     SystemOption,
     numbers,
 )
+from pipeline.options import errors_as_sentences
 
 
 def export(
@@ -31,7 +31,7 @@ def export(
 ) -> None:
     """Write a part of a cache for other tools: features, boxes, image ids, classes and what made them."""
     with errors_as_sentences():
-        from pipeline import runtime
+        from pipeline.core import runtime
         from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
         from pipeline.inspect.reading.opening import open_cache
         from pipeline.inspect.reading.project_files import cache_file, load_index

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes
+from pipeline.core.boxes import Boxes
+from pipeline.core.errors import InputError
+from pipeline.core.storage import atomic
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.storage import atomic
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
 

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     HtmlOption,
@@ -13,6 +12,7 @@ from pipeline.inspect.command_frame import (
     SystemOption,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 if TYPE_CHECKING:
     from pipeline.inspect.showing.rendering import Rendering

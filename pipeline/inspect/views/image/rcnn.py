@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.sections import Region
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.inspect.describing.crops import crops
 from pipeline.inspect.describing.described_regions import DescribedRegions, best_of_each_object, describe
 from pipeline.inspect.reading.region_rows import CachedRegions
-from pipeline.params.classical import Region
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.boxes import Boxes, as_boxes
+from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.data.index import Index
 from pipeline.features.maps import ImageMaps, MapCache
-from pipeline.features.projection import choose_scale, project
-from pipeline.features.pyramid import bins
-from pipeline.features.region_table import Regions
+from pipeline.features.pyramid import bins, choose_scale, project
+from pipeline.features.regions import Regions
 from pipeline.inspect.describing.described_regions import DescribedRegions, best_of_each_object, describe
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.params.classical import Window
+from pipeline.systems.sppnet.params import Window
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     HtmlOption,
@@ -14,6 +13,7 @@ from pipeline.inspect.command_frame import (
     SystemOption,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 
 def neighbours(

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.inspect.describing.described_regions import DescribedRegions, describe
 from pipeline.inspect.reading.region_rows import RegionRows
 

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     HtmlOption,
@@ -16,6 +15,7 @@ from pipeline.inspect.command_frame import (
     SystemOption,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 
 class Method(StrEnum):

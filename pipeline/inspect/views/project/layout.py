@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import runtime
+from pipeline.core import runtime
+from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.errors import InputError
 from pipeline.inspect.describing.described_regions import DescribedRegions, describe
 from pipeline.inspect.describing.labels import IGNORED, row_labels
 from pipeline.inspect.reading.region_rows import RegionRows

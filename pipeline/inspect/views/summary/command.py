@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     HtmlOption,
@@ -13,6 +12,7 @@ from pipeline.inspect.command_frame import (
     SplitOption,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 
 def summary(
@@ -25,7 +25,7 @@ def summary(
 ) -> None:
     """Size, origin and content of a cache: bytes, zeros, norms, dead units, values that are not finite."""
     with errors_as_sentences():
-        from pipeline import runtime
+        from pipeline.core import runtime
         from pipeline.inspect.reading.opening import open_cache
         from pipeline.inspect.reading.project_files import caches_of
         from pipeline.inspect.views.summary.contents import summarise

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import best_match
+from pipeline.core.boxes import best_match
 from pipeline.features.cache import FeatureCache
 from pipeline.inspect.reading.bits import first_not_finite, from_magnitudes, magnitudes, widened
 from pipeline.inspect.reading.cached_rows import CachedRows

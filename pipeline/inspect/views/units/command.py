@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pipeline.command_errors import errors_as_sentences
 from pipeline.inspect.command_frame import (
     CachedSystem,
     HtmlOption,
@@ -16,6 +15,7 @@ from pipeline.inspect.command_frame import (
     numbers,
     show,
 )
+from pipeline.options import errors_as_sentences
 
 
 def units(
@@ -33,7 +33,7 @@ def units(
 ) -> None:
     """What units look for: the regions of the split that excite each most, and the classes that it tells apart."""
     with errors_as_sentences():
-        from pipeline import runtime
+        from pipeline.core import runtime
         from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
         from pipeline.inspect.reading.opening import open_cache
         from pipeline.inspect.reading.project_files import cache_file, image_root, load_index

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Boxes, nms
-from pipeline.errors import InputError
+from pipeline.core.boxes import Boxes, nms
+from pipeline.core.errors import InputError
 from pipeline.inspect.reading.bits import as_float32
 from pipeline.inspect.reading.cached_rows import CachedRows
 

@@ -1,0 +1,92 @@
+"""Where and how things run: device, workers, seeds, progress, and the frame around a stage's ``main``.
+
+Nothing here may change a byte of any output: `item_rng` draws from the seed and the item alone, never from a running
+stream, so the order and the number of workers do not matter.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.core.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+T = TypeVar("T")
+
+
+def device(name: str) -> "torch.device":
+    """Return the torch device called ``name``; ``auto`` is the first GPU, or the CPU where there is none.
+
+    Raises:
+        InputError: the machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"the device {name!r} (runtime.device in params.yaml) cannot be used here; 'auto' or 'cpu' always can."
+        ) from error
+    return torch.device(name)
+
+
+def worker_count(requested: int) -> int:
+    """Return how many workers to start: ``requested``, or one per usable core where it is 0."""
+    return requested if requested > 0 else len(os.sched_getaffinity(0))
+
+
+def loader_workers(device: "torch.device", requested: int) -> int:
+    """Return how many processes prepare training batches: none on a CPU, whose cores the training needs itself."""
+    return 0 if device.type == "cpu" else worker_count(requested)
+
+
+def item_seed(seed: int, *item: int | str) -> int:
+    """Return a 63-bit seed that depends on ``seed`` and ``item`` alone."""
+    text = "/".join(str(part) for part in (seed, *item))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def item_rng(seed: int, *item: int | str) -> np.random.Generator:
+    """Return a random generator that depends on ``seed`` and ``item`` alone."""
+    return np.random.default_rng(item_seed(seed, *item))
+
+
+def bar(what: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
+    """Return a progress bar on stderr with rate and time left; ``done`` items were finished by an earlier run.
+
+    Where stderr is no terminal it prints a line every ten seconds at most.
+    """
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(desc=what, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
+
+
+def progress(
+    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image", done: int = 0
+) -> Iterator[T]:
+    """Yield ``items`` under a `bar`."""
+    if total is None and isinstance(items, Sized):
+        total = len(items) + done
+    with bar(what, total, unit=unit, done=done) as shown:
+        for item in items:
+            yield item
+            shown.update()
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a stage's or command's ``main``; turn an `InputError` into one line on stderr and exit code 1."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

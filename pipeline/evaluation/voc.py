@@ -1,0 +1,169 @@
+"""The ranked detections of one class over all images, each judged right or wrong by the rules of VOC.
+
+Average precision as the PASCAL VOC challenge computes it, from recall and precision along a ranking.
+
+Defaults follow the Matlab devkit (``VOCevaldet.m``), the source of the papers' figures. py-faster-rcnn's
+``voc_eval.py`` differs in two details, which `rank(strict=True)` and `RECALLS_PY_FASTER_RCNN` reproduce.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.core.boxes import best_match
+from pipeline.data.index import ImageRecord, Index
+from pipeline.evaluation.detections import Detections
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The K detections of one class that count, best first, and the number of objects they were to find.
+
+    Attributes:
+        scores: ``(K,)`` float32, descending.
+        correct: ``(K,)`` bool, true and false positives.
+        positives: number of objects of the class that are not to be ignored.
+    """
+
+    scores: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+    positives: int
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Recall after each detection, ``(K,)``; NaN where the class has no object."""
+        if self.positives == 0:
+            return np.full(len(self.correct), np.nan)
+        return np.cumsum(self.correct) / self.positives
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Precision after each detection, ``(K,)``."""
+        return np.cumsum(self.correct) / np.arange(1, len(self.correct) + 1)
+
+    def best_f1_score(self) -> float:
+        """Return the score from which on accepting detections gives the greatest F1 on this ranking.
+
+        Infinity where no detection is correct. Detections of equal score are accepted together.
+        """
+        if not self.correct.any():
+            return float("inf")
+        found = np.cumsum(self.correct)
+        f1 = 2 * found / (np.arange(1, len(found) + 1) + self.positives)
+        f1[:-1][self.scores[:-1] == self.scores[1:]] = 0
+        return float(self.scores[f1.argmax()])
+
+
+def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False) -> Ranking:
+    """Rank and judge the detections of class ``label``; see `judge` for the rules and the arguments."""
+    mine, correct, ignored = judge(index, detections, label, iou, strict=strict)
+    return Ranking(mine.scores[~ignored], correct[~ignored], int(objects_per_image(index, label).sum()))
+
+
+def judge(
+    index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False
+) -> tuple[Detections, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the K detections of class ``label``, best first, and which are correct ``(K,)`` and ignored ``(K,)``.
+
+    Each detection looks at the object of its class and image that it overlaps most, objects to ignore (difficult)
+    among them, and at no other. Where that overlap passes: an ignored object takes the detection out, an unclaimed
+    one makes it correct, a claimed one wrong. Equal scores keep their order.
+
+    Args:
+        index: the ground truth.
+        detections: of any classes.
+        label: category id.
+        iou: the overlap that passes.
+        strict: an overlap of exactly ``iou`` fails (py-faster-rcnn's ``voc_eval.py``). The default lets it pass as
+            the devkit's ``VOCevaldet.m`` does, which gave the published figures.
+    """
+    mine = detections.take(detections.labels == label).ranked()
+    correct, dropped = np.zeros(len(mine), np.bool_), np.zeros(len(mine), np.bool_)
+    for image, rows in by_image(index, mine, label):
+        of_class = image.labels == label
+        best, overlap = best_match(mine.boxes[rows], image.boxes[of_class])
+        passes = overlap > iou if strict else overlap >= iou
+        ignored = image.ignore[of_class][best]
+        dropped[rows[passes & ignored]] = True
+        hits = np.flatnonzero(passes & ~ignored)
+        first_claims = np.unique(best[hits], return_index=True)[1]
+        correct[rows[hits[first_claims]]] = True
+    return mine, correct, dropped
+
+
+def objects_per_image(index: Index, label: int) -> NDArray[np.int64]:
+    """Return how many objects of a class each image of the index holds, those to ignore left out: ``(images,)``."""
+    return np.array([((image.labels == label) & ~image.ignore).sum() for image in index.images], np.int64)
+
+
+def by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
+    """Yield each image that holds the class and has detections, with their positions in ``ranked``, best first."""
+    order = np.argsort(ranked.image_ids, kind="stable")
+    sorted_ids = ranked.image_ids[order]
+    images = [image for image in index.images if (image.labels == label).any()]
+    ids = [image.id for image in images]
+    starts, ends = np.searchsorted(sorted_ids, ids, "left"), np.searchsorted(sorted_ids, ids, "right")
+    for image, start, end in zip(images, starts, ends, strict=True):
+        if start < end:
+            yield image, order[start:end]
+
+
+# Tenths that equal the nearest double of k/10, so that a recall of 3/5 reaches 0.6: Matlab's 0:.1:1.
+RECALLS_DEVKIT = np.arange(11) / 10
+# Three of these lie a hair above their tenth (0.3, 0.6, 0.7), so that a recall of 3/5 misses the seventh.
+RECALLS_PY_FASTER_RCNN = np.arange(0.0, 1.1, 0.1)
+
+
+def eleven_point_ap(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64] = RECALLS_DEVKIT) -> float:
+    """Return the AP of VOC2007: the mean over ``grid`` of the greatest precision at that recall or more.
+
+    Args:
+        recall: ``(K,)``, ascending along the ranking.
+        precision: ``(K,)``.
+        grid: recall levels.
+    """
+    return float(ap_on_grid(recall, precision, grid))
+
+
+def area_ap(recall: ArrayLike, precision: ArrayLike) -> float:
+    """Return the AP of VOC2010 and later: the area under the monotone envelope of the curve.
+
+    Args:
+        recall: ``(K,)``, ascending along the ranking.
+        precision: ``(K,)``.
+    """
+    return float(ap_under_curve(recall, precision))
+
+
+def ap_on_grid(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over ``grid`` of the greatest precision at that recall or more, for any number of curves.
+
+    Args:
+        recall: ``(..., K)``, ascending along the last axis.
+        precision: ``(..., K)``.
+        grid: recall levels, ascending from 0.
+
+    Returns:
+        ``(...)``.
+    """
+    reached = np.searchsorted(grid, np.asarray(recall, np.float64), "right")
+    return (np.diff(reached, prepend=0) * _envelope(precision)).sum(axis=-1) / len(grid)
+
+
+def ap_under_curve(recall: ArrayLike, precision: ArrayLike) -> NDArray[np.float64]:
+    """Return the area under the monotone envelope of any number of curves: ``(..., K)`` to ``(...)``."""
+    steps = np.diff(np.asarray(recall, np.float64), prepend=0.0)
+    return (steps * _envelope(precision)).sum(axis=-1)
+
+
+def precision_at(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the greatest precision at each recall of ``grid`` or more, 0 where it is not reached: ``(len(grid),)``."""
+    first = np.searchsorted(np.asarray(recall, np.float64), grid, "left")
+    return np.append(_envelope(precision), 0.0)[first]
+
+
+def _envelope(precision: ArrayLike) -> NDArray[np.float64]:
+    """Return for each position of the last axis the greatest precision from there on."""
+    return np.maximum.accumulate(np.asarray(precision, np.float64)[..., ::-1], axis=-1)[..., ::-1]

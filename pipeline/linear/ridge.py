@@ -1,0 +1,173 @@
+"""Ridge regression from a region's features to the box of its object (R-CNN, appendix C; ``bbox_regression/``)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, as_boxes, decode, encode, iou
+from pipeline.core.runtime import item_rng, progress
+from pipeline.core.sections import BoxRegression
+from pipeline.linear.model import LinearModel
+from pipeline.linear.training_set import TrainingSet
+
+# Memory for the samples of the classes that are fitted in one pass over the cache.
+PASS_BYTES = 1 << 30
+# Keeps the whitening finite where a coordinate does not vary; the official code's constant.
+_COVARIANCE_FLOOR = 0.001
+
+
+@dataclass(frozen=True)
+class BoxRegressor:
+    """Four linear outputs a class: the offsets of `boxes.encode`, class after class.
+
+    Attributes:
+        model: ``classes * 4`` outputs; a class that could not be learned has a bias of minus infinity.
+    """
+
+    model: LinearModel
+
+    def __call__(self, features: NDArray, boxes: Boxes, labels: NDArray[np.int64]) -> Boxes:
+        """Return ``boxes`` (N, 4) moved by the regressor of each one's class ``labels`` (N,), not clipped.
+
+        ``features`` are ``(N, width)``. Boxes of classes without a regressor stay.
+        """
+        outputs = self.model(features).reshape(len(boxes), len(self.model.bias) // 4, 4)
+        offsets = outputs[np.arange(len(boxes)), labels - 1]
+        offsets[~np.isfinite(offsets).all(axis=1)] = 0
+        return as_boxes(decode(boxes, offsets))
+
+    def save(self, path: Path) -> None:
+        """Write the regressor as safetensors."""
+        self.model.save(path)
+
+    @classmethod
+    def load(cls, path: Path, stage: str) -> "BoxRegressor":
+        """Read a regressor that `save` wrote; ``stage`` names its writer in errors."""
+        return cls(LinearModel.load(path, stage))
+
+
+def train_box_regressor(regions: TrainingSet, settings: BoxRegression, *, seed: int) -> tuple[BoxRegressor, list[int]]:
+    """Fit a regressor for each class and return it with the number of samples of each class.
+
+    A sample is a region whose best overlap is more than ``min_iou``; it belongs to that object's class. Ground-truth
+    boxes are samples too, with zero offsets, and difficult objects count. The bias is a feature of 1, so it is
+    penalised as well. Classes are fitted in as few passes over the cache as fit in memory.
+    """
+    scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
+    chosen = _choose(regions, settings, seed)
+    width = regions.width(settings.layer)
+    weights = np.zeros((len(regions.classes), 4, width), np.float32)
+    bias = np.full((len(regions.classes), 4), -np.inf, np.float32)
+    for number, labels in enumerate(_passes(chosen, width), 1):
+        samples = _read(regions, settings.layer, {label: chosen[label] for label in labels}, width, number)
+        for label, (features, targets) in samples.items():
+            weights[label - 1], bias[label - 1] = _fit(features, targets, scale, settings)
+    model = LinearModel(weights.reshape(-1, width), bias.reshape(-1), scale, settings.layer)
+    return BoxRegressor(model), [chosen[label].count for label in sorted(chosen)]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The samples of one class: their rows and targets, image by image."""
+
+    rows: dict[tuple[int, int], NDArray[np.int64]]
+    targets: dict[tuple[int, int], NDArray[np.float32]]
+
+    @property
+    def count(self) -> int:
+        return sum(len(rows) for rows in self.rows.values())
+
+
+def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[int, _Samples]:
+    chosen = {label: _Samples({}, {}) for label in range(1, len(regions.classes) + 1)}
+    for image in regions.regions():
+        if not len(image.truth) or not len(image.boxes):
+            continue
+        overlaps = iou(image.boxes, image.truth)
+        best = overlaps.argmax(axis=1)
+        near = overlaps[np.arange(len(best)), best] > settings.min_iou
+        for label in np.unique(image.labels[best[near]]).tolist():
+            rows = np.flatnonzero(near & (image.labels[best] == label))
+            chosen[label].rows[image.key] = rows
+            chosen[label].targets[image.key] = encode(image.boxes[rows], image.truth[best[rows]])
+    return {label: _thin(samples, settings.max_samples, seed, label) for label, samples in chosen.items()}
+
+
+def _thin(samples: _Samples, most: int, seed: int, label: int) -> _Samples:
+    """Keep at most ``most`` samples, drawn evenly over all images."""
+    if samples.count <= most:
+        return samples
+    keep = np.zeros(samples.count, np.bool_)
+    keep[item_rng(seed, "box regression", label).permutation(samples.count)[:most]] = True
+    parts = np.split(keep, np.cumsum([len(rows) for rows in samples.rows.values()])[:-1])
+    return _Samples(
+        {key: rows[part] for (key, rows), part in zip(samples.rows.items(), parts, strict=True)},
+        {key: targets[part] for (key, targets), part in zip(samples.targets.items(), parts, strict=True)},
+    )
+
+
+def _passes(chosen: dict[int, _Samples], width: int) -> Iterator[list[int]]:
+    """Yield the classes of each pass over the cache, as many as memory allows and at least one."""
+    labels: list[int] = []
+    used = 0
+    for label, samples in chosen.items():
+        size = samples.count * width * 4
+        if labels and used + size > PASS_BYTES:
+            yield labels
+            labels, used = [], 0
+        if samples.count:
+            labels.append(label)
+            used += size
+    if labels:
+        yield labels
+
+
+def _read(
+    regions: TrainingSet, layer: str, chosen: dict[int, _Samples], width: int, number: int
+) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Return the features of each class's samples, a last column of ones beside them, and the targets."""
+    filled = dict.fromkeys(chosen, 0)
+    features = {label: np.ones((samples.count, width + 1), np.float32) for label, samples in chosen.items()}
+    images = list(regions.regions())
+    for image in progress(images, f"reading regions near objects, pass {number}"):
+        wanted = {label: samples.rows[image.key] for label, samples in chosen.items() if image.key in samples.rows}
+        if not wanted:
+            continue
+        found = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
+        for label, part in zip(
+            wanted, np.split(found, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
+        ):
+            features[label][filled[label] : filled[label] + len(part), :width] = part
+            filled[label] += len(part)
+    return {
+        label: (features[label], np.concatenate(list(samples.targets.values()))) for label, samples in chosen.items()
+    }
+
+
+def _fit(
+    features: NDArray[np.float32], targets: NDArray[np.float32], scale: float, settings: BoxRegression
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights ``(4, width)`` and bias ``(4,)`` for one class; ``features`` are scaled in place."""
+    from sklearn.linear_model import Ridge
+
+    features[:, :-1] *= np.float32(scale)
+    mean, whiten, restore = _whitening(targets) if settings.whiten else (np.zeros(4), np.eye(4), np.eye(4))
+    ridge = Ridge(alpha=settings.ridge, fit_intercept=False, solver="cholesky", copy_X=False)
+    ridge.fit(features, ((targets - mean) @ whiten).astype(np.float32))
+    solution = restore.T @ ridge.coef_
+    return solution[:, :-1].astype(np.float32), (solution[:, -1] + mean).astype(np.float32)
+
+
+def _whitening(targets: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:
+    """Return the targets' mean, the matrix that gives them unit covariance, and its inverse.
+
+    The official code whitens the targets and the paper does not say so (``rcnn_train_bbox_regressor.m``).
+    """
+    mean = targets.mean(axis=0, dtype=np.float64)
+    centred = targets - mean
+    values, vectors = np.linalg.eigh(centred.T @ centred / len(targets))
+    root = np.sqrt(np.clip(values, 0, None) + _COVARIANCE_FLOOR)
+    return mean, vectors @ np.diag(1 / root) @ vectors.T, vectors @ np.diag(root) @ vectors.T

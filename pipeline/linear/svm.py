@@ -1,0 +1,190 @@
+"""One linear SVM a class, with hard negative mining (R-CNN, section 2.3 and ``rcnn_train.m``).
+
+Positives are the ground truth alone. Negatives are all regions that overlap no object of the class by ``negative_iou``
+or more. One pass goes over the images: the first gives all its negatives, each later one those that the current SVM
+scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again and easy negatives are let go.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.runtime import progress
+from pipeline.core.sections import Svm
+from pipeline.linear.model import LinearModel
+from pipeline.linear.training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class SvmReport:
+    """What the mining did, one entry a class: objects, negatives in the last training, number of trainings."""
+
+    positives: list[int]
+    negatives: list[int]
+    trainings: list[int]
+    unconverged: int
+
+    def as_json(self) -> dict[str, int]:
+        """Return the sums over all classes, as metrics."""
+        return {
+            "positives": sum(self.positives),
+            "hard_negatives": sum(self.negatives),
+            "trainings": sum(self.trainings),
+            "unconverged_trainings": self.unconverged,
+        }
+
+    def table(self, classes: Sequence[str]) -> str:
+        """Return a line a class for the terminal."""
+        rows = zip(classes, self.positives, self.negatives, self.trainings, strict=True)
+        return "\n".join(f"{name}: {p} objects, {n} hard negatives, {t} trainings" for name, p, n, t in rows)
+
+
+def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
+    """Train the SVMs of all classes in one pass over the cache; classes are trained in parallel.
+
+    A class without an object, or without a negative, gets a bias of minus infinity: it is never detected. Memory holds
+    the positives, one block of the cache, and at most ``max_negatives`` negatives a class.
+    """
+    scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
+    miners = [_Miner(settings, scale, seed) for _ in regions.classes]
+    _collect_positives(regions, settings.layer, miners)
+    for _ in range(settings.passes):
+        what = f"mining hard negatives, {len(miners)} classes"
+        for image, features in progress(regions.images(settings.layer), what, total=len(regions)):
+            overlaps = image.overlaps(len(miners))
+            scores = _model(miners, scale, settings.layer)(features)
+            for label, miner in enumerate(miners):
+                miner.look_at(features, scores[:, label], overlaps[:, label] < settings.negative_iou, image.key)
+            _retrain([miner for miner in miners if miner.due()], workers)
+    _retrain([miner for miner in miners if miner.fresh], workers)
+    report = SvmReport(
+        [len(miner.positives) for miner in miners],
+        [len(miner.negatives) for miner in miners],
+        [miner.trainings for miner in miners],
+        sum(miner.unconverged for miner in miners),
+    )
+    return _model(miners, scale, settings.layer), report
+
+
+@dataclass
+class _Miner:
+    """One class: its positives, the negatives kept so far, and the current SVM."""
+
+    settings: Svm
+    scale: float
+    seed: int
+    positives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    negatives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    weights: NDArray[np.float32] | None = None
+    bias: float = -np.inf
+    fresh: int = 0
+    trainings: int = 0
+    unconverged: int = 0
+    _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
+
+    def look_at(self, features: NDArray, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
+        """Take the negatives of one image: all before the first training, the hard ones after it, none twice."""
+        if not len(self.positives):
+            return
+        hard = eligible & ((scores > self.settings.hard_above) if self.weights is not None else True)
+        if self.settings.passes > 1:
+            hard[self._held(image)] = False
+        rows = np.flatnonzero(hard)
+        if len(rows):
+            self._parts.append((features[rows], np.column_stack([np.tile(image, (len(rows), 1)), rows])))
+            self.fresh += len(rows)
+
+    def _held(self, image: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the rows of ``image`` that are negatives at present; one that was let go may come back."""
+        keys = np.concatenate([self._keys, *(keys for _, keys in self._parts)])
+        return keys[(keys[:, :2] == image).all(axis=1), 2]
+
+    def due(self) -> bool:
+        """Say whether it is time to train: at once with the first negatives, later after enough new ones."""
+        return self.fresh > (self.settings.retrain_after if self.weights is not None else 0)
+
+    def gather(self) -> None:
+        """Put the negatives found since the last training to those kept from it."""
+        old = [(self.negatives, self._keys)] if len(self.negatives) else []
+        features, keys = zip(*old, *self._parts, strict=True)
+        self.negatives, self._keys = np.concatenate(features), np.concatenate(keys)
+        self._parts, self.fresh = [], 0
+
+    def accept(self, svm: "_Svm") -> None:
+        """Take a newly trained SVM, and let go of the negatives that are easy for it."""
+        self.weights, self.bias = svm.weights, svm.bias
+        self.trainings += 1
+        self.unconverged += not svm.converged
+        kept = np.flatnonzero(svm.scores >= self.settings.evict_below)
+        if len(kept) > self.settings.max_negatives:
+            kept = np.sort(kept[np.argsort(-svm.scores[kept], kind="stable")[: self.settings.max_negatives]])
+        self.negatives, self._keys = self.negatives[kept], self._keys[kept]
+
+
+@dataclass(frozen=True)
+class _Svm:
+    """One trained SVM; ``scores`` are those of its negatives."""
+
+    weights: NDArray[np.float32]
+    bias: float
+    scores: NDArray[np.float64]
+    converged: bool
+
+
+def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, seed: int) -> _Svm:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+    from threadpoolctl import threadpool_limits
+
+    svm = LinearSVC(
+        loss="hinge",
+        C=settings.C,
+        intercept_scaling=settings.bias_scale,
+        class_weight={1: settings.positive_weight},
+        tol=settings.tolerance,
+        max_iter=settings.max_iterations,
+        random_state=seed % (1 << 32),
+    )
+    samples = np.concatenate([positives, negatives]).astype(np.float64) * scale
+    labels = np.arange(len(samples)) < len(positives)
+    with warnings.catch_warnings(), threadpool_limits(1):  # the number of threads can change last bits
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        svm.fit(samples, labels.astype(np.int64))
+        scores = svm.decision_function(samples[len(positives) :])
+    converged = bool(svm.n_iter_ < settings.max_iterations)
+    return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), scores, converged)
+
+
+def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
+    found: list[list[NDArray]] = [[] for _ in miners]
+    for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
+        for row, label in enumerate(image.labels.tolist()):
+            found[label - 1].append(features[row])
+    for miner, rows in zip(miners, found, strict=True):
+        if rows:
+            miner.positives = np.stack(rows)
+
+
+def _retrain(miners: Sequence[_Miner], workers: int) -> None:
+    """Train ``miners`` in parallel processes: liblinear's random numbers come from one stream for all threads."""
+    from joblib import Parallel, delayed
+
+    for miner in miners:
+        miner.gather()
+    work = (delayed(_fit)(m.positives, m.negatives, m.scale, m.settings, m.seed) for m in miners)
+    for miner, svm in zip(miners, Parallel(n_jobs=max(1, min(workers, len(miners))))(work), strict=True):
+        miner.accept(svm)
+
+
+def _model(miners: Sequence[_Miner], scale: float, layer: str) -> LinearModel:
+    width = max((miner.positives.shape[1] for miner in miners), default=0)
+    return LinearModel(
+        weights=np.stack([np.zeros(width, np.float32) if m.weights is None else m.weights for m in miners]),
+        bias=np.array([miner.bias for miner in miners], np.float32),
+        scale=scale,
+        layer=layer,
+    )

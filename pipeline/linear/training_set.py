@@ -1,0 +1,110 @@
+"""The regions that SVMs and box regressors learn from: cached features beside the objects of their images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, iou
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import item_rng
+from pipeline.data.index import Index
+from pipeline.features.regions import RegionFeatures
+
+
+@dataclass(frozen=True)
+class LabelledRegions:
+    """The regions of one image.
+
+    Attributes:
+        key: ``(cache, image)``, positions that name the image over all caches.
+        boxes: ``(N, 4)`` float32, the ground truth first.
+        truth: ``(G, 4)`` float32, difficult objects included, as R-CNN and SPP-net train.
+        labels: ``(G,)`` int64 category ids.
+    """
+
+    key: tuple[int, int]
+    boxes: Boxes
+    truth: Boxes
+    labels: NDArray[np.int64]
+
+    def overlaps(self, classes: int) -> NDArray[np.float32]:
+        """Return each region's best overlap with an object of each class, ``(N, classes)``."""
+        overlaps = iou(self.boxes, self.truth)
+        best = np.zeros((len(self.boxes), classes), np.float32)
+        for column, label in enumerate(self.labels):
+            np.maximum(best[:, label - 1], overlaps[:, column], out=best[:, label - 1])
+        return best
+
+
+class TrainingSet:
+    """Several splits' caches, each beside its index, read image by image.
+
+    Raises:
+        InputError: a cache holds other images than its index.
+    """
+
+    def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index]) -> None:
+        self.classes = indices[0].classes
+        self._caches = caches
+        self._regions: list[list[LabelledRegions]] = []
+        for position, (cache, index) in enumerate(zip(caches, indices, strict=True)):
+            if [image.id for image in index.images] != cache.image_ids.tolist():
+                raise InputError(f"{cache.path}: the cache holds other images than the index; dvc repro renews it.")
+            boxes = cache.table("boxes")
+            self._regions.append(
+                [
+                    LabelledRegions((position, i), boxes[a:b], image.boxes, image.labels)
+                    for i, (image, a, b) in enumerate(
+                        zip(index.images, cache.offsets[:-1], cache.offsets[1:], strict=True)
+                    )
+                ]
+            )
+
+    def __len__(self) -> int:
+        return sum(len(regions) for regions in self._regions)
+
+    def regions(self) -> Iterator[LabelledRegions]:
+        """Yield the regions of each image, without features."""
+        for regions in self._regions:
+            yield from regions
+
+    def images(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
+        """Yield the regions of each image with their features, ``(N, width)`` in the cache's type."""
+        for cache, regions in zip(self._caches, self._regions, strict=True):
+            for position, features in cache.images(layer):
+                yield regions[position], features
+
+    def rows(self, key: tuple[int, int], layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return the features of some regions, ``(len(which), width)``, of the image with this ``key``."""
+        return self._caches[key[0]].rows(key[1], layer, which)
+
+    def width(self, layer: str) -> int:
+        """Return the number of values of a region; 0 where there is no image."""
+        return next((self.rows(image.key, layer, np.arange(0)).shape[1] for image in self.regions()), 0)
+
+    def objects(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
+        """Yield the regions of each image with the features of its objects alone, ``(G, width)``."""
+        for image in self.regions():
+            yield image, self.rows(image.key, layer, np.arange(len(image.labels)))
+
+    def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
+        """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.
+
+        Source: ``rcnn_feature_stats.m``.
+        """
+        filled = [r for r in self.regions() if len(r.boxes)]
+        chosen = item_rng(seed, "norm", layer).permutation(len(filled))[:images]
+        norms = []
+        for region in (filled[i] for i in sorted(chosen)):
+            cache, image = region.key
+            rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
+            features = self.rows(region.key, layer, np.sort(rows)).astype(np.float32)
+            norms.append(np.linalg.norm(features, axis=1))
+        mean = float(np.concatenate(norms).mean()) if norms else 0.0
+        if not mean > 0:
+            raise InputError(
+                f"features of layer {layer}: all are zero; the network before them has not learned anything."
+            )
+        return mean

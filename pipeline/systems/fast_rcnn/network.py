@@ -1,0 +1,165 @@
+"""Boxes in cells of a convolutional map, with the rounding that RoI pooling was published with.
+
+The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torchvision.ops import roi_pool
+
+from pipeline.core.boxes import Boxes
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.nets.weights import ShapedNetwork
+from pipeline.systems.fast_rcnn.params import ImageSize
+
+
+def map_shift(geometry: Geometry) -> float:
+    """Return the pixels by which cell i lies right of pixels ``stride * i`` up to ``stride * (i + 1)``.
+
+    Zero for VGG16, as the papers' rounding rule assumes. Convolutions without full padding (AlexNet, SqueezeNet) move
+    the map.
+    """
+    return geometry.offset - geometry.stride / 2
+
+
+def to_cells(boxes: Boxes, factor: float, geometry: Geometry) -> NDArray[np.float32]:
+    """Return first and last cell ``(x1, y1, x2, y2)``, both inclusive, of ``boxes`` (N, 4): whole numbers, float32.
+
+    ``boxes`` are in pixels of the original image, which was resized by ``factor``. Coordinates are rounded half away
+    from zero, as C's ``round`` does (``roi_pooling_layer.cpp``).
+    """
+    # The official boxes name the last pixel, ours the one after it.
+    inclusive = (boxes - np.array([0, 0, 1, 1], np.float32)).astype(np.float64) * factor
+    places = (inclusive - map_shift(geometry)) / geometry.stride
+    return (np.sign(places) * np.floor(np.abs(places) + 0.5)).astype(np.float32)
+
+
+# Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
+GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that is needed to build the network.
+
+    Attributes:
+        network: name of the backbone.
+        grid: side of the RoI pooling's output.
+        fc_width: of fc6 and fc7 where the backbone has none of its own.
+        classes: without the background.
+        short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
+        long_side: the most that the longer side may have.
+        fc6_rank: of a truncated SVD of fc6; 0: fc6 is one layer.
+        fc7_rank: likewise.
+        svm: whether the scores are SVMs' and not logits.
+    """
+
+    network: str
+    grid: int
+    fc_width: int
+    classes: int
+    short_sides: tuple[int, ...]
+    long_side: int
+    fc6_rank: int = 0
+    fc7_rank: int = 0
+    svm: bool = False
+
+    @classmethod
+    def of(cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize) -> "Shape":
+        """Return the shape of a new network; ``grid`` None is the network's own in `GRIDS`."""
+        return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
+
+
+class FastRcnn(ShapedNetwork):
+    """Scores and box offsets for regions of images.
+
+    New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
+    """
+
+    SHAPE = Shape
+    TITLE = "Fast R-CNN"
+    shape: Shape
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        net = architecture(shape.network)
+        width = net.fc[2] if net.fc else shape.fc_width
+        self.shape = shape
+        self.conv = net.conv()
+        self.geometry = Geometry.of(self.conv)
+        self.fc6 = _linear(net.channels * shape.grid**2, width, shape.fc6_rank)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        self.fc7 = _linear(width, width, shape.fc7_rank)
+        self.dropout = nn.Dropout()
+        self.scores = nn.Linear(width, shape.classes + 1)
+        self.offsets = nn.Linear(width, 4 * (shape.classes + 1))
+        for layer, std in ((self.scores, 0.01), (self.offsets, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, images: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
+        return self.head(self.conv(images), cells)
+
+    def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the fully connected layers make of regions of ``maps``.
+
+        Args:
+            maps: ``(N, channels, rows, columns)``, of `conv`.
+            cells: ``(R, 5)``: position in the batch, first and last cell ``x1 y1 x2 y2`` (`to_cells`).
+
+        Returns:
+            Scores ``(R, classes + 1)``, the background first, and offsets ``(R, classes + 1, 4)`` of `boxes.encode`;
+            those of the background are never used.
+        """
+        return self.classify(self.pool(maps, cells))
+
+    def classify(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores and offsets of `head` for regions that `pool` has pooled."""
+        fc7 = self.dropout(self.features(pooled))
+        return self.scores(fc7), self.offsets(fc7).view(-1, self.shape.classes + 1, 4)
+
+    def pool(self, maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Return the RoI pooling of regions, ``(R, channels * grid * grid)``; arguments as for `head`."""
+        # torchvision's op bins and pools as Caffe's layer does; whole numbers leave it nothing to round.
+        return roi_pool(maps, cells, self.shape.grid, spatial_scale=1.0).flatten(1)
+
+    def features(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
+        return self.fc7(self.dropout(self.fc6(pooled * self.input_scale).relu())).relu()
+
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
+        """Copy backbone weights (torchvision's names), fc6 and fc7 where they fit; return the layers that stay new.
+
+        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+
+        Raises:
+            InputError: the convolution weights are missing or have other shapes.
+        """
+        weights.load_conv(self.conv, self.shape.network, backbone)
+        net = architecture(self.shape.network)
+        places = dict(zip(("fc6", "fc7"), net.fc or (), strict=False))
+        names = {name: f"classifier.{place}" for name, place in places.items()}
+        layers = {"fc6": self.fc6, "fc7": self.fc7}
+        fresh = ["scores", "offsets", *weights.load_fc(layers, backbone, names)]
+        if "fc6" in fresh:
+            self.input_scale.fill_(1 / conv5_rms)
+        return fresh
+
+
+def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:
+    """Return a layer, or the two layers of a truncated SVD of ``rank``; new layers are drawn as He et al. do."""
+    layers = [nn.Linear(inputs, rank, bias=False), nn.Linear(rank, outputs)] if rank else [nn.Linear(inputs, outputs)]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(*layers) if rank else layers[0]

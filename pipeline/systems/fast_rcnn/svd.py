@@ -1,0 +1,62 @@
+"""Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1; ``tools/compress_net.py``)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+
+import torch
+from torch import nn
+
+from pipeline.systems.fast_rcnn.network import FastRcnn
+
+
+def compress(network: FastRcnn, fc6_rank: int, fc7_rank: int) -> FastRcnn:
+    """Return a copy whose fc6 and fc7 are two layers each, of the given ranks; 0, or a rank that saves nothing, keeps.
+
+    ``W = U S V`` becomes ``S V`` of the first ``rank`` singular values, without bias, and ``U`` with the bias of the
+    layer; nothing stands between them.
+    """
+    ranks = {"fc6": fc6_rank, "fc7": fc7_rank}
+    kept = {name: rank if _saves(getattr(network, name), rank) else 0 for name, rank in ranks.items()}
+    small = FastRcnn(replace(network.shape, fc6_rank=kept["fc6"], fc7_rank=kept["fc7"]))
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("fc6.", "fc7."))}
+    small.load_state_dict(own, strict=False)
+    for name, rank in kept.items():
+        layer = getattr(network, name)
+        target = getattr(small, name)
+        target.load_state_dict(_factors(layer, rank) if rank else layer.state_dict())
+    return small.eval()
+
+
+def _saves(layer: nn.Linear, rank: int) -> bool:
+    outputs, inputs = layer.weight.shape
+    return 0 < rank < min(outputs, inputs) and rank * (outputs + inputs) < outputs * inputs
+
+
+def _factors(layer: nn.Linear, rank: int) -> dict[str, torch.Tensor]:
+    u, s, v = torch.linalg.svd(layer.weight.detach().double(), full_matrices=False)
+    return {
+        "0.weight": (s[:rank, None] * v[:rank]).float(),
+        "1.weight": u[:, :rank].float(),
+        "1.bias": layer.bias.detach(),
+    }
+
+
+@torch.inference_mode()
+def fc_seconds(networks: Sequence[FastRcnn], regions: int, repeats: int, device: torch.device) -> list[float]:
+    """Return the median time that fc6 and fc7 of each network take for ``regions`` pooled regions.
+
+    The networks take turns, so that a busy neighbour slows all of them.
+    """
+    width = next(networks[0].fc6.parameters()).shape[1]
+    pooled = torch.rand(regions, width, device=device)
+    times: list[list[float]] = [[] for _ in networks]
+    for turn in range(repeats + 1):
+        for network, own in zip(networks, times, strict=True):
+            start = perf_counter()
+            network.features(pooled)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if turn:  # the first turn warms up
+                own.append(perf_counter() - start)
+    return [sorted(own)[len(own) // 2] for own in times]

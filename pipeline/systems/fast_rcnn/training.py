@@ -1,0 +1,214 @@
+"""The batch of a step: a few images, many regions of each (section 2.3: hierarchical sampling).
+
+The multi-task loss of Fast R-CNN (section 2.3), one function a term.
+
+Training of the detector, end to end or with frozen layers: the same for Fast R-CNN and for both rounds of Faster.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.core.boxes import Boxes
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import item_rng
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.imaging import ImageOrder, mirror, pad, pixels, scale_factor
+from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
+from pipeline.systems.fast_rcnn.params import RegionTraining
+from pipeline.systems.fast_rcnn.targets import (
+    MIRRORED,
+    LabelledRegions,
+    TargetStatistics,
+    draw,
+    fold,
+    label_regions,
+    target_statistics,
+    unfold,
+)
+from pipeline.training import StepBatches, Task, train
+
+
+@dataclass(frozen=True)
+class RegionBatch:
+    """A step's images and regions.
+
+    Attributes:
+        images: resized uint8 ``(3, h, w)`` as the loader gives them.
+        cells: ``(R, 5)`` float32: position of the image, first and last cell (`FastRcnn.head`).
+        labels: ``(R,)`` int64, 0 for background.
+        targets: ``(R, 4)`` float32, normalised.
+        image_ids: of the images.
+    """
+
+    images: tuple[torch.Tensor, ...]
+    cells: torch.Tensor
+    labels: torch.Tensor
+    targets: torch.Tensor
+    image_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DeviceBatch:
+    """A `RegionBatch` on the network's device, its images one normalised ``(N, 3, H, W)``."""
+
+    images: torch.Tensor
+    cells: torch.Tensor
+    labels: torch.Tensor
+    targets: torch.Tensor
+    image_ids: tuple[int, ...]
+
+
+def to_device(batch: RegionBatch, device: torch.device) -> DeviceBatch:
+    """Move a batch to ``device``."""
+    cells, labels, targets = (tensor.to(device) for tensor in (batch.cells, batch.labels, batch.targets))
+    return DeviceBatch(pad(batch.images, device), cells, labels, targets, batch.image_ids)
+
+
+class RegionBatches:
+    """Makes the batch of a step.
+
+    Images without any region that could be drawn are passed over, as the official code does; an image without objects
+    trains where ``background_iou`` starts at 0.
+
+    Raises:
+        InputError: no image has a foreground region.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        regions: Sequence[LabelledRegions],
+        images: ImageCache,
+        statistics: TargetStatistics,
+        network: FastRcnn,
+        settings: RegionTraining,
+        seed: int,
+    ) -> None:
+        if not any(len(image.foreground) for image in regions):
+            raise InputError("no region overlaps an object; the training splits need annotated objects.")
+        self._records, self._regions, self._images = records, regions, images
+        self._statistics, self._geometry, self._shape = statistics, network.geometry, network.shape
+        self._settings, self._seed = settings, seed
+        self._used = [position for position, image in enumerate(regions) if len(image)]
+        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed)
+
+    def __call__(self, step: int) -> RegionBatch:
+        """Return the batch of ``step``."""
+        rng = item_rng(self._seed, "regions", step)
+        images, cells, labels, targets, ids = [], [], [], [], []
+        for number, (place, mirrored) in enumerate(self._order(step)):
+            record, regions = self._records[self._used[place]], self._regions[self._used[place]]
+            short = int(rng.choice(self._shape.short_sides))
+            factor = scale_factor(record.width, record.height, short, self._shape.long_side)
+            rows = draw(regions, self._settings, rng)
+            boxes, offsets = regions.boxes[rows], regions.targets[rows]
+            if mirrored:
+                boxes, offsets = mirror(boxes, record.width), offsets * MIRRORED
+            own = to_cells(boxes, factor, self._geometry)
+            images.append(pixels(self._images[self._used[place]], factor, mirrored))
+            cells.append(np.concatenate([np.full((len(rows), 1), number, np.float32), own], axis=1))
+            labels.append(regions.labels[rows])
+            targets.append(self._statistics.normalise(offsets, regions.labels[rows]))
+            ids.append(record.id)
+        return RegionBatch(
+            tuple(images),
+            torch.from_numpy(np.concatenate(cells)),
+            torch.from_numpy(np.concatenate(labels)),
+            torch.from_numpy(np.concatenate(targets)),
+            tuple(ids),
+        )
+
+
+def score_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the softmax cross-entropy of ``scores`` (R, classes + 1), averaged over the regions; 0 without any."""
+    return F.cross_entropy(scores, labels, reduction="sum") / max(1, len(labels))
+
+
+def box_loss(offsets: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
+    """Return the smooth L1 error of the offsets of each foreground region's class.
+
+    The sum over foreground regions is divided by the number of all regions, as Caffe's layer does.
+
+    Args:
+        offsets: ``(R, classes + 1, 4)``.
+        labels: ``(R,)`` int64, 0 for background.
+        targets: ``(R, 4)``; a background region's are never read.
+        sigma: the error is ``0.5 * (sigma * x)**2`` up to ``|x| = 1 / sigma**2``, then ``|x| - 0.5 / sigma**2``.
+    """
+    rows = torch.nonzero(labels > 0).squeeze(1)
+    return smooth_l1(offsets[rows, labels[rows]], targets[rows], sigma) / max(1, len(labels))
+
+
+def smooth_l1(values: torch.Tensor, targets: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return the sum of the smooth L1 error; torch's ``beta`` is ``1 / sigma**2``."""
+    return F.smooth_l1_loss(values, targets, reduction="sum", beta=1 / sigma**2)
+
+
+def train_detector(
+    network: FastRcnn,
+    records: Sequence[ImageRecord],
+    proposals: Sequence[Boxes],
+    images: ImageCache,
+    settings: RegionTraining,
+    *,
+    new: Sequence[str],
+    frozen: tuple[str, ...],
+    scratch: Path,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    what: str,
+) -> None:
+    """Train ``network`` in place on ``proposals`` of ``records``.
+
+    While it trains its offsets are normalised. Statistics are folded into the last layer once, here, after the last
+    step, so that the network gives plain offsets; checkpoints in ``scratch`` hold the layer as it trains.
+
+    Layers that are ``new`` start as they were drawn; ``offsets`` that are not give plain offsets at the start as well.
+    A new fc6 and fc7 learn ``new_fc_lr`` times faster: convolutions that learn as fast lose what they were pre-trained
+    for.
+    """
+    regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
+    groups = network.shape.classes + 1
+    statistics = TargetStatistics.none(groups)
+    if settings.normalise_targets:
+        statistics = target_statistics(regions, groups - 1, settings.flip)
+    batches = RegionBatches(records, regions, images, statistics, network, settings, seed)
+    if "offsets" not in new:
+        unfold(network.offsets, statistics)
+    network.dropout.p = settings.dropout
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(
+        Task(
+            network,
+            losses=lambda batch: losses(network, batch, settings),
+            prepare=to_device,
+            images=lambda batch: batch.image_ids,
+            frozen=frozen,
+            fast=tuple(f"{name}." for name in ("fc6", "fc7") if name in new),
+            fast_factor=settings.new_fc_lr,
+        ),
+        StepBatches(batches, settings.schedule.steps),
+        settings.schedule,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        workers=workers,
+        what=what,
+    )
+    fold(network.offsets, statistics)
+    network.eval()
+
+
+def losses(network: FastRcnn, batch: DeviceBatch, settings: RegionTraining) -> Mapping[str, Tensor]:
+    """Return both terms of the loss, weighted."""
+    scores, offsets = network(batch.images, batch.cells)
+    box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
+    return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

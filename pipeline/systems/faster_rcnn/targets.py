@@ -1,0 +1,194 @@
+"""Which anchors train the proposal network, and towards what (Faster R-CNN, section 3.1.2).
+
+The batch of a step of the proposal network: images, drawn anchors, targets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.errors import InputError
+from pipeline.core.runtime import item_rng
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.imaging import ImageOrder, batch_shape, mirror, pad, pixels, resized_shape, scale_factor
+from pipeline.systems.fast_rcnn.targets import TargetStatistics
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
+from pipeline.systems.faster_rcnn.params import RpnTraining
+
+IGNORED = -1
+
+
+@dataclass(frozen=True)
+class AnchorTargets:
+    """What each anchor should become.
+
+    Attributes:
+        labels: ``(A,)`` int64: 1 object, 0 background, -1 neither.
+        truth: ``(A,)`` int64 position of the object that it overlaps most; read it for objects only.
+    """
+
+    labels: NDArray[np.int64]
+    truth: NDArray[np.int64]
+
+
+def inside(anchors: Boxes, height: float, width: float) -> NDArray[np.bool_]:
+    """Return which ``anchors`` (A, 4) lie within an image of ``height`` x ``width`` pixels."""
+    return (anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
+
+
+def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], settings: RpnTraining) -> AnchorTargets:
+    """Label ``anchors`` (A, 4) by their overlap with the objects ``truth`` (G, 4), which may be none.
+
+    Object: an overlap of ``positive_iou`` or more with any object, or the highest overlap with some object, all ties
+    included. Background: all overlaps below ``negative_iou``. Anchors that are not ``usable`` (A,) are neither and do
+    not compete for the highest overlap. An object that no usable anchor touches has none; both official codes
+    then take each anchor that misses it for a tie at 0, and so for an object.
+    """
+    labels = np.full(len(anchors), IGNORED, np.int64)
+    nearest = np.zeros(len(anchors), np.int64)
+    rows = np.flatnonzero(usable)
+    if not len(truth):
+        labels[rows] = 0
+        return AnchorTargets(labels, nearest)
+    overlaps = iou(anchors[rows], truth)
+    best = overlaps.max(axis=1)
+    nearest[rows] = overlaps.argmax(axis=1)
+    own = np.full(len(rows), IGNORED, np.int64)
+    own[best < settings.negative_iou] = 0
+    highest = overlaps.max(axis=0, initial=0)
+    own[((overlaps == highest) & (highest > 0)).any(axis=1)] = 1
+    own[best >= settings.positive_iou] = 1
+    labels[rows] = own
+    return AnchorTargets(labels, nearest)
+
+
+def draw_anchors(
+    labels: NDArray[np.int64], settings: RpnTraining, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the positions of the drawn object anchors and of the drawn background anchors.
+
+    At most ``positive_share`` of ``anchors`` are objects; background fills the rest.
+    """
+    positive = rng.permutation(np.flatnonzero(labels == 1))[: round(settings.anchors * settings.positive_share)]
+    return positive, rng.permutation(np.flatnonzero(labels == 0))[: settings.anchors - len(positive)]
+
+
+def anchor_offsets(
+    anchors: Boxes, truth: Boxes, targets: AnchorTargets, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the offsets ``(len(rows), 4)`` from the object anchors at ``rows`` to their objects."""
+    return np.asarray(encode(anchors[rows], truth[targets.truth[rows]]), np.float32).reshape(-1, 4)
+
+
+@dataclass(frozen=True)
+class AnchorBatch:
+    """A step's images and sampled anchors.
+
+    Attributes:
+        images: resized uint8 ``(3, h, w)``; on the device one normalised ``(N, 3, H, W)``.
+        rows: ``(S,)`` int64 positions of the sampled anchors among those of all images, objects first.
+        labels: ``(S,)`` int64, 1 object, 0 background.
+        targets: ``(P, 4)`` float32 offsets of the objects.
+        positions: number of anchor positions (cells) of all images.
+        image_ids: of the images.
+    """
+
+    images: tuple[torch.Tensor, ...] | torch.Tensor
+    rows: torch.Tensor
+    labels: torch.Tensor
+    targets: torch.Tensor
+    positions: int
+    image_ids: tuple[int, ...]
+
+
+def to_device(batch: AnchorBatch, device: torch.device) -> AnchorBatch:
+    """Move a batch to ``device``."""
+    rows, labels, targets = (tensor.to(device) for tensor in (batch.rows, batch.labels, batch.targets))
+    return AnchorBatch(pad(tuple(batch.images), device), rows, labels, targets, batch.positions, batch.image_ids)
+
+
+class AnchorBatches:
+    """Makes the batch of a step; images without objects give background alone.
+
+    Raises:
+        InputError: no image has an object to train on.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        images: ImageCache,
+        network: RegionProposalNetwork,
+        settings: RpnTraining,
+        seed: int,
+    ) -> None:
+        self._truth = [record.boxes[~record.ignore | settings.difficult] for record in records]
+        if not any(map(len, self._truth)):
+            raise InputError("no object to propose; the training splits need annotated objects.")
+        self._records, self._images, self._settings, self._seed = records, images, settings, seed
+        self._reference, self._geometry, self._shape = network.reference, network.geometry, network.shape
+        self._anchors = network.anchors
+        self._order = ImageOrder(len(records), settings.images, settings.flip, seed)
+        self.statistics = TargetStatistics.none(1)
+        if settings.normalise_targets:
+            self.statistics = self._measure()
+
+    def __call__(self, step: int) -> AnchorBatch:
+        """Return the batch of ``step``."""
+        rng = item_rng(self._seed, "anchors", step)
+        chosen = self._order(step)
+        factors = [self._factor(position, int(rng.choice(self._shape.short_sides))) for position, _ in chosen]
+        shapes = [
+            resized_shape(self._records[position].width, self._records[position].height, factor)
+            for (position, _), factor in zip(chosen, factors, strict=True)
+        ]
+        anchors = self._anchors(*batch_shape(shapes))
+        objects, others, targets = [], [], []
+        for number, ((position, mirrored), factor, shape) in enumerate(zip(chosen, factors, shapes, strict=True)):
+            truth, labelled = self._label(position, mirrored, factor, shape, anchors)
+            positive, negative = draw_anchors(labelled.labels, self._settings, rng)
+            objects.append(positive + number * len(anchors))
+            others.append(negative + number * len(anchors))
+            offsets = anchor_offsets(anchors, truth, labelled, positive)
+            targets.append(self.statistics.normalise(offsets, np.zeros(len(offsets), np.int64)))
+        positive, negative = np.concatenate(objects), np.concatenate(others)
+        return AnchorBatch(
+            tuple(
+                pixels(self._images[position], factor, mirrored)
+                for (position, mirrored), factor in zip(chosen, factors, strict=True)
+            ),
+            torch.from_numpy(np.concatenate([positive, negative])),
+            torch.from_numpy(np.repeat(np.array([1, 0]), [len(positive), len(negative)])),
+            torch.from_numpy(np.concatenate(targets)),
+            len(chosen) * len(anchors) // len(self._reference),
+            tuple(self._records[position].id for position, _ in chosen),
+        )
+
+    def _factor(self, position: int, short: int) -> float:
+        record = self._records[position]
+        return scale_factor(record.width, record.height, short, self._shape.long_side)
+
+    def _label(
+        self, position: int, mirrored: bool, factor: float, shape: tuple[int, int], anchors: Boxes
+    ) -> tuple[Boxes, AnchorTargets]:
+        record, truth = self._records[position], self._truth[position]
+        truth = (mirror(truth, record.width) if mirrored else truth) * np.float32(factor)
+        usable = inside(anchors, *shape) if self._settings.drop_crossing else np.ones(len(anchors), np.bool_)
+        return truth, label_anchors(anchors, truth, usable, self._settings)
+
+    def _measure(self) -> TargetStatistics:
+        """Measure the offsets of the object anchors of all images at the first scale, mirrored ones included."""
+        found: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
+        for position, record in enumerate(self._records):
+            factor = self._factor(position, self._shape.short_sides[0])
+            shape = resized_shape(record.width, record.height, factor)
+            anchors = self._anchors(*shape)
+            for mirrored in (False, True) if self._settings.flip else (False,):
+                truth, labelled = self._label(position, mirrored, factor, shape, anchors)
+                found.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
+        return TargetStatistics.measure([np.concatenate(found)])

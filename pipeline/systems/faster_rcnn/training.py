@@ -1,0 +1,100 @@
+"""The loss of the proposal network (Faster R-CNN, section 3.1.2), one function a term.
+
+Training of the proposal network; the detector's is Fast R-CNN's.
+
+The two rounds of the alternating training (Faster R-CNN, section 3.2).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.core.errors import InputError
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.systems.fast_rcnn.targets import TargetStatistics, fold
+from pipeline.systems.fast_rcnn.training import smooth_l1
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
+from pipeline.systems.faster_rcnn.params import RpnTraining
+from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches, to_device
+from pipeline.training import StepBatches, Task, train
+
+
+def objectness_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the softmax cross-entropy of ``scores`` (S, 2) of the sampled anchors, averaged; 0 without any."""
+    return F.cross_entropy(scores, labels, reduction="sum") / max(1, len(labels))
+
+
+def offset_loss(offsets: torch.Tensor, targets: torch.Tensor, normaliser: int, sigma: float) -> torch.Tensor:
+    """Return the smooth L1 error of the object anchors' ``offsets`` (P, 4), summed and divided by ``normaliser``.
+
+    The normaliser is the number of anchor positions in the paper, the number of sampled anchors in the Python code.
+    """
+    return smooth_l1(offsets, targets, sigma) / max(1, normaliser)
+
+
+def train_rpn(
+    network: RegionProposalNetwork,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: RpnTraining,
+    *,
+    frozen: tuple[str, ...],
+    scratch: Path,
+    seed: int,
+    device: torch.device,
+    workers: int,
+    what: str,
+) -> None:
+    """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`)."""
+    batches = AnchorBatches(records, images, network, settings, seed)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(
+        Task(
+            network,
+            losses=lambda batch: losses(network, batch, settings),
+            prepare=to_device,
+            images=lambda batch: batch.image_ids,
+            frozen=frozen,
+        ),
+        StepBatches(batches, settings.schedule.steps),
+        settings.schedule,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        workers=workers,
+        what=what,
+    )
+    count = len(network.reference)
+    shared = TargetStatistics(
+        *(np.repeat(values, count, axis=0) for values in (batches.statistics.mean, batches.statistics.std))
+    )
+    fold(network.offsets, shared)
+    network.eval()
+
+
+def losses(network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining) -> Mapping[str, Tensor]:
+    """Return both terms of the loss, weighted."""
+    scores, offsets = network(batch.images)
+    normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
+    objects = batch.rows[: len(batch.targets)]
+    box = offset_loss(offsets.flatten(0, 1)[objects], batch.targets, normaliser, settings.box_sigma)
+    return {
+        "objectness": objectness_loss(scores.flatten(0, 1)[batch.rows], batch.labels),
+        "box": settings.box_weight * box,
+    }
+
+
+def parse_round(arguments: list[str]) -> int:
+    """Return the round, 1 or 2, that a stage's command line names.
+
+    Raises:
+        InputError: there is not exactly one argument, or it is neither.
+    """
+    if len(arguments) != 1 or arguments[0] not in ("1", "2"):
+        raise InputError(f"the argument: found {' '.join(arguments) or 'nothing'!r}, expected the round, 1 or 2.")
+    return int(arguments[0])

@@ -1,0 +1,69 @@
+"""A trained single-shot network as one ONNX file, for use outside of this project."""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from pipeline.core.storage import atomic
+
+
+def export_onnx(
+    network: nn.Module,
+    decode: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
+    side: int,
+    classes: Sequence[str],
+    path: Path,
+) -> None:
+    """Write ``network`` and ``decode`` to ``path``.
+
+    The graph takes ``images``, float32 ``(batch, 3, side, side)``, RGB from 0 to 255 as they come out of a picture that
+    was stretched to the square: it normalises by itself. It gives ``boxes`` ``(batch, K, 4)``, corners ``x1 y1 x2 y2``
+    in pixels of the square, not clipped, and ``scores`` ``(batch, K, classes)`` without a background; suppression is
+    left to the user. The metadata hold ``side`` and, as JSON, ``classes`` in the order of the scores.
+    """
+    example = torch.zeros(2, 3, side, side)  # of two: the exporter takes a size of 1 for a constant
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in ("torch.onnx", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            _Detector(network, decode).cpu().eval(),
+            (example,),
+            input_names=["images"],
+            output_names=["boxes", "scores"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_sources(model)
+    onnx.helper.set_model_props(model, {"side": str(side), "classes": json.dumps(list(classes), ensure_ascii=False)})
+    onnx.checker.check_model(model)
+    with atomic(path) as temporary:
+        onnx.save(model, temporary)
+
+
+class _Detector(nn.Module):
+    """From images to boxes and scores in one graph."""
+
+    def __init__(self, network: nn.Module, decode: Callable[[Any], tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__()
+        self._network, self._decode = network, decode
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._decode(self._network(images))
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """Remove the exporter's stack traces, which name files of this machine."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")

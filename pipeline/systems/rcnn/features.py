@@ -1,0 +1,118 @@
+"""R-CNN's features: every region of every image, warped and sent through the network, into the cache."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes
+from pipeline.core.clock import NULL_CLOCK, Clock
+from pipeline.core.sections import Region
+from pipeline.features.cache import CacheWriter, Column, Piece, fill, saturate
+from pipeline.features.regions import Regions
+from pipeline.features.warp import warp
+from pipeline.systems.rcnn.network import RegionNetwork
+
+# Regions warped at a time, a compromise between one call an image and the memory of its batch.
+WARP_AT_ONCE = 256
+
+
+def cache_regions(
+    regions: Regions,
+    network: RegionNetwork,
+    region: Region,
+    layers: Sequence[str],
+    *,
+    folder: Path,
+    dtype: str,
+    shard_mb: float,
+    batch: int,
+    device: torch.device,
+    workers: int,
+    attributes: dict[str, Any],
+    what: str,
+) -> Path:
+    """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
+
+    Images are decoded ahead by ``workers`` threads, shards are compressed and written behind, so that the forward pass
+    does not wait. ``batch`` regions go through the network at a time; neither it nor the order of the images depends
+    on the number of workers, and so the bytes do not either.
+    """
+    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    widths = _widths(network, region.size, layers, device)
+    columns = [Column(layer, widths[layer], dtype) for layer in layers]
+
+    def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
+        forward(network, pixels, regions.boxes[piece.start : piece.stop], region, into, batch)
+
+    rows = int(regions.offsets[-1])
+    with CacheWriter(folder, columns, rows, shard_mb, regions.tables(), attributes) as writer:
+        fill(
+            writer,
+            regions.offsets,
+            regions.files,
+            compute,
+            device=device,
+            workers=workers,
+            what=what,
+            unit="region",
+        )
+    return writer.path
+
+
+def forward(
+    network: RegionNetwork, pixels: torch.Tensor, boxes: Boxes, region: Region, into: dict[str, NDArray], batch: int
+) -> None:
+    """Fill ``into``, one array ``(N, width)`` for each layer, with the features of ``boxes`` (N, 4) of one image.
+
+    ``pixels`` is the normalised image ``(3, H, W)`` on the network's device.
+    """
+    start = 0
+    for values in region_taps(network, pixels, boxes, region, tuple(into), batch):
+        stop = start + len(next(iter(values.values())))
+        for layer, rows in values.items():
+            into[layer][start:stop] = saturate(rows, into[layer].dtype).cpu().numpy()
+        start = stop
+
+
+def region_taps(
+    network: RegionNetwork,
+    pixels: torch.Tensor,
+    boxes: Boxes,
+    region: Region,
+    layers: Sequence[str],
+    batch: int,
+    clock: Clock = NULL_CLOCK,
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the values of ``layers``, ``(n, width)`` each, for one stretch of ``boxes`` (N, 4) after another.
+
+    Args:
+        network: in inference mode, on the device of ``pixels``.
+        pixels: the normalised image ``(3, H, W)``.
+        boxes: in pixels of the image.
+        region: how they are warped.
+        layers: names of taps.
+        batch: regions in one forward pass.
+        clock: times ``pooling`` (the warping), ``convolution`` and ``heads``.
+    """
+    at_once = max(batch, WARP_AT_ONCE // batch * batch)
+    for start in range(0, len(boxes), at_once):
+        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, pixels.device.type == "cuda"):
+            with clock.phase("pooling"):
+                warped = warp(pixels, boxes[start : start + at_once], region)
+            parts = []
+            for regions in warped.split(batch):
+                with clock.phase("convolution"):
+                    conv5 = network.conv(regions)
+                with clock.phase("heads"):
+                    parts.append(network.above(conv5, layers))
+            taps = {layer: torch.cat([part[layer].flatten(1) for part in parts]) for layer in layers}
+        yield taps
+
+
+def _widths(network: RegionNetwork, side: int, layers: Sequence[str], device: torch.device) -> dict[str, int]:
+    with torch.inference_mode():
+        taps = network.taps(torch.zeros(1, 3, side, side, device=device), layers)
+    return {layer: values.numel() for layer, values in taps.items()}

@@ -1,0 +1,39 @@
+"""What the project needs to know of R-CNN (Girshick et al., CVPR 2014)."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.systems.rcnn.params import Rcnn
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.detector import Detector
+
+
+def load(models: Path, device: "torch.device") -> "Detector":
+    """Return the trained detector; see `System.load`."""
+    from pipeline.systems.rcnn.detector import Rcnn
+
+    return Rcnn.load(models, device)
+
+
+SYSTEM = System(
+    name="rcnn",
+    title="R-CNN",
+    paper="Girshick et al., CVPR",
+    date="2014-06",
+    colour="#2f6fed",
+    shown_from=0.0,  # An SVM decides at 0, and so does the demo of the official code.
+    load=load,
+    params=Rcnn,
+    published=(
+        Published("AlexNet, fc7 + boxes", "07", 58.5, 13, None, "a GPU", "R-CNN, section 2.2, table 2"),
+        Published("AlexNet (S)", "07", 58.5, None, 9.8, "Tesla K40", "Fast R-CNN, table 4"),
+        Published("VGG16 (L)", "07", 66.0, None, 47, "Tesla K40", "Fast R-CNN, table 4"),
+    ),
+    published_speed=PublishedSpeed(
+        "1\N{MULTIPLICATION SIGN}", "13 s an image with proposals, AlexNet; a GPU", "R-CNN, section 2.2"
+    ),
+)

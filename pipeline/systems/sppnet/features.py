@@ -1,0 +1,147 @@
+"""SPP-net's region features, computed when asked for: windows of cached maps, pooled, through the fc layers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes
+from pipeline.core.clock import NULL_CLOCK, Clock
+from pipeline.core.errors import InputError
+from pipeline.data.index import Index
+from pipeline.features.cache import saturate
+from pipeline.features.maps import ImageMaps, MapCache
+from pipeline.features.pyramid import choose_scale, pool_windows, project
+from pipeline.features.regions import Regions, gather
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.network import PyramidHead
+
+# Windows pooled at a time: bounds the memory of their pooled vectors.
+AT_ONCE = 1024
+
+
+class PooledRegions:
+    """The features of a split's regions; it satisfies `RegionFeatures`, so that all that follows R-CNN follows it too.
+
+    Layers are ``pool5``, the pyramid-pooled vector, ``fc6`` and ``fc7``; values have the type of the cached cells.
+
+    Args:
+        maps: of the split's images.
+        regions: of the same images, the ground truth first.
+        head: the layers above the map.
+        head_file: where ``head`` is from, for messages.
+        device: where to compute.
+
+    Raises:
+        InputError: ``head`` was made for other maps, or ``regions`` are of other images.
+    """
+
+    def __init__(
+        self, maps: MapCache, regions: Regions, head: PyramidHead, head_file: Path, device: torch.device
+    ) -> None:
+        maps.check(head.source.fingerprint, head_file)
+        if maps.image_ids.tolist() != regions.image_ids.tolist():
+            raise InputError(f"{maps.path}: the maps are of other images than the index; dvc repro renews them.")
+        self.path, self.offsets, self.image_ids = maps.path, regions.offsets, regions.image_ids
+        self._maps, self._tables, self._boxes = maps, regions.tables(), regions.boxes
+        self._head, self._device = head.to(device).eval(), device
+        self._geometry = Geometry.of_network(architecture(head.source.network))
+
+    @classmethod
+    def join(
+        cls,
+        maps: MapCache,
+        index: Index,
+        proposals: ProposalSet,
+        head: PyramidHead,
+        head_file: Path,
+        device: torch.device,
+    ) -> "PooledRegions":
+        """Put a split's maps, its objects and its proposals together."""
+        images = index.images
+        regions = gather(
+            [image.id for image in images],
+            [Path(image.file) for image in images],
+            [image.boxes for image in images],
+            list(proposals),
+        )
+        return cls(maps, regions, head, head_file, device)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def table(self, name: str) -> NDArray:
+        """Return ``boxes`` ``(rows, 4)`` or ``is_ground_truth`` ``(rows,)``."""
+        return self._tables[name]
+
+    def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
+        """Return the features of some regions of one image, ``(len(which), width)``; no other is computed."""
+        return self._features(self._boxes[self.offsets[position] + which], self._maps.image(position), layer)
+
+    def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
+        """Yield each image's position and features, in order."""
+        for position, maps in enumerate(self._maps.images()):
+            yield (
+                position,
+                self._features(self._boxes[self.offsets[position] : self.offsets[position + 1]], maps, layer),
+            )
+
+    def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
+        with torch.inference_mode():
+            values = window_features(
+                self._head, maps, boxes, self._maps.scales, self._geometry, (layer,), self._device
+            )[layer]
+        return saturate(values, self._maps.dtype).cpu().numpy()
+
+
+def window_features(
+    head: PyramidHead,
+    maps: ImageMaps,
+    boxes: Boxes,
+    scales: tuple[int, ...],
+    geometry: Geometry,
+    layers: Sequence[str],
+    device: torch.device,
+    clock: Clock = NULL_CLOCK,
+) -> dict[str, torch.Tensor]:
+    """Return the values of ``layers`` for ``boxes`` (N, 4) of one image, ``(N, width)`` float32 each on ``device``.
+
+    Each box picks its scale. Boxes that cover the same cells are computed once, as the released code merges them.
+    ``clock`` times ``pooling`` and ``heads``.
+    """
+    window = head.source.window
+    with clock.phase("pooling"):
+        choice = choose_scale(boxes, maps.factors, scales, window.side, window.rule)
+        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, window.rule)
+        values = {layer: torch.empty(len(boxes), head.width_of(layer), device=device) for layer in layers}
+    for scale in np.unique(choice).tolist():
+        rows = np.flatnonzero(choice == scale)
+        windows, place = np.unique(cells[rows], axis=0, return_inverse=True)
+        grid = torch.as_tensor(maps.cells[scale], device=device).float()
+        height, width = maps.hw[scale].tolist()
+        parts = []
+        for start in range(0, len(windows), AT_ONCE):
+            with clock.phase("pooling"):
+                pooled = pool_windows(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
+            with clock.phase("heads"):
+                parts.append(head.head_taps(pooled, layers))
+        with clock.phase("heads"):
+            own, copies = (torch.from_numpy(which.reshape(-1)).to(device) for which in (rows, place))
+            for layer in layers:
+                values[layer][own] = torch.cat([part[layer] for part in parts])[copies]
+    return values
+
+
+def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) -> NDArray[np.float32]:
+    """Return the pooled vectors of whole images at the first scale, ``(images, C * sum of squared levels)``."""
+    vectors = []
+    for image in maps.images():
+        height, width = image.hw[0].tolist()
+        grid = torch.as_tensor(image.cells[0], device=device).float()
+        whole = np.array([[0, 0, width, height]], np.int64)
+        vectors.append(pool_windows(grid, (height, width), whole, levels)[0].cpu().numpy())
+    return np.stack(vectors)

@@ -1,0 +1,153 @@
+"""Default boxes: a few sizes and shapes around the centre of every cell of several maps (SSD, section 2.2).
+
+All lengths are pixels of the square that the network sees. Boxes may reach beyond it: the official code does not clip.
+
+Which default boxes are trained towards which object (SSD, section 2.2; ``bbox_util.cpp``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class MapBoxes:
+    """The default boxes of one map.
+
+    Attributes:
+        cells: along each side of the map.
+        first: centre of the first cell.
+        step: between the centres of neighbouring cells.
+        side: of the smaller square box.
+        next_side: of the next map's; the larger square box has the geometric mean of the two.
+        ratios: width over height, beside 1; each stands for its inverse too.
+    """
+
+    cells: int
+    first: float
+    step: float
+    side: float
+    next_side: float
+    ratios: tuple[float, ...]
+
+    @property
+    def per_cell(self) -> int:
+        """Number of boxes around one cell."""
+        return boxes_per_cell(self.ratios)
+
+
+def boxes_per_cell(ratios: Sequence[float]) -> int:
+    """Return the number of boxes around one cell: two squares, and two boxes for each ratio."""
+    return 2 + 2 * len(ratios)
+
+
+def linear_sides(square: int, least: float, greatest: float, maps: int) -> tuple[float, ...]:
+    """Return ``maps + 1`` sides, evenly spaced: ``least`` and ``greatest`` are shares of ``square`` (section 2.2).
+
+    The last one goes on beyond ``greatest`` and serves the last map's larger square alone. These are not the sides of
+    the published models, whose first map stands apart: 0.1, 0.2, 0.37, 0.54, 0.71, 0.88 of 300 pixels.
+    """
+    step = (greatest - least) / max(1, maps - 1)
+    return tuple(square * (least + step * number) for number in range(maps + 1))
+
+
+def default_boxes(maps: Sequence[MapBoxes]) -> Boxes:
+    """Return the default boxes of all ``maps``: map by map, row, column, then the shapes of one cell, ``(A, 4)``.
+
+    The shapes are the smaller square, the larger square, then each ratio and its inverse (``prior_box_layer.cpp``).
+    """
+    return np.concatenate([_grid(each) for each in maps]).astype(np.float32)
+
+
+def check_maps(maps: int, sides: Sequence[float] | None, ratios: Sequence, steps: Sequence[float] | None) -> None:
+    """Check that there are as many values as maps.
+
+    Raises:
+        InputError: there are more or fewer; the sentence names the parameter.
+    """
+    for key, found, right in (("sides", sides, maps + 1), ("ratios", ratios, maps), ("steps", steps, maps)):
+        if found is not None and len(found) != right:
+            raise InputError(
+                f"params.yaml, ssd.default_boxes.{key}: found {len(found)} values, but with {maps} maps (ssd.taps and "
+                f"ssd.extra) {right} would be right."
+            )
+
+
+def _grid(each: MapBoxes) -> Boxes:
+    halves = _shapes(each) / 2
+    centre = each.first + each.step * np.arange(each.cells)
+    x, y = np.meshgrid(centre, centre)
+    centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+    return np.concatenate([centres - halves, centres + halves], axis=2).reshape(-1, 4)
+
+
+def _shapes(each: MapBoxes) -> np.ndarray:
+    """Return ``(per_cell, 2)``: width and height."""
+    shapes = [(each.side, each.side), (np.sqrt(each.side * each.next_side),) * 2]
+    for ratio in each.ratios:
+        width, height = each.side * np.sqrt(ratio), each.side / np.sqrt(ratio)
+        shapes += [(width, height), (height, width)]
+    return np.array(shapes)
+
+
+# Offsets are divided by these, centres and sides apart (``prior_box_layer.cpp``).
+VARIANCES = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each of ``A`` default boxes should become.
+
+    Attributes:
+        labels: ``(A,)`` int64 category, 0 for background.
+        offsets: ``(A, 4)`` float32 of `boxes.encode`, divided by `VARIANCES`; 0 for background.
+    """
+
+    labels: NDArray[np.int64]
+    offsets: NDArray[np.float32]
+
+
+def match(defaults: Boxes, truth: Boxes, threshold: float) -> NDArray[np.int64]:
+    """Return for each of ``defaults`` (A, 4) the position of its object among ``truth`` (G, 4); -1 for none.
+
+    First every object gets a box of its own: of all pairs left the one that overlaps most, again and again, so that
+    no object loses its box to another; an object that touches no box gets none. Then each box left joins the object
+    that it overlaps most, where that is ``threshold`` or more.
+    """
+    matched = np.full(len(defaults), -1, np.int64)
+    if not len(truth):
+        return matched
+    overlaps = iou(defaults, truth)
+    best, most = overlaps.argmax(axis=1), overlaps.max(axis=1)
+    matched[most >= threshold] = best[most >= threshold]
+    for _ in range(len(truth)):
+        box, own = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        if overlaps[box, own] <= 0:
+            break
+        matched[box] = own
+        overlaps[box, :] = overlaps[:, own] = -1
+    return matched
+
+
+def targets(defaults: Boxes, truth: Boxes, labels: NDArray[np.int64], threshold: float) -> Targets:
+    """Return what ``defaults`` (A, 4) should become for the objects ``truth`` (G, 4) with ``labels`` (G,)."""
+    matched = match(defaults, truth, threshold)
+    rows = np.flatnonzero(matched >= 0)
+    result = Targets(np.zeros(len(defaults), np.int64), np.zeros((len(defaults), 4), np.float32))
+    result.labels[rows] = labels[matched[rows]]
+    result.offsets[rows] = encode(defaults[rows], truth[matched[rows]]) / VARIANCES
+    return result
+
+
+def coverage(defaults: Boxes, truths: Sequence[Boxes], threshold: float) -> float:
+    """Return the share of the objects of all images that ``defaults`` (A, 4) overlap by ``threshold`` or more.
+
+    The other objects train one box each, the nearest, and are hard to find. Without any object the share is 1.
+    """
+    best = [iou(defaults, truth).max(axis=0) for truth in truths if len(truth)]
+    return float((np.concatenate(best) >= threshold).mean()) if best else 1.0

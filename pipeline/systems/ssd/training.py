@@ -1,0 +1,168 @@
+"""The multi-box loss (SSD, section 2.2): confidence over mined boxes, localisation over the matched ones.
+
+The batch of a step of SSD: augmented squares and what every default box should become.
+
+Training of SSD, end to end from the backbone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.core.boxes import Boxes
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.systems.square import SquareBatches
+from pipeline.systems.ssd.augment import Augmentation
+from pipeline.systems.ssd.boxes import targets
+from pipeline.systems.ssd.network import NEW_LAYERS, Ssd
+from pipeline.systems.ssd.params import SsdTraining
+from pipeline.training import StepBatches, Task, train
+
+
+def multibox_losses(
+    scores: torch.Tensor, offsets: torch.Tensor, labels: torch.Tensor, targets: torch.Tensor, negatives: float
+) -> dict[str, torch.Tensor]:
+    """Return both terms, summed and divided by the number of matched boxes in the batch; 0 without any.
+
+    Args:
+        scores: ``(N, A, classes + 1)``, before the softmax, the background first.
+        offsets: ``(N, A, 4)``.
+        labels: ``(N, A)`` int64, 0 for background.
+        targets: ``(N, A, 4)`` offsets; those of background boxes are never read.
+        negatives: background boxes an image, for each matched one.
+    """
+    matched = labels > 0
+    errors = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
+    counted = matched | hard_negatives(errors.detach(), matched, negatives)
+    count = matched.sum().clamp(min=1)
+    box = F.smooth_l1_loss(offsets[matched], targets[matched], reduction="sum")
+    return {"confidence": errors[counted].sum() / count, "box": box / count}
+
+
+def hard_negatives(errors: torch.Tensor, matched: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Return which background boxes count, ``(N, A)`` bool: in each image those with the greatest error.
+
+    There are ``ratio`` times as many as matched boxes in the image, so an image without objects has none. A box that
+    overlaps an object by the matching threshold is matched, so every other one may serve as background.
+
+    Args:
+        errors: ``(N, A)`` softmax loss of each box against its label.
+        matched: ``(N, A)`` bool.
+        ratio: background boxes for each matched one.
+    """
+    candidates = errors.masked_fill(matched, -torch.inf)
+    ranks = candidates.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return (ranks < ratio * matched.sum(dim=1, keepdim=True)) & ~matched
+
+
+@dataclass(frozen=True)
+class MatchedBatch:
+    """A step's images and targets.
+
+    Attributes:
+        images: ``(N, 3, side, side)`` uint8 RGB, channels last in memory.
+        labels: ``(N, A)`` int64 category of each default box, 0 for background.
+        offsets: ``(N, A, 4)`` float32.
+        image_ids: of the images.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    offsets: torch.Tensor
+    image_ids: tuple[int, ...]
+
+
+def to_device(batch: MatchedBatch, device: torch.device) -> MatchedBatch:
+    """Move a batch to ``device``."""
+    images, labels, offsets = (tensor.to(device) for tensor in (batch.images, batch.labels, batch.offsets))
+    return replace(batch, images=images, labels=labels, offsets=offsets)
+
+
+@dataclass(frozen=True)
+class MatchedBatches:
+    """Makes the batch of a step; matching is done here, where the loader's processes are.
+
+    Attributes:
+        squares: makes the images and objects.
+        defaults: the default boxes, ``(A, 4)``.
+        threshold: least overlap of a matched box.
+    """
+
+    squares: SquareBatches
+    defaults: Boxes
+    threshold: float
+
+    def __call__(self, step: int) -> MatchedBatch:
+        """Return the batch of ``step``."""
+        batch = self.squares(step)
+        found = [
+            targets(self.defaults, boxes.numpy(), labels.numpy(), self.threshold)
+            for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
+        ]
+        return MatchedBatch(
+            batch.images,
+            torch.from_numpy(np.stack([each.labels for each in found])),
+            torch.from_numpy(np.stack([each.offsets for each in found])),
+            batch.image_ids,
+        )
+
+
+def train_ssd(
+    network: Ssd,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: SsdTraining,
+    *,
+    scratch: Path,
+    seed: int,
+    device: torch.device,
+    workers: int,
+) -> None:
+    """Train ``network`` in place on the objects of ``records``; the first ``frozen_layers`` convolutions stay.
+
+    Raises:
+        InputError: no image has an object to train on, or a loss is not finite.
+    """
+    side = network.shape.side
+    squares = SquareBatches(
+        records,
+        images,
+        Augmentation(side, settings.augment),
+        side=side,
+        per_step=settings.images,
+        difficult=settings.difficult,
+        seed=seed,
+    )
+    batches = MatchedBatches(squares, network.defaults.cpu().numpy(), settings.match_iou)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(
+        Task(
+            network,
+            losses=lambda batch: losses(network, batch, settings),
+            prepare=to_device,
+            images=lambda batch: batch.image_ids,
+            fast=NEW_LAYERS,
+            fast_factor=settings.new_layer_lr,
+            frozen=network.early_layers(settings.frozen_layers),
+        ),
+        StepBatches(batches, settings.schedule.steps),
+        settings.schedule,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        workers=workers,
+        what="training SSD",
+    )
+
+
+def losses(network: Ssd, batch: MatchedBatch, settings: SsdTraining) -> Mapping[str, Tensor]:
+    """Return both terms of the loss, weighted."""
+    scores, offsets = network(batch.images)
+    terms = multibox_losses(scores, offsets, batch.labels, batch.offsets, settings.negatives)
+    return {"confidence": terms["confidence"], "box": settings.box_weight * terms["box"]}

@@ -1,0 +1,252 @@
+"""The layers of YOLO: the two networks of its paper, and the head that goes on any backbone.
+
+Sources: YOLO, section 2.1 and figure 3; ``cfg/yolo.cfg`` and ``cfg/yolo-tiny.cfg`` of darknet in November 2015. There
+is no batch normalisation: that came with darknet's later ``yolov1.cfg``, which is another model.
+
+What the numbers of the last layer mean, and the boxes and scores that follow from them (sections 2 and 2.3).
+
+The layout is darknet's (``src/detection_layer.c``): the class scores of all cells, then all confidences, then all
+boxes; cells go row by row. The published weights have it, and each part is one contiguous slice; the paper's
+``7 x 7 x 30`` only counts.
+
+The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.weights import ShapedNetwork
+from pipeline.systems.yolo.params import YoloHead
+
+SLOPE = 0.1
+
+# A layer is (kernel, channels, stride); "pool" halves the map.
+Plan = Sequence[tuple[int, int, int] | str]
+
+YOLO: Plan = (
+    (7, 64, 2), "pool",
+    (3, 192, 1), "pool",
+    (1, 128, 1), (3, 256, 1), (1, 256, 1), (3, 512, 1), "pool",
+    *((1, 256, 1), (3, 512, 1)) * 4, (1, 512, 1), (3, 1024, 1), "pool",
+    *((1, 512, 1), (3, 1024, 1)) * 2, (3, 1024, 1), (3, 1024, 2),
+    (3, 1024, 1), (3, 1024, 1),
+)  # fmt: skip
+FAST_YOLO: Plan = (
+    (3, 16, 1), "pool",
+    (3, 32, 1), "pool",
+    (3, 64, 1), "pool",
+    (3, 128, 1), "pool",
+    (3, 256, 1), "pool",
+    (3, 512, 1), "pool",
+    (3, 1024, 1), (3, 1024, 1), (3, 1024, 1),
+)  # fmt: skip
+
+
+def convolutions(inputs: int, plan: Plan) -> nn.Sequential:
+    """Return the layers of ``plan`` for maps of ``inputs`` channels, a leaky rectifier after each convolution."""
+    return nn.Sequential(*_layers(inputs, plan))
+
+
+def _layers(inputs: int, plan: Plan) -> Iterator[nn.Module]:
+    for entry in plan:
+        if isinstance(entry, str):
+            yield nn.MaxPool2d(2)
+            continue
+        kernel, channels, stride = entry
+        yield nn.Conv2d(inputs, channels, kernel, stride, padding=kernel // 2)
+        yield leaky()
+        inputs = channels
+
+
+def fully_connected(inputs: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
+    """Return the layers from a flat map to the output, which is linear.
+
+    ``widths`` are those of the hidden layers; dropout follows the last of them. Of two the first is a linear
+    bottleneck, as in ``yolo-tiny.cfg``.
+    """
+    layers: list[nn.Module] = []
+    for place, width in enumerate(widths):
+        layers.append(nn.Linear(inputs, width))
+        if place == len(widths) - 1:
+            layers += [leaky(), nn.Dropout(dropout)]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def leaky() -> nn.Module:
+    """Return the paper's activation: ``x`` above 0, ``0.1 x`` below."""
+    return nn.LeakyReLU(SLOPE, inplace=True)
+
+
+def draw(layers: nn.Module, last: bool = False) -> None:
+    """Give new layers random weights that keep the size of the signal (He et al.), small ones the last; no bias."""
+    for layer in layers.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            if last:
+                nn.init.normal_(layer.weight, std=0.01)
+            else:
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@dataclass(frozen=True)
+class Output:
+    """The parts of the last layer's output for ``N`` images, ``S`` x ``S`` cells, ``B`` boxes a cell, ``C`` classes.
+
+    Attributes:
+        classes: ``(N, S*S, C)``, scores of the classes given that the cell has an object; no softmax.
+        confidences: ``(N, S*S, B)``, the overlap that each box expects to have with an object.
+        boxes: ``(N, S*S, B, 4)``: centre ``x, y`` inside the cell from 0 to 1, and the square roots of width and
+            height as shares of the image's.
+    """
+
+    classes: torch.Tensor
+    confidences: torch.Tensor
+    boxes: torch.Tensor
+
+
+def split(flat: torch.Tensor, grid: int, boxes: int, classes: int) -> Output:
+    """Name the parts of ``flat`` ``(N, grid * grid * (classes + 5 * boxes))``."""
+    cells = grid * grid
+    first, second, third = flat.split([cells * classes, cells * boxes, cells * boxes * 4], dim=1)
+    return Output(
+        first.unflatten(1, (cells, classes)),
+        second.unflatten(1, (cells, boxes)),
+        third.unflatten(1, (cells, boxes, 4)),
+    )
+
+
+def order_of_maps(grid: int, boxes: int, classes: int) -> torch.Tensor:
+    """Return where each number of the flat output stands in a map ``(classes + 5 * boxes, grid, grid)``, flattened.
+
+    The map's channels are those of one cell: class scores, confidences, then the boxes.
+    """
+    parts = torch.arange(grid * grid * (classes + 5 * boxes)).view(-1, grid * grid).split([classes, boxes, 4 * boxes])
+    return torch.cat([part.T.flatten() for part in parts])
+
+
+def corners(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+    """Return boxes ``(..., S*S, B, 4)`` of `Output` as corners ``x1 y1 x2 y2``, shares of the image; not clipped."""
+    cells = torch.arange(grid * grid, device=boxes.device)
+    column, row = cells % grid, torch.div(cells, grid, rounding_mode="floor")
+    origin = torch.stack([column, row], dim=1)[:, None, :]  # (S*S, 1, 2)
+    centre = (boxes[..., :2] + origin) / grid
+    half = boxes[..., 2:] ** 2 / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def boxes_and_scores(output: Output, grid: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what a test needs of the network's output (section 2, equation 1).
+
+    Returns:
+        Boxes ``(N, S*S*B, 4)``, corners in pixels of a square of ``side``, not clipped, and scores
+        ``(N, S*S*B, C)``: the box's confidence times the cell's class score, both as they are.
+    """
+    scores = output.confidences[..., None] * output.classes[:, :, None, :]
+    return corners(output.boxes, grid).flatten(1, 2) * side, scores.flatten(1, 2)
+
+
+@dataclass(frozen=True)
+class YoloShape:
+    """All that is needed to build the network.
+
+    Attributes:
+        network: ``yolo`` (24 convolutions), ``fast_yolo`` (9), or ``backbone``: that of the project, and a head.
+        backbone: its name; not read by the other two.
+        side: of the square that the network sees, in pixels.
+        boxes: predicted by each cell.
+        classes: without the background, which YOLO does not have.
+        convolutions: channels and stride of each 3 x 3 convolution on the backbone; the other two have their own.
+        fc_widths: of the hidden fully connected layers.
+    """
+
+    network: str
+    backbone: str
+    side: int
+    boxes: int
+    classes: int
+    convolutions: tuple[tuple[int, int], ...]
+    fc_widths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead) -> "YoloShape":
+        """Return the shape that the parameters describe."""
+        return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
+
+
+class Yolo(ShapedNetwork):
+    """Scores, confidences and boxes of a grid of cells over the image.
+
+    Attributes:
+        shape: what it was built from.
+        grid: cells along each side; follows from the side in pixels and the strides.
+    """
+
+    SHAPE = YoloShape
+    TITLE = "YOLO network"
+    shape: YoloShape
+
+    def __init__(self, shape: YoloShape, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.shape = shape
+        self.conv, self.head = _convolutions(shape)
+        channels, self.grid = _map_size(shape)
+        outputs = self.grid**2 * (shape.classes + 5 * shape.boxes)
+        self.input_scale: torch.Tensor
+        self.register_buffer("input_scale", torch.tensor(1.0))
+        self.fc = fully_connected(channels * self.grid**2, shape.fc_widths, outputs, dropout)
+        for layers in (self.conv, self.head, self.fc):
+            draw(layers)
+        draw(self.fc[-1], last=True)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the outputs ``(N, grid * grid * (classes + 5 * boxes))``; `split` says what stands where.
+
+        Args:
+            images: ``(N, 3, side, side)`` RGB from 0 to 255, uint8 or float.
+        """
+        # Published backbones have statistics of their own; darknet's crop layer gives values from -1 to 1.
+        pixels = normalise(images) if self.shape.network == "backbone" else images.float() / 127.5 - 1
+        return self.fc(self.head(self.conv(pixels) * self.input_scale).flatten(1))
+
+    def split(self, flat: torch.Tensor) -> Output:
+        """Name the parts of what `forward` returned."""
+        return split(flat, self.grid, self.shape.boxes, self.shape.classes)
+
+    def decode(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` that `forward` means."""
+        return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
+
+    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float) -> None:
+        """Copy the convolutions of backbone weights (torchvision's names); the paper's networks stay as drawn.
+
+        The head is new and sees the features divided by ``conv5_rms``, their size in this backbone.
+
+        Raises:
+            InputError: the convolution weights are missing or have other shapes.
+        """
+        if self.shape.network == "backbone":
+            weights.load_conv(self.conv, self.shape.backbone, backbone)
+            self.input_scale.fill_(1 / conv5_rms)
+
+
+def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the convolutions of the backbone and those of the head, none for the paper's own networks."""
+    if shape.network != "backbone":
+        return convolutions(3, YOLO if shape.network == "yolo" else FAST_YOLO), nn.Sequential()
+    net = architecture(shape.backbone)
+    return net.conv(), convolutions(net.channels, [(3, *layer) for layer in shape.convolutions])
+
+
+def _map_size(shape: YoloShape) -> tuple[int, int]:
+    """Return channels and side of the last map; shapes alone are computed."""
+    with torch.device("meta"):
+        conv, head = _convolutions(shape)
+        found = head(conv(torch.zeros(1, 3, shape.side, shape.side)))
+    return found.shape[1], found.shape[2]

@@ -1,0 +1,148 @@
+"""Random views of an image for training: moved, scaled, mirrored, brighter or paler (section 2.2).
+
+Training of YOLO, end to end (section 2.2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, area, clip
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.systems.square import SquareBatch, SquareBatches, to_device
+from pipeline.systems.yolo.loss import cell_targets, yolo_losses
+from pipeline.systems.yolo.network import Yolo
+from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
+from pipeline.systems.yolo.sharing import share, unite
+from pipeline.training import StepBatches, Task, train
+
+
+@dataclass(frozen=True)
+class YoloAugment:
+    """The augmentation of darknet, as `single_shot.batches` wants it; the image comes out as a square.
+
+    Objects come in random order: of several in one cell the first is trained on (`targets.cell_targets`).
+
+    Attributes:
+        side: of the square, in pixels.
+        settings: how much.
+    """
+
+    side: int
+    settings: YoloAugmentation
+
+    def __call__(
+        self, image: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Boxes, NDArray[np.int64]]:
+        """Return another view of the image, its objects cut at the border; those outside are gone."""
+        height, width = image.shape[:2]
+        window = _window(width, height, self.settings.jitter, rng)
+        mirrored = self.settings.flip and rng.random() < 0.5
+        view = cut(image, window, self.side, mirrored)
+        moved = clip(boxes_in(boxes, window, self.side, mirrored), self.side, self.side)
+        view = recolour(view, _factor(self.settings.saturation, rng), _factor(self.settings.exposure, rng))
+        shown = rng.permutation(np.flatnonzero(area(moved) > 0))
+        return view, moved[shown], labels[shown]
+
+
+Window = tuple[float, float, float, float]
+
+
+def cut(image: NDArray[np.uint8], window: Window, side: int, mirrored: bool) -> NDArray[np.uint8]:
+    """Return the ``window`` (x1, y1, x2, y2) of ``image`` (H, W, 3), stretched to a square; black outside the image."""
+    x1, y1, x2, y2 = window
+    along_x, along_y = side / (x2 - x1), side / (y2 - y1)
+    # Pixel centres are half a pixel from the corner that a box's coordinates count from.
+    matrix = np.array([[along_x, 0, (0.5 - x1) * along_x - 0.5], [0, along_y, (0.5 - y1) * along_y - 0.5]])
+    if mirrored:
+        matrix[0] = [-along_x, 0, side - 1 - matrix[0, 2]]
+    return np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def boxes_in(boxes: Boxes, window: Window, side: int, mirrored: bool) -> Boxes:
+    """Return ``boxes`` (N, 4) of the image as they lie in `cut`, not clipped."""
+    x1, y1, x2, y2 = window
+    moved = (boxes - np.array([x1, y1] * 2, np.float32)) * np.array(
+        [side / (x2 - x1), side / (y2 - y1)] * 2, np.float32
+    )
+    if mirrored:
+        moved[:, [0, 2]] = side - moved[:, [2, 0]]
+    return moved
+
+
+def recolour(image: NDArray[np.uint8], saturation: float, exposure: float) -> NDArray[np.uint8]:
+    """Multiply saturation and value of ``image`` (H, W, 3) RGB by factors, in HSV."""
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv[:, :, 1] *= saturation
+    hsv[:, :, 2] *= exposure
+    np.clip(hsv[:, :, 1:], 0, 1, out=hsv[:, :, 1:])
+    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
+
+
+def _window(width: int, height: int, jitter: float, rng: np.random.Generator) -> Window:
+    """Move each side of the image by up to ``jitter`` of its width or height, in or out."""
+    left, right = rng.uniform(-jitter, jitter, 2) * width
+    top, bottom = rng.uniform(-jitter, jitter, 2) * height
+    return left, top, width - right, height - bottom
+
+
+def _factor(most: float, rng: np.random.Generator) -> float:
+    """Return a factor from 1 to ``most``, or one over it."""
+    factor = rng.uniform(1, most)
+    return float(factor if rng.random() < 0.5 else 1 / factor)
+
+
+def train_yolo(
+    network: Yolo,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: YoloTraining,
+    *,
+    scratch: Path,
+    seed: int,
+    device: torch.device,
+    workers: int,
+) -> None:
+    """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
+    batches = SquareBatches(
+        records,
+        images,
+        YoloAugment(network.shape.side, settings.augment),
+        side=network.shape.side,
+        per_step=settings.batch,
+        difficult=settings.difficult,
+        seed=seed,
+    )
+    matrices = share(network) if settings.matrix_lr is not None else ()
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(
+        Task(
+            network,
+            losses=lambda batch: losses(network, batch, settings),
+            prepare=to_device,
+            images=lambda batch: batch.image_ids,
+            fast=matrices,
+            fast_factor=settings.matrix_lr or 0.0,
+            frozen=network.early_layers(settings.frozen_layers),
+        ),
+        StepBatches(batches, settings.schedule.steps),
+        settings.schedule,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        workers=workers,
+        what="training YOLO",
+    )
+    unite(network)
+
+
+def losses(network: Yolo, batch: SquareBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:
+    """Return the terms of the loss, weighted."""
+    targets = cell_targets(batch.boxes, batch.labels, network.shape.side, network.grid)
+    return yolo_losses(network.split(network(batch.images)), targets, network.grid, settings.weights)

@@ -1,0 +1,174 @@
+"""Box algebra against slow loops, torchvision and worked examples."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.core import boxes
+
+side = st.integers(1, 400)
+corner = st.integers(-50, 400)
+box = st.tuples(corner, corner, side, side).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
+some_boxes = st.lists(box, max_size=12)
+
+
+def slow_iou(a: Sequence[float], b: Sequence[float]) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def slow_nms(candidates: list[tuple[int, ...]], scores: list[float], threshold: float) -> list[int]:
+    waiting = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    kept: list[int] = []
+    for i in waiting:
+        if all(slow_iou(candidates[i], candidates[k]) <= threshold for k in kept):
+            kept.append(i)
+    return kept
+
+
+def test_iou_of_the_worked_example() -> None:
+    a, b = [1, 1, 10, 10], [6, 6, 15, 15]
+    assert boxes.iou(a, b)[0, 0] == pytest.approx(16 / 146, abs=1e-6)
+    assert boxes.iou(boxes.from_voc(a), boxes.from_voc(b))[0, 0] == pytest.approx(25 / 175, abs=1e-6)
+
+
+@given(some_boxes, some_boxes)
+def test_iou_equals_a_slow_loop_and_torchvision(a: list, b: list) -> None:
+    result = boxes.iou(a, b)
+    assert result.shape == (len(a), len(b))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, np.array([[slow_iou(x, y) for y in b] for x in a]).reshape(result.shape), 1e-5)
+    theirs = torchvision.ops.box_iou(torch.from_numpy(boxes.as_boxes(a)), torch.from_numpy(boxes.as_boxes(b)))
+    np.testing.assert_allclose(result, theirs.numpy(), 1e-5)
+
+
+def test_boxes_without_area_overlap_nothing() -> None:
+    assert boxes.iou([5, 5, 5, 9], [5, 5, 5, 9]).tolist() == [[0]]
+    assert boxes.iou([9, 9, 1, 1], [0, 0, 10, 10]).tolist() == [[0]]
+
+
+@given(some_boxes)
+def test_conversions_go_there_and_back(values: list) -> None:
+    array = boxes.as_boxes(values)
+    np.testing.assert_array_equal(boxes.from_voc(boxes.to_voc(array)), array)
+    np.testing.assert_array_equal(boxes.from_xywh(boxes.to_xywh(array)), array)
+    theirs = torchvision.ops.box_convert(torch.from_numpy(array), "xyxy", "xywh")
+    np.testing.assert_array_equal(boxes.to_xywh(array), theirs.numpy())
+
+
+@given(some_boxes)
+def test_areas_equal_the_devkit_s_areas_with_their_plus_one(values: list) -> None:
+    voc = boxes.to_voc(values)
+    expected = [(x2 - x1 + 1) * (y2 - y1 + 1) for x1, y1, x2, y2 in voc]
+    np.testing.assert_array_equal(boxes.area(values), expected)
+
+
+def test_conversions_leave_their_argument_alone() -> None:
+    original = boxes.as_boxes([[1, 2, 3, 4]])
+    for convert in (boxes.from_voc, boxes.to_voc, boxes.from_xywh, boxes.to_xywh):
+        convert(original)
+        assert original.tolist() == [[1, 2, 3, 4]]
+
+
+def test_an_empty_list_of_boxes_is_legal_everywhere() -> None:
+    none, one = boxes.as_boxes([]), boxes.as_boxes([[0, 0, 1, 1]])
+    assert none.shape == (0, 4)
+    for convert in (boxes.from_voc, boxes.to_voc, boxes.from_xywh, boxes.to_xywh):
+        assert convert([]).shape == (0, 4)
+    assert boxes.area([]).shape == (0,)
+    assert boxes.clip([], 4, 4).shape == (0, 4)
+    assert boxes.iou([], one).shape == (0, 1)
+    assert boxes.intersection(one, []).shape == (1, 0)
+    assert boxes.encode(none, none).shape == (0, 4)
+    assert boxes.decode(none, none).shape == (0, 4)
+    assert boxes.nms([], [], 0.5).tolist() == []
+
+
+@given(some_boxes, st.integers(1, 300), st.integers(1, 300))
+def test_clipping_equals_torchvision(values: list, width: int, height: int) -> None:
+    theirs = torchvision.ops.clip_boxes_to_image(torch.from_numpy(boxes.as_boxes(values)), (height, width))
+    np.testing.assert_array_equal(boxes.clip(values, width, height), theirs.numpy())
+
+
+@given(some_boxes, some_boxes)
+def test_best_match_is_the_greatest_overlap(values: list, truth: list) -> None:
+    position, overlap = boxes.best_match(values, truth)
+    for i, value in enumerate(values):
+        overlaps = [slow_iou(value, other) for other in truth]
+        assert overlap[i] == pytest.approx(max(overlaps, default=0), rel=1e-5)
+        if not truth:
+            assert position[i] == -1
+        else:
+            assert overlaps[position[i]] == pytest.approx(max(overlaps), rel=1e-5)
+
+
+def test_best_match_takes_the_first_of_equals() -> None:
+    position, _ = boxes.best_match([[0, 0, 4, 4]], [[9, 9, 10, 10], [0, 0, 4, 4], [0, 0, 4, 4]])
+    assert position.tolist() == [1]
+
+
+def test_encode_by_hand() -> None:
+    offsets = boxes.encode(boxes.as_boxes([[0, 0, 10, 20]]), boxes.as_boxes([[5, 0, 25, 10]]))
+    np.testing.assert_allclose(offsets, [[1.0, -0.25, math.log(2), math.log(0.5)]], rtol=1e-6)
+
+
+@given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
+def test_decode_inverts_encode_with_numpy_and_torch_alike(pairs: list) -> None:
+    reference, target = boxes.as_boxes([p[0] for p in pairs]), boxes.as_boxes([p[1] for p in pairs])
+    limit = 62.5 * (reference[:, 2:] - reference[:, :2])
+    target[:, 2:] = target[:, :2] + np.minimum(target[:, 2:] - target[:, :2], limit)
+    offsets = boxes.encode(reference, target)
+    np.testing.assert_allclose(boxes.decode(reference, offsets), target, rtol=1e-4, atol=2e-3)
+    tensor_offsets = boxes.encode(torch.from_numpy(reference), torch.from_numpy(target))
+    np.testing.assert_allclose(tensor_offsets.numpy(), offsets, rtol=1e-5, atol=1e-5)
+    decoded = boxes.decode(torch.from_numpy(reference), tensor_offsets)
+    assert isinstance(decoded, torch.Tensor)
+    np.testing.assert_allclose(decoded.numpy(), boxes.decode(reference, offsets), rtol=1e-4, atol=2e-3)
+
+
+@given(arrays(np.float32, (4, 4), elements=st.floats(-2, 2, width=32)))
+def test_encode_and_decode_equal_torchvision_s_coder(offsets: np.ndarray) -> None:
+    coder = torchvision.models.detection._utils.BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+    reference = boxes.as_boxes([[0, 0, 10, 20], [5, 5, 50, 9], [100, 80, 101, 300], [-5, -5, 5, 5]])
+    theirs = coder.decode_single(torch.from_numpy(offsets), torch.from_numpy(reference))
+    np.testing.assert_allclose(boxes.decode(reference, offsets), theirs.numpy(), rtol=1e-4, atol=1e-3)
+    back = coder.encode_single(theirs, torch.from_numpy(reference))
+    np.testing.assert_allclose(boxes.encode(reference, theirs.numpy()), back.numpy(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("wild", [100.0, math.inf])
+def test_growth_is_limited(wild: float) -> None:
+    decoded = boxes.decode(boxes.as_boxes([[0, 0, 2, 2]]), np.array([[0, 0, wild, wild]], np.float32))
+    np.testing.assert_allclose(boxes.to_xywh(decoded)[0, 2:], [125, 125], rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(box, st.sampled_from([0.1, 0.5, 0.5, 0.9])), max_size=12), st.sampled_from([0.0, 0.3, 0.5, 1.0])
+)
+def test_nms_equals_a_slow_loop(candidates: list, threshold: float) -> None:
+    values, scores = [c[0] for c in candidates], [c[1] for c in candidates]
+    kept = boxes.nms(values, scores, threshold)
+    assert kept.tolist() == slow_nms(values, scores, threshold)
+
+
+def test_nms_keeps_the_order_of_equal_scores() -> None:
+    far_apart = [[10 * i, 0, 10 * i + 5, 5] for i in range(200)]
+    assert boxes.nms(far_apart, [0.5] * 200, 0.3).tolist() == list(range(200))
+    assert boxes.nms([[0, 0, 5, 5]] * 50, [0.5] * 50, 0.3).tolist() == [0]
+
+
+def test_nms_spares_a_box_at_the_threshold() -> None:
+    half = [[0, 0, 10, 10], [0, 0, 10, 5]]
+    assert boxes.nms(half, [0.9, 0.8], 0.5).tolist() == [0, 1]
+    assert boxes.nms(half, [0.9, 0.8], 0.49).tolist() == [0]

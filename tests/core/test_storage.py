@@ -1,0 +1,193 @@
+"""Atomic writes, hashes and the scratch folder."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core import storage
+from pipeline.core.storage import Scratch
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_file_appears_whole_and_in_a_new_folder(tmp_path: Path) -> None:
+    target = tmp_path / "new/folder/file.txt"
+    with storage.atomic(target) as temporary:
+        temporary.write_text("content")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+    assert target.read_text() == "content"
+    assert listing(target.parent) == ["file.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+
+    def fail() -> None:
+        with storage.atomic(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert target.read_text() == "old"
+    assert listing(tmp_path) == ["file.txt"]
+
+
+def test_a_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").touch()
+
+    def fail() -> None:
+        with storage.atomic(target) as temporary:
+            temporary.mkdir()
+            (temporary / "half").touch()
+            raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        fail()
+    assert listing(tmp_path) == ["folder", "folder/old"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("file", "file"),
+        ("link", "file"),
+        ("folder", "file"),
+        ("nothing", "file"),
+        ("folder", "folder"),
+        ("nothing", "folder"),
+        ("file", "folder"),
+        ("link", "folder"),
+    ],
+)
+def test_whatever_stood_there_is_replaced(tmp_path: Path, old: str, new: str) -> None:
+    target, elsewhere = tmp_path / "target", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    make: dict[str, Callable[[], object]] = {
+        "file": lambda: target.write_text("old"),
+        "folder": lambda: (target / "deep").mkdir(parents=True),
+        "link": lambda: target.symlink_to(elsewhere / "kept"),
+        "nothing": lambda: None,
+    }
+    make[old]()
+    with storage.atomic(target) as temporary:
+        if new == "file":
+            temporary.write_text("new")
+        else:
+            temporary.mkdir()
+            (temporary / "new").touch()
+    assert target.is_file() if new == "file" else listing(target) == ["new"]
+    assert listing(elsewhere) == ["kept"]
+
+
+def test_removing_a_link_spares_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    storage.remove(tmp_path / "link")
+    storage.remove(tmp_path / "absent")
+    assert listing(tmp_path) == ["folder"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_json_goes_there_and_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.mktemp("json") / "value.json"
+    storage.write_json(path, value)
+    assert storage.read_json(path) == value
+    assert path.read_bytes().endswith(b"\n")
+    assert json.loads(path.read_bytes()) == value
+
+
+def test_json_keeps_the_order_of_its_keys_and_letters_as_they_are(tmp_path: Path) -> None:
+    storage.write_json(tmp_path / "a.json", {"b": "é", "a": [1]})
+    assert (tmp_path / "a.json").read_bytes() == '{\n "b": "é",\n "a": [\n  1\n ]\n}\n'.encode()
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert storage.sha256(tmp_path / "abc") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_fingerprint_follows_every_part(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.write_text("1")
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner/a").write_text("1")
+
+    def prints(**parts: object) -> str:
+        return storage.fingerprint(**{"seed": 1, "file": file, "folder": folder, "list": [1, {"k": 2.5}], **parts})
+
+    first = prints()
+    assert len(first) == 16
+    assert prints() == first
+    assert storage.fingerprint(b=1, a=2) == storage.fingerprint(a=2, b=1)
+    seen = [first, prints(seed=2), prints(seed="1"), prints(list=[{"k": 2.5}, 1]), prints(more=None)]
+    file.write_text("2")
+    seen.append(prints())
+    file.write_text("1")
+    assert prints() == first
+    (folder / "inner/b").write_text("1")
+    seen.append(prints())
+    (folder / "inner/b").rename(folder / "c")
+    seen.append(prints())
+    (folder / "c").write_text("2")
+    seen.append(prints())
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_fingerprint_does_not_know_where_a_folder_lies(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text("1")
+    assert storage.fingerprint(x=tmp_path / "here") == storage.fingerprint(x=tmp_path / "there")
+
+
+def test_the_same_fingerprint_resumes_and_another_starts_empty(tmp_path: Path) -> None:
+    first = Scratch("stage", "aaaa", tmp_path)
+    assert not first.resumed
+    assert not Scratch("stage", "aaaa", tmp_path).resumed, "an empty folder holds nothing to resume"
+    (first.folder / "shard-0").write_text("done")
+    again = Scratch("stage", "aaaa", tmp_path)
+    assert again.resumed
+    assert (again.folder / "shard-0").read_text() == "done"
+    other = Scratch("stage", "bbbb", tmp_path)
+    assert not other.resumed
+    assert listing(other.folder) == []
+
+
+def test_publishing_moves_the_output_over_an_old_one(tmp_path: Path) -> None:
+    scratch = Scratch("stage", "aaaa", tmp_path / ".scratch")
+    (scratch.folder / "out").mkdir()
+    (scratch.folder / "out/new").touch()
+    target = tmp_path / "features/train"
+    (target / "old").mkdir(parents=True)
+    scratch.publish("out", target)
+    assert listing(target) == ["new"]
+    assert listing(scratch.folder) == []
+
+
+def test_clearing_removes_older_fingerprints_of_this_stage_alone(tmp_path: Path) -> None:
+    for stage, name in (("a", "1"), ("a", "2"), ("b", "1")):
+        Scratch(stage, name, tmp_path)
+    scratch = Scratch("a", "2", tmp_path)
+    scratch.clear()
+    scratch.clear()
+    assert listing(tmp_path) == ["b", "b/1"]

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.core.errors import InputError
+from pipeline.nets.backbones import architecture
+from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.svd import compress
+
+SHAPE = Shape("small", 3, 8, 2, (64,), 96)
+
+
+def test_vgg16_has_the_published_number_of_weights() -> None:
+    with torch.device("meta"):
+        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+    assert sum(parameter.numel() for parameter in network.parameters()) == 134_690_729
+
+
+def test_new_layers_start_as_published() -> None:
+    torch.manual_seed(0)
+    network = FastRcnn(Shape("small", 5, 256, 100, (64,), 96))
+    assert network.scores.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert network.offsets.weight.std().item() == pytest.approx(0.001, rel=0.05)
+    assert not network.scores.bias.any()
+    assert not network.offsets.bias.any()
+
+
+def test_fc_layers_come_from_the_backbone_where_they_fit() -> None:
+    torch.manual_seed(0)
+    conv = {f"features.{name}": tensor for name, tensor in architecture("alexnet").conv().state_dict().items()}
+    fc = {
+        "classifier.1.weight": torch.rand(4096, 9216),
+        "classifier.1.bias": torch.rand(4096),
+        "classifier.4.weight": torch.rand(4096, 4096),
+        "classifier.4.bias": torch.rand(4096),
+    }
+    network = FastRcnn(Shape.of("alexnet", None, 0, 2, _size()))
+    assert network.load_backbone(conv | fc, 4.0) == ["scores", "offsets"]
+    assert network.input_scale.item() == 1
+    assert torch.equal(network.fc6.weight, fc["classifier.1.weight"])
+    assert torch.equal(network.fc7.bias, fc["classifier.4.bias"])
+    small = FastRcnn(Shape.of("alexnet", 3, 0, 2, _size()))
+    assert small.load_backbone(conv | fc, 4.0) == ["scores", "offsets", "fc6"]
+    with pytest.raises(InputError, match="the weights do not fit alexnet"):
+        network.load_backbone(fc)
+
+
+def test_a_new_fc6_sees_features_divided_by_their_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
+    network = FastRcnn(SHAPE).eval()
+    pooled = torch.rand(5, network.fc6.in_features)
+    expected = network.features(pooled)
+    assert network.load_backbone(backbone, 32.0) == ["scores", "offsets", "fc6", "fc7"]
+    assert torch.allclose(network.features(32 * pooled), expected, atol=1e-5)
+    network.save(tmp_path / "n.safetensors")
+    copy = FastRcnn.load(tmp_path / "n.safetensors", "s")
+    for same in (copy, compress(copy, 5, 0)):
+        assert same.input_scale.item() == 1 / 32
+
+
+def test_regions_of_a_padded_batch_score_as_alone() -> None:
+    torch.manual_seed(0)
+    network = FastRcnn(SHAPE).eval()
+    images = torch.rand(2, 3, 64, 64)
+    cells = torch.tensor([[0.0, 1, 1, 4, 5], [1, 0, 0, 7, 7], [1, 2, 3, 2, 3]])
+    scores, offsets = network(images, cells)
+    assert scores.shape == (3, 3)
+    assert offsets.shape == (3, 3, 4)
+    for row, (image, *corners) in enumerate(cells.tolist()):
+        alone, _ = network(images[int(image)][None], torch.tensor([[0.0, *corners]]))
+        assert torch.allclose(alone[0], scores[row], atol=1e-6)
+
+
+def test_no_region_gives_no_score() -> None:
+    scores, offsets = FastRcnn(SHAPE).eval()(torch.rand(1, 3, 32, 32), torch.zeros(0, 5))
+    assert scores.shape == (0, 3)
+    assert offsets.shape == (0, 3, 4)
+
+
+def test_saved_and_read_again(tmp_path: Path) -> None:
+    network = FastRcnn(SHAPE)
+    network.save(tmp_path / "n.safetensors")
+    copy = FastRcnn.load(tmp_path / "n.safetensors", "s")
+    assert copy.shape == SHAPE
+    assert all(torch.equal(tensor, copy.state_dict()[name]) for name, tensor in network.state_dict().items())
+    with pytest.raises(InputError, match="does not exist"):
+        FastRcnn.load(tmp_path / "other.safetensors", "s")
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "n.safetensors")
+    with pytest.raises(InputError, match=r"no Fast R-CNN can be read .* the stage fast_rcnn_train writes it"):
+        FastRcnn.load(tmp_path / "n.safetensors", "fast_rcnn_train")
+
+
+def test_early_layers_are_counted_over_convolutions() -> None:
+    with torch.device("meta"):
+        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+    # conv1_1, conv1_2, conv2_1 and conv2_2 are torchvision's features 0, 2, 5 and 7; conv3_1 is 10.
+    assert network.early_layers(4) == ("conv.0.", "conv.2.", "conv.5.", "conv.7.")
+    assert network.early_layers(0) == ()
+
+
+def _size():
+    from pipeline.systems.fast_rcnn.params import ImageSize
+
+    return ImageSize(short_sides=(64,), long_side=96)

@@ -1,0 +1,209 @@
+"""Training and detection on eight small images."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import training as loop
+from pipeline.core.errors import InputError
+from pipeline.data.images import read_image
+from pipeline.data.index import Index
+from pipeline.evaluation.metrics import metrics, rankings
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
+from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
+from pipeline.systems.fast_rcnn.detector import detect, image_maps, region_cells, score_regions
+from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.training import train_detector
+
+CPU = torch.device("cpu")
+SHAPE = Shape("small", 5, 32, 2, (96,), 128)
+
+
+def new_network() -> FastRcnn:
+    torch.manual_seed(0)
+    network = FastRcnn(SHAPE)
+    for layer in network.conv:
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network
+
+
+@pytest.fixture(scope="module")
+def settings(sections, altered):
+    return altered(
+        sections.fast_rcnn.train,
+        regions=32,
+        dropout=0.0,
+        schedule__steps=250,
+        schedule__lr=0.02,
+        schedule__decay_at=(200,),
+        schedule__warmup=10,
+        schedule__checkpoint_every=30,
+    )
+
+
+def fit(network, squares, around, cache, settings, scratch, **options) -> FastRcnn:
+    options = {
+        "new": ("scores", "offsets", "fc6", "fc7"),
+        "frozen": (),
+        "seed": 1,
+        "device": CPU,
+        "workers": 0,
+        "what": "test",
+    } | options
+    train_detector(network, squares[1], around, cache, settings, scratch=scratch, **options)
+    return network
+
+
+@pytest.fixture(scope="module")
+def trained(squares, around, settings, tmp_path_factory) -> FastRcnn:
+    from pipeline.data.images import ImageCache
+
+    cache = ImageCache([squares[0] / record.file for record in squares[1]], 64)
+    return fit(new_network(), squares, around, cache, settings, tmp_path_factory.mktemp("scratch"))
+
+
+def score_of(found, records) -> float:
+    index = Index(("red", "blue"), tuple(records))
+    return metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_voc07"]
+
+
+def test_it_overfits_eight_images(trained, squares, around, sections) -> None:
+    root, records = squares
+    found, _ = detect(trained, records, around, root, sections.fast_rcnn.detect, CPU)
+    assert score_of(found, records) > 0.9
+
+
+def test_regression_improves_the_boxes(trained, squares, around, sections, altered) -> None:
+    root, records = squares
+    index = Index(("red", "blue"), tuple(records))
+
+    def coco(settings) -> float:
+        found, _ = detect(trained, records, around, root, settings, CPU)
+        return metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_coco"]
+
+    assert coco(sections.fast_rcnn.detect) > coco(altered(sections.fast_rcnn.detect, box_regression=False)) + 0.05
+
+
+def test_a_killed_run_ends_in_the_same_weights(
+    trained, squares, around, cache, settings, tmp_path, monkeypatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def die(trainer, module) -> None:
+        if trainer.global_step == 45:
+            raise KilledError
+
+    monkeypatch.setattr(loop._Loop, "on_train_batch_end", lambda self, *_: die(self.trainer, self), raising=False)
+    with pytest.raises(KilledError):
+        fit(new_network(), squares, around, cache, settings, tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / loop.CHECKPOINT).is_file()
+    resumed = fit(new_network(), squares, around, cache, settings, tmp_path)
+    expected = trained.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
+
+
+def test_frozen_layers_and_a_second_training(
+    trained, squares, around, cache, settings, altered, tmp_path, sections
+) -> None:
+    import copy
+
+    network = copy.deepcopy(trained)
+    short = altered(settings, schedule__steps=4, schedule__decay_at=(), schedule__lr=1e-6)
+    fit(network, squares, around, cache, short, tmp_path, new=(), frozen=("conv.",))
+    before, after = trained.state_dict(), network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("conv."))
+    assert not torch.equal(before["fc6.weight"], after["fc6.weight"])
+    # The folded statistics came off at the start and on again at the end: nearly the same offsets.
+    assert torch.allclose(before["offsets.weight"], after["offsets.weight"], atol=1e-4)
+    assert torch.allclose(before["offsets.bias"], after["offsets.bias"], atol=1e-4)
+
+
+def test_new_fc_layers_learn_faster_and_no_other(squares, around, cache, settings, altered, tmp_path) -> None:
+    def step(name: str, new: tuple[str, ...], factor: float) -> dict[str, torch.Tensor]:
+        short = altered(settings, schedule__steps=1, schedule__warmup=0, dropout=0.0, new_fc_lr=factor)
+        network = new_network()
+        before = {key: value.clone() for key, value in network.state_dict().items()}
+        fit(network, squares, around, cache, short, tmp_path / name, new=("scores", "offsets", *new))
+        return {key: value - before[key] for key, value in network.state_dict().items()}
+
+    once, faster = step("once", ("fc6", "fc7"), 1), step("faster", ("fc6", "fc7"), 8)
+    for layer in ("fc6", "fc7"):
+        assert torch.allclose(faster[f"{layer}.weight"], 8 * once[f"{layer}.weight"], atol=1e-6)
+    assert torch.equal(faster["conv.0.weight"], once["conv.0.weight"])
+    pretrained = step("pretrained", (), 8)
+    assert torch.equal(pretrained["fc6.weight"], once["fc6.weight"])
+
+
+def test_a_loss_that_is_not_finite_names_the_images(squares, around, cache, settings, altered, tmp_path) -> None:
+    wild = altered(settings, schedule__lr=1e12, schedule__warmup=0)
+    with pytest.raises(InputError, match=r"the loss is not finite .* image ids of the batch: \["):
+        fit(new_network(), squares, around, cache, wild, tmp_path)
+
+
+def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypatch) -> None:
+    root, records = squares
+    maps, factors = image_maps(trained, read_image(root / records[0].file), CPU)
+    boxes = np.array([[8, 8, 40, 40], [9, 8, 40, 40], [30, 30, 70, 70], [8, 8, 40, 40]], np.float32)
+    cells = region_cells(trained, boxes, factors)
+    assert len(np.unique(cells, axis=0)) == 2
+    seen = []
+    classify = trained.classify
+    monkeypatch.setattr(trained, "classify", lambda pooled: seen.append(len(pooled)) or classify(pooled))
+    found = score_regions(trained, maps, factors, boxes, 112, 96, True)
+    assert seen == [2]
+    with torch.inference_mode():
+        each = trained.head(maps, torch.from_numpy(cells))[0].softmax(1)[:, 1:].numpy()
+    assert np.allclose(found.scores, each, atol=1e-6)
+    assert np.array_equal(found.boxes[0], found.boxes[3])
+    assert not np.array_equal(found.boxes[0], found.boxes[1])
+
+
+def test_an_image_without_proposals_is_legal(trained, squares, sections) -> None:
+    root, records = squares
+    empty = [np.zeros((0, 4), np.float32)] * 2
+    assert len(detect(trained, records[:2], empty, root, sections.fast_rcnn.detect, CPU)[0]) == 0
+
+
+def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
+    torch.manual_seed(0)
+    network = FastRcnn(Shape("small", 5, 8, 2, (96, 192, 384), 1000)).eval()
+    boxes = np.array([[0, 0, 112, 96], [0, 0, 56, 56], [0, 0, 110, 90]], np.float32)
+    _, factors = image_maps(network, read_image(squares[0] / "0.png"), CPU)
+    assert factors == [1, 2, 4]
+    # sqrt(112 * 96) is 104 pixels: 207 at twice the size. 56 pixels: 224 at four times. 99.5: 199 at twice.
+    assert region_cells(network, boxes, factors)[:, 0].tolist() == [1, 2, 1]
+
+
+def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, altered, tmp_path) -> None:
+    root, records = squares
+    features = RegionFeatures("squares", trained, records, around, root, CPU)
+    index = Index(("red", "blue"), tuple(records))
+    marks = features.table("is_ground_truth")
+    assert np.array_equal(features.table("boxes")[marks], np.concatenate([record.boxes for record in records]))
+    assert features.rows(7, "fc7", np.arange(4)).shape == (4, 32)
+    with pytest.raises(ValueError, match="only fc7"):
+        features.rows(0, "pool5", np.arange(1))
+    regions = TrainingSet([features], [index])
+    model, _ = train_svms(regions, altered(sections.fast_rcnn.svm, C=1.0), seed=1, workers=1)
+    network = with_svms(trained, model)
+    network.save(tmp_path / "n.safetensors")
+    loaded = FastRcnn.load(tmp_path / "n.safetensors", "s")
+    assert loaded.shape.svm
+    maps, factors = image_maps(loaded, read_image(root / records[0].file), CPU)
+    found = score_regions(loaded, maps, factors, around[0], 112, 96, True)
+    every = dict(features.images("fc7"))[0]
+    some = np.array([5, 0, 2])
+    assert np.allclose(features.rows(0, "fc7", some), every[some], atol=1e-5)
+    expected = model(every)[len(records[0].boxes) :]
+    assert np.allclose(found.scores, expected, atol=1e-3)
+    assert score_of(detect(loaded, records, around, root, sections.fast_rcnn.detect, CPU)[0], records) > 0.8
+
+
+def test_an_image_without_any_region_has_no_feature(trained, squares) -> None:
+    root, records = squares
+    features = RegionFeatures("squares", trained, records[7:], [np.zeros((0, 4), np.float32)], root, CPU)
+    assert [rows.shape for _, rows in features.images("fc7")] == [(0, 32)]

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import nms
+
+from pipeline.core.boxes import decode
+from pipeline.core.errors import InputError
+from pipeline.data.index import ImageRecord
+from pipeline.systems.faster_rcnn.detector import propose
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.params import RpnProposals
+from pipeline.systems.faster_rcnn.training import parse_round
+
+SHAPE = RpnShape("small", 16, (24.0, 40.0), (0.5, 1.0, 2.0), (96,), 128)
+
+
+@pytest.fixture
+def network() -> RegionProposalNetwork:
+    torch.manual_seed(0)
+    return RegionProposalNetwork(SHAPE).eval()
+
+
+def test_vgg16_has_the_published_number_of_new_weights() -> None:
+    with torch.device("meta"):
+        network = RegionProposalNetwork(RpnShape("vgg16", 512, (128, 256, 512), (0.5, 1, 2), (600,), 1000))
+    new = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("conv."))
+    assert round(new / 1e6, 2) == 2.39
+
+
+def test_outputs_stand_in_the_order_of_the_anchors(network: RegionProposalNetwork) -> None:
+    maps = torch.rand(2, 96, 4, 5)
+    with torch.no_grad():
+        scores, offsets = network.head(maps)
+        hidden = network.window(maps).relu()
+    assert scores.shape == (2, 4 * 5 * 6, 2)
+    assert offsets.shape == (2, 4 * 5 * 6, 4)
+    for image, row, column, anchor in ((0, 0, 0, 0), (1, 3, 4, 5), (1, 2, 1, 3)):
+        place, cell = (row * 5 + column) * 6 + anchor, hidden[image, :, row, column]
+        all_scores = network.scores.weight[:, :, 0, 0] @ cell
+        all_offsets = network.offsets.weight[:, :, 0, 0] @ cell
+        assert torch.allclose(scores[image, place], all_scores[[anchor, 6 + anchor]], atol=1e-5)
+        assert torch.allclose(offsets[image, place], all_offsets[4 * anchor : 4 * anchor + 4], atol=1e-5)
+    assert len(network.anchors(96, 112)) == network(torch.rand(1, 3, 96, 112))[0].shape[1]
+
+
+def test_new_layers_see_the_map_divided_by_its_size(network: RegionProposalNetwork, tmp_path) -> None:
+    scaled = RegionProposalNetwork(SHAPE, conv5_rms=32.0)
+    scaled.load_state_dict({**network.state_dict(), "input_scale": scaled.input_scale})
+    maps = torch.rand(1, 96, 4, 5)
+    scaled.save(tmp_path / "n.safetensors")
+    for same in (scaled, RegionProposalNetwork.load(tmp_path / "n.safetensors", "s")):
+        for found, expected in zip(same.head(32 * maps), network.head(maps), strict=True):
+            assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_proposals_against_torchvision(network: RegionProposalNetwork) -> None:
+    with torch.no_grad():
+        network.offsets.weight.mul_(20)
+    record = ImageRecord(1, "a", 120, 100, "")
+    settings = RpnProposals(min_side=12, before=80, nms=0.6, after=25)
+    maps = torch.rand(1, 96, 10, 12)
+    found = propose(network, maps, (80, 96), 0.8, (record.width, record.height), settings)
+    with torch.no_grad():
+        scores, offsets = network.head(maps)
+    boxes = decode(torch.from_numpy(network.anchors(80, 96)), offsets[0]) / 0.8
+    boxes[:, 0::2] = boxes[:, 0::2].clamp(0, 120)
+    boxes[:, 1::2] = boxes[:, 1::2].clamp(0, 100)
+    large = (boxes[:, 2:] - boxes[:, :2] >= 12).all(dim=1)
+    boxes, objectness = boxes[large], scores[0].softmax(1)[large, 1]
+    best = objectness.argsort(descending=True, stable=True)[:80]
+    expected = boxes[best][nms(boxes[best], objectness[best], 0.6)[:25]]
+    assert len(found) > 5
+    assert np.allclose(found, expected.numpy(), atol=1e-3)
+
+
+def test_no_box_may_be_large_enough(network: RegionProposalNetwork) -> None:
+    settings = RpnProposals(min_side=500, before=0, nms=0.7, after=10)
+    found = propose(network, torch.rand(1, 96, 10, 12), (80, 96), 1.0, (96, 80), settings)
+    assert found.shape == (0, 4)
+
+
+def test_saved_and_read_again(network: RegionProposalNetwork, tmp_path) -> None:
+    network.save(tmp_path / "n.safetensors")
+    copy = RegionProposalNetwork.load(tmp_path / "n.safetensors", "s")
+    assert copy.shape == SHAPE
+    assert np.array_equal(copy.reference, network.reference)
+    assert all(torch.equal(tensor, copy.state_dict()[name]) for name, tensor in network.state_dict().items())
+    from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+
+    FastRcnn(Shape("small", 3, 8, 2, (64,), 96)).save(tmp_path / "fast.safetensors")
+    with pytest.raises(InputError, match=r"no proposal network can be read .* the stage faster_rcnn_rpn1 writes it"):
+        RegionProposalNetwork.load(tmp_path / "fast.safetensors", "faster_rcnn_rpn1")
+
+
+def test_rounds() -> None:
+    assert parse_round(["2"]) == 2
+    for arguments in ([], ["3"], ["1", "2"]):
+        with pytest.raises(InputError, match="expected the round, 1 or 2"):
+            parse_round(arguments)

@@ -1,0 +1,107 @@
+"""Region caching: the cache holds what the network gives for each region alone, whatever shards and workers do."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.core.sections import Region
+from pipeline.data.images import read_image
+from pipeline.features.cache import FeatureCache, read_ahead
+from pipeline.features.regions import gather
+from pipeline.features.warp import warp
+from pipeline.nets.backbones import architecture, normalise
+from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.network import RegionNetwork
+
+REGION = Region(size=32, padding=3, mode="warp")
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+
+
+@pytest.fixture(scope="module")
+def regions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    files, truth, proposals = [], [], []
+    for number, count in enumerate((40, 0, 1, 25)):
+        file = folder / f"{number}.png"
+        Image.fromarray(rng.integers(0, 255, (50, 60, 3), dtype=np.uint8)).save(file)
+        corners = rng.uniform(0, 40, (count + 1, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(1, 20, (count + 1, 2))], axis=1).astype(np.float32)
+        files.append(file)
+        truth.append(boxes[:1] if number % 2 == 0 else boxes[:0])
+        proposals.append(boxes[1:])
+    return gather([11, 12, 13, 14], files, truth, proposals)
+
+
+def cached(regions, network, folder, **changed):
+    folder.mkdir()
+    settings = {"dtype": "float32", "shard_mb": 64, "batch": 4, "workers": 1, **changed}
+    return cache_regions(
+        regions,
+        network,
+        REGION,
+        ("pool5", "fc7"),
+        folder=folder,
+        device=torch.device("cpu"),
+        attributes={"network": "small"},
+        what="caching",
+        **settings,
+    )
+
+
+def digest(path):
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [(f.relative_to(path).as_posix(), hashlib.sha256(f.read_bytes()).hexdigest()) for f in files]
+
+
+def test_regions_put_the_ground_truth_first(regions):
+    assert regions.offsets.tolist() == [0, 41, 41, 43, 68]
+    assert np.flatnonzero(regions.is_ground_truth).tolist() == [0, 41]
+    assert regions.boxes.shape == (68, 4)
+
+
+def test_each_row_is_the_network_on_that_region_alone(regions, network, tmp_path):
+    cache = FeatureCache(cached(regions, network, tmp_path / "a"), "stage")
+    for position, file in enumerate(regions.files):
+        pixels = normalise(torch.from_numpy(read_image(file)).permute(2, 0, 1))
+        fc7 = cache.image(position, "fc7")
+        for row, box in enumerate(regions.boxes[regions.offsets[position] : regions.offsets[position + 1]]):
+            with torch.inference_mode():
+                alone = network.taps(warp(pixels, box[None], REGION), ("fc7",))["fc7"]
+            np.testing.assert_allclose(fc7[row], alone[0], rtol=1e-4, atol=1e-5)
+
+
+def test_workers_change_no_byte_and_shards_change_no_value(regions, network, tmp_path, monkeypatch):
+    # One region a chunk and few a shard, so that shards begin and end inside images.
+    monkeypatch.setattr("pipeline.features.cache.CHUNK_BYTES", 4096)
+    small_shards = cached(regions, network, tmp_path / "one", shard_mb=0.03)
+    assert digest(small_shards) == digest(cached(regions, network, tmp_path / "three", shard_mb=0.03, workers=3))
+    whole = FeatureCache(cached(regions, network, tmp_path / "whole"), "stage")
+    array = FeatureCache(small_shards, "stage").array("fc7")
+    assert array.shards[0] < 41
+    np.testing.assert_allclose(array[:], whole.array("fc7")[:], rtol=1e-4, atol=1e-5)
+
+
+def test_float16_saturates_instead_of_overflowing(regions, network, tmp_path):
+    torch.manual_seed(0)
+    loud = RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+    with torch.no_grad():
+        loud.fc7.weight.mul_(1e9)
+    values = FeatureCache(cached(regions, loud, tmp_path / "half", dtype="float16"), "stage").array("fc7")[:]
+    assert values.dtype == np.float16
+    assert np.isfinite(values).all()
+    assert values.max() == 65504
+
+
+def test_read_ahead_keeps_order_and_passes_errors_on():
+    assert list(read_ahead(lambda x: x * x, list(range(9)), workers=3)) == [(i, i * i) for i in range(9)]
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(lambda x: 1 / x, [2, 1, 0, 4], workers=2))

@@ -1,0 +1,128 @@
+"""SPP-net's fine-tuning batches: the right windows, pooled from the right maps, the same for any worker."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.features.maps import MapCache, cache_maps, entries
+from pipeline.features.pyramid import project
+from pipeline.features.regions import WindowDraws, Windows
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.pretraining import SpatialPyramid
+from pipeline.systems.sppnet.finetune import CutBatches, MapStore, pool_batch, validation_loss
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.params import PyramidFinetune, Window
+
+CPU = torch.device("cpu")
+NET = architecture("small")
+WINDOW = Window(rule="released", side=48)
+SETTINGS = PyramidFinetune.model_validate(
+    {
+        "foreground": 3,
+        "background": 5,
+        "foreground_iou": 0.5,
+        "background_iou": (0.1, 0.5),
+        "new_layer_lr": 10,
+        "validation_batches": 1,
+        "schedule": {
+            "steps": 1,
+            "lr": 1,
+            "decay_at": (),
+            "gamma": 1,
+            "warmup": 0,
+            "momentum": 0,
+            "weight_decay": 0,
+            "checkpoint_every": 1,
+        },
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
+    folder = tmp_path_factory.mktemp("maps")
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    files = [folder / f"{number}.png" for number in range(3)]
+    layout = entries([1, 2, 3], files, [(80, 60)] * 3, (48, 96), Geometry.of_network(NET))
+    conv = NET.conv()
+    path = cache_maps(
+        layout,
+        conv,
+        96,
+        folder=folder,
+        dtype="float16",
+        shard_mb=1,
+        device=CPU,
+        workers=1,
+        attributes={"scales": [48, 96], "fingerprint": "abc", "network": "small"},
+        what="caching",
+    )
+    return MapCache(path, "stage")
+
+
+def windows(count: int, label: int, seed: int) -> Windows:
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 30, (count, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(2, 30, (count, 2))], axis=1).astype(np.float32)
+    return Windows(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
+
+
+def batches(maps: MapCache, **changed: Any) -> CutBatches:
+    draw = WindowDraws(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
+    return CutBatches(maps, draw, NET, WINDOW, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed})
+
+
+def test_a_batch_holds_windows_of_both_kinds_cut_from_their_maps(maps: MapCache) -> None:
+    made = batches(maps)
+    batch = pool_batch(made(0), (3, 1), CPU)
+    pooled, labels = batch.inputs, batch.labels
+    assert pooled.shape == (8, 96 * 10)
+    assert labels.tolist() == [2] * 3 + [0] * 5
+    # Each vector is that of one of the drawn windows at one of the two scales.
+    known = []
+    geometry = Geometry.of_network(NET)
+    for kind in (windows(20, 2, 1), windows(30, 0, 2)):
+        for image, box in zip(kind.images.tolist(), kind.boxes, strict=True):
+            for scale in range(2):
+                hw = maps.hw[image, scale]
+                cells = project(box, maps.factors[image, scale], hw, geometry, "released")
+                x1, y1, x2, y2 = cells[0].tolist()
+                grid = maps.cells(image, scale).reshape(*hw, 96)[y1:y2, x1:x2]
+                known.append(SpatialPyramid((3, 1))(torch.from_numpy(grid).float().permute(2, 0, 1)[None])[0])
+    apart = (pooled[:, None] - torch.stack(known)).abs().amax(dim=2)
+    assert (apart.amin(dim=1) == 0).all()
+
+
+def test_each_step_draws_anew_and_repeats_itself_after_a_restart(maps: MapCache) -> None:
+    first, again = batches(maps), pickle.loads(pickle.dumps(batches(maps, megabytes=0.001)))
+    vectors = [pool_batch(made(step), (1,), CPU).inputs for made in (first, again) for step in (4, 5)]
+    assert torch.equal(vectors[0], vectors[2])
+    assert torch.equal(vectors[1], vectors[3])
+    assert not torch.equal(vectors[0], vectors[1])
+    other = pool_batch(batches(maps, purpose="val")(4), (1,), CPU).inputs
+    assert not torch.equal(vectors[0], other)
+
+
+def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
+    store = MapStore(maps, megabytes=0.02)
+    for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
+        np.testing.assert_array_equal(store[place].reshape(-1, 96), maps.cells(*place))
+        assert len(store._held) <= 2
+
+
+def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
+    head = PyramidHead(MapSource("small", "abc", 96, WINDOW), (3, 1), 8, outputs=3).eval()
+    made = batches(maps, purpose="val")
+    with torch.inference_mode():
+        each = []
+        for step in range(2):
+            batch = pool_batch(made(step), (3, 1), CPU)
+            each.append(-head(batch.inputs).log_softmax(1)[torch.arange(8), batch.labels].mean())
+        assert validation_loss(head, made, 2, CPU) == pytest.approx(float(sum(each)) / 2, rel=1e-5)

@@ -1,0 +1,118 @@
+"""Default boxes against the published table and torchvision's generator."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.image_list import ImageList
+
+from pipeline.core.errors import InputError
+from pipeline.systems.ssd.boxes import MapBoxes, check_maps, default_boxes, linear_sides
+from pipeline.systems.ssd.network import Shape, Ssd
+
+SSD300 = Shape(
+    "vgg16",
+    20,
+    300,
+    ("conv4_3", "fc7"),
+    ((256, 512, 3, 2, 1), (128, 256, 3, 2, 1), (128, 256, 3, 1, 0), (128, 256, 3, 1, 0)),
+    20.0,
+    (30, 60, 111, 162, 213, 264, 315),
+    ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    (8, 16, 32, 64, 100, 300),
+)
+SSD512 = Shape(
+    "vgg16",
+    20,
+    512,
+    ("conv4_3", "fc7"),
+    ((256, 512, 3, 2, 1), *(((128, 256, 3, 2, 1),) * 3), (128, 256, 4, 1, 1)),
+    20.0,
+    (35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
+    ((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    (8, 16, 32, 64, 128, 256, 512),
+)
+
+
+def map_boxes(shape: Shape) -> list[MapBoxes]:
+    with torch.device("meta"):
+        return Ssd(shape).map_boxes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "total"),
+    [(SSD300, [38, 19, 10, 5, 3, 1], 8732), (SSD512, [64, 32, 16, 8, 4, 2, 1], 24564)],
+)
+def test_as_many_as_published_on_maps_of_the_published_sizes(shape: Shape, cells: list[int], total: int) -> None:
+    maps = map_boxes(shape)
+    assert [each.cells for each in maps] == cells
+    assert len(default_boxes(maps)) == total == sum(each.cells**2 * each.per_cell for each in maps)
+
+
+@pytest.mark.parametrize("shape", [SSD300, SSD512])
+def test_they_are_torchvisions_with_the_published_sizes(shape: Shape) -> None:
+    maps = map_boxes(shape)
+    generator = DefaultBoxGenerator(
+        [list(each.ratios) for each in maps],
+        scales=[side / shape.side for side in shape.sides],
+        steps=shape.steps,
+        clip=False,
+    )
+    square = ImageList(torch.zeros(1, 3, shape.side, shape.side), [(shape.side, shape.side)])
+    (theirs,) = generator(square, [torch.zeros(1, 1, each.cells, each.cells) for each in maps])
+    assert np.allclose(default_boxes(maps), theirs.numpy(), atol=1e-3)
+
+
+def test_the_larger_squares_of_the_published_model() -> None:
+    boxes = default_boxes(map_boxes(SSD300))
+    first = np.cumsum([0, 5776, 2166, 600, 150, 36])
+    sides = boxes[first + 1, 2] - boxes[first + 1, 0]
+    assert sides.tolist() == pytest.approx([42.43, 81.61, 134.10, 185.76, 237.13, 288.38], abs=0.006)
+
+
+def test_one_cell_in_the_published_order() -> None:
+    boxes = default_boxes([MapBoxes(2, 10, 20, 8, 18, (4,))])
+    assert boxes.shape == (16, 4)
+    # Small square, square of side sqrt(8 * 18) = 12, 16 x 4, 4 x 16; the second cell lies to the right.
+    expected = [[6, 6, 14, 14], [4, 4, 16, 16], [2, 8, 18, 12], [8, 2, 12, 18], [26, 6, 34, 14]]
+    assert boxes[:5].tolist() == expected
+    assert boxes[8].tolist() == [6, 26, 14, 34]
+
+
+def test_the_linear_rule_of_the_paper() -> None:
+    sides = linear_sides(300, 0.2, 0.9, 6)
+    assert [side / 300 for side in sides] == pytest.approx([0.2, 0.34, 0.48, 0.62, 0.76, 0.9, 1.04])
+    assert linear_sides(100, 0.3, 0.9, 1) == pytest.approx((30, 90))
+
+
+def test_wrong_numbers_of_values_are_named() -> None:
+    check_maps(2, None, ((2,), (2,)), None)
+    with pytest.raises(InputError, match=r"ssd.default_boxes.sides: found 2 values, but with 2 maps .* 3 would be"):
+        check_maps(2, (1, 2), ((2,), (2,)), None)
+    with pytest.raises(InputError, match=r"ssd.default_boxes.ratios: found 1 values, .* 2 would be right"):
+        check_maps(2, None, ((2,),), None)
+    with pytest.raises(InputError, match=r"ssd.default_boxes.steps"):
+        check_maps(2, None, ((2,), (2,)), (8, 16, 32))
+
+
+def test_without_steps_boxes_lie_around_what_their_cells_see() -> None:
+    """Where is the centre of the pixels with a gradient? All weights equal, pooling by averages."""
+    shape = Shape("small", 2, 128, ("conv3", "conv5"), ((8, 8, 3, 2, 1),), 8.0, (16, 32, 64, 96), ((), (), ()), None)
+    network = Ssd(shape).eval()
+    layers = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    for layer in layers:
+        torch.nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+    for place, layer in enumerate(network.trunk.conv):
+        if isinstance(layer, torch.nn.MaxPool2d):
+            network.trunk.conv[place] = torch.nn.AvgPool2d(2)
+    image = torch.rand(1, 3, 128, 128, requires_grad=True)
+    scores, _ = network(image * 255)
+    start = 0
+    for each in network.map_boxes():
+        row = each.cells // 2
+        number = start + (row * each.cells + row) * each.per_cell
+        (slope,) = torch.autograd.grad(scores[0, number].sum(), image, retain_graph=True)
+        rows = torch.nonzero(slope[0].abs().sum(dim=(0, 2)))
+        x1, _, x2, _ = network.defaults[number]
+        assert (x1 + x2).item() == pytest.approx(rows.min().item() + rows.max().item() + 1, abs=1e-3)
+        start += each.cells**2 * each.per_cell

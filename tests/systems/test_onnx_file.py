@@ -1,0 +1,58 @@
+"""The ONNX file against the network that it was made from."""
+
+import json
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from pipeline.systems.onnx_export import export_onnx
+from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.yolo.network import Yolo, YoloShape
+
+CLASSES = ("zero", "größer", "two")
+
+
+def make(name: str) -> Yolo | Ssd:
+    torch.manual_seed(4)
+    if name == "yolo":
+        return Yolo(YoloShape("backbone", "small", 96, 2, 3, ((8, 1), (8, 2)), (16,))).eval()
+    shape = Shape(
+        network="squeezenet1_0",
+        classes=3,
+        side=96,
+        taps=("conv5",),
+        extra=((16, 24, 3, 2, 1),),
+        sides=(16.0, 32.0, 48.0),
+        ratios=((2.0,), (2.0,)),
+        l2_scale=20.0,
+        steps=None,
+    )
+    return Ssd(shape).eval()
+
+
+@pytest.mark.parametrize("name", ["yolo", "ssd"])
+def test_the_graph_gives_what_the_network_gives_and_says_what_it_needs(name: str, tmp_path: Path) -> None:
+    network, file = make(name), tmp_path / "n.onnx"
+    export_onnx(network, network.decode, 96, CLASSES, file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("images", "tensor(float)")]
+    for batch in (1, 3):
+        images = torch.randint(256, (batch, 3, 96, 96)).float()
+        with torch.inference_mode():
+            expected = network.decode(network(images))
+        found = session.run(["boxes", "scores"], {"images": images.numpy()})
+        for ours, theirs in zip(expected, found, strict=True):
+            assert ours.shape == theirs.shape
+            assert torch.allclose(ours, torch.from_numpy(theirs), rtol=1e-4, atol=1e-4)
+
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["side"] == "96"
+    assert tuple(json.loads(metadata["classes"])) == CLASSES
+    # Nothing tells of the machine it was made on, and no second file with weights lies beside it.
+    content = file.read_bytes()
+    assert not any(word in content for word in (b"site-packages", b".py", str(Path.home()).encode() + b"/"))
+    assert list(tmp_path.iterdir()) == [file]
+    onnx.checker.check_model(onnx.load(file), full_check=True)
