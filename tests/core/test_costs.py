@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def cost_of(work: str, file: Path) -> dict:
-    code = f"import time\nfrom pathlib import Path\nfrom pipeline import costs\n{work}\n"
+    code = f"import time\nfrom pathlib import Path\nfrom pipeline.core import costs\n{work}\n"
     subprocess.run([sys.executable, "-c", f"{code}costs.record(Path({str(file)!r}), 7, 'image')"], cwd=ROOT, check=True)
     return json.loads(file.read_text())
 
