@@ -21,10 +21,10 @@ from pipeline.core import runtime
 from pipeline.core.storage import atomic, read_json
 from pipeline.data.index import SPLITS, Index
 from pipeline.evaluation.detections import Detections
+from pipeline.registry import all_systems
 from pipeline.report.facts import versions
 from pipeline.report.page import Results, render
 from pipeline.report.summary import accuracy_time, as_csv, as_markdown, printed, sections
-from pipeline.systems import all_systems
 
 METRICS = Path("reports/metrics")
 PLOTS = Path("reports/plots")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.compare.comparison import ABSENT, Change, Comparison, Duration, Row, Score, StageRun, Verdict
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 METRIC_TITLES = {
     "map_voc07": "mAP, VOC 11 point",

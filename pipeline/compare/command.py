@@ -111,7 +111,7 @@ def _baseline(revisions: "list[Revision]", name: str | None) -> "Revision":
 
 
 def _names(systems: str | None) -> list[str]:
-    from pipeline.systems import all_systems
+    from pipeline.registry import all_systems
 
     names = [name.strip() for name in systems.split(",")] if systems is not None else list(all_systems())
     for name in names:

@@ -8,8 +8,8 @@ from pipeline.compare.blocks import blocks, reasons
 from pipeline.compare.comparison import METRICS, Comparison
 from pipeline.compare.revision import Point, Revision
 from pipeline.html_templates import environment
+from pipeline.registry import all_systems
 from pipeline.report.colours import class_colour
-from pipeline.systems import all_systems
 
 # Side of a panel in SVG units.
 SIDE = 100

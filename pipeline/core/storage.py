@@ -1,10 +1,11 @@
 """Files: atomic writes, hashes, and the scratch folder from which an interrupted stage goes on."""
 
+import csv
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,15 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``rows``, which have equal keys, as CSV with a header; without rows the file is empty."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+        if rows:
+            table.writeheader()
+        table.writerows(rows)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that this project wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +71,8 @@ def sha256(path: Path) -> str:
 def fingerprint(**parts: Any) -> str:
     """Return a 16-digit hash of everything that determines an output; the parts must be JSON values or paths.
 
-    A path to a file stands for the file's content, a path to a folder for the content of all files below it.
+    A path to a file stands for the file's content, a path to a folder for the content of all files below it; a zarr
+    group is known by its own ``zarr.json``, whose attributes name all that made it.
     """
     digest = hashlib.sha256()
     for name, part in sorted(parts.items()):
@@ -71,6 +82,9 @@ def fingerprint(**parts: Any) -> str:
 
 
 def _content(path: Path) -> list[list[str]]:
+    mark = path / "zarr.json"
+    if mark.is_file():
+        return [["zarr.json", sha256(mark)]]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [[file.relative_to(path).as_posix(), sha256(file)] for file in files if file.is_file()]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 if TYPE_CHECKING:
     from pipeline.predict.pictures import Picture
@@ -120,7 +120,7 @@ def _run(
     from pipeline.predict.coco import CocoWriter
     from pipeline.predict.folder import folder
     from pipeline.predict.predict import Lines, predict
-    from pipeline.systems import load
+    from pipeline.registry import load
 
     detector = load(name, models, device)
     least = all_systems()[name].shown_from if threshold is None else threshold

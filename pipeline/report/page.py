@@ -14,6 +14,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, similar_classes
 from pipeline.evaluation.metrics import rankings
 from pipeline.html_templates import environment
+from pipeline.registry import all_systems
 from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS, class_colour
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.facts import folders, size
@@ -25,7 +26,6 @@ from pipeline.report.story import duration, interval, story
 from pipeline.report.tables import class_table, number, parameter_rows, percent, proposal_table, split_rows
 from pipeline.report.times import milliseconds, surroundings, time_rows, times
 from pipeline.report.trends import trends
-from pipeline.systems import all_systems
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEAN_APS = ("map_voc07", "map_voc", "map_coco")

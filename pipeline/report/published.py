@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from pipeline.systems import Published, PublishedSpeed, all_systems
+from pipeline.registry import Published, PublishedSpeed, all_systems
 
 
 @dataclass(frozen=True, kw_only=True)

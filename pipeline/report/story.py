@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.registry import all_systems
 from pipeline.report.published import dots
 from pipeline.report.scatter import Mark, Scatter, scatter
 from pipeline.report.tables import percent
-from pipeline.systems import all_systems
 
 # Wide for a desk, and narrow so that the letters stay legible on a phone: the page shows one of the two.
 SIZES = {"wide": (1080, 400), "narrow": (380, 420)}

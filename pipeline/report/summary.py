@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.evaluation.errors import TYPES
+from pipeline.registry import all_systems
 from pipeline.report.facts import folders, size
 from pipeline.report.tables import number, percent
 from pipeline.report.times import surroundings, time_rows
-from pipeline.systems import all_systems
 
 MEAN_APS = {"map_voc07": "mAP, 11 point", "map_voc": "mAP, area", "map_coco": "COCO AP"}
 TITLES = {name: system.title for name, system in all_systems().items()}

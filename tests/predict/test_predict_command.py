@@ -13,7 +13,7 @@ from pipeline.core.boxes import from_voc, from_xywh
 from pipeline.data.images import read_image
 from pipeline.data.voc import parse_annotation
 from pipeline.predict import reading
-from pipeline.systems import load
+from pipeline.registry import load
 
 LOW = ("--system", "ssd", "--threshold", "0.3")
 

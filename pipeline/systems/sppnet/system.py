@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.sppnet.params import Sppnet
 
 if TYPE_CHECKING:

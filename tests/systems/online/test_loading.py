@@ -10,7 +10,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.sections import Detection
 from pipeline.detector import read_description, write_description
 from pipeline.nets import weights
-from pipeline.systems import load
+from pipeline.registry import load
 from pipeline.systems.sppnet.params import Maps
 
 

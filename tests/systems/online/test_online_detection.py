@@ -6,7 +6,7 @@ import torch
 
 from pipeline.core.clock import Clock
 from pipeline.detector import Found
-from pipeline.systems import all_systems, load
+from pipeline.registry import all_systems, load
 
 CLASSICAL = {"read", "proposals", "convolution", "pooling", "heads", "svm", "box_regression", "suppression"}
 PHASES = {
