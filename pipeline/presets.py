@@ -8,6 +8,7 @@ mapping.
 
 import difflib
 import io
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -83,7 +84,12 @@ def assigned(assignments: Iterable[str]) -> Values:
             raise UnknownNameError(f"{assignment!r} assigns nothing; KEY=VALUE is expected, such as rcnn.svm.C=0.01.")
         value = _parse(text, f"the value of {key}")
         block = nested(defaults(), key)
-        values |= _checked(flatten(value, block, key) if isinstance(block, dict) and value else {key: value})
+        if not key or (block is None and key not in flatten(defaults(), defaults())):
+            raise _unknown(key)
+        if isinstance(block, dict) and isinstance(value, Mapping) and key not in FREE:
+            values |= _checked(flatten(value, block, key))
+        else:
+            values[key] = value
     return values
 
 
@@ -107,11 +113,14 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
         nested(target, ".".join(path))[last] = value
     parse(target, source)
     fresh = _tree(target)
-    present = _parse(text, source, round_trip=True) if text.strip() else None
-    if not isinstance(present, CommentedMap):
+    if not text.strip():
         return _dump(fresh), []
+    present = _parse(text, source, round_trip=True)
+    if not isinstance(present, CommentedMap):
+        raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
     changes = list(_merge(present, fresh, target))
-    return _dump(present), changes
+    written = _dump(fresh)
+    return written if set(_comments(text)) <= set(_comments(written)) else _dump(present), changes
 
 
 def template() -> str:
@@ -143,8 +152,12 @@ def _checked(values: Values) -> Values:
     known = flatten(defaults(), defaults())
     for key in values:
         if key not in known:
-            raise UnknownNameError(f"There is no parameter {key!r}; {_near(key, known)}.")
+            raise _unknown(key)
     return values
+
+
+def _unknown(key: str) -> UnknownNameError:
+    return UnknownNameError(f"There is no parameter {key!r}; {_near(key, flatten(defaults(), defaults()))}.")
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -216,6 +229,11 @@ def _merge(present: CommentedMap, fresh: CommentedMap, target: Mapping[str, Any]
             present[name] = value
 
 
+def _comments(text: str) -> list[str]:
+    """Return the text behind each ``#``; a value that holds one counts too, which does no harm."""
+    return [line.partition("#")[2].strip() for line in text.splitlines() if "#" in line]
+
+
 def _dump(tree: CommentedMap) -> str:
     yaml: Any = YAML()
     yaml.default_flow_style = False  # as DVC's own writer
@@ -236,7 +254,7 @@ def _flow(value: Any) -> str:
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = True, 1_000_000, False
     stream = io.StringIO()
-    yaml.dump({"x": value}, stream)
+    yaml.dump({"x": json.loads(json.dumps(value))}, stream)  # plain lists for ruamel.yaml's
     return stream.getvalue().strip().removeprefix("{x: ").removesuffix("}")
 
 

@@ -222,7 +222,7 @@ def _instances(stage: Any, known: Mapping[str, Any]) -> Iterator[tuple[str, dict
 def _filled(value: Any, known: Mapping[str, Any]) -> Any:
     """Return ``value`` with its ``${variables}`` replaced."""
     if isinstance(value, dict):
-        return {name: _filled(each, known) for name, each in value.items()}
+        return {_filled(name, known): _filled(each, known) for name, each in value.items()}
     if isinstance(value, list):
         return [_filled(each, known) for each in value]
     if not isinstance(value, str):

@@ -32,7 +32,7 @@ def code_files(root: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
     for script in sorted((root / "stages").rglob("*.py")):
         name = script.relative_to(root / "stages").with_suffix("").as_posix()
-        if script.name == "__init__.py":
+        if script.name in ("__init__.py", "code.py"):
             continue
         files = closure(script, root)
         if name in OF_A_SYSTEM:
