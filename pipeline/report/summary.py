@@ -1,0 +1,246 @@
+"""The figures of the report without the page: Markdown to read or paste, CSV to work with, and a table to print.
+
+CSV has one figure a row under ``table,row,figure,value``, shares from 0 to 1 and in full; Markdown rounds them.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.report.results import SHARED, Results
+from pipeline.report.tables import (
+    DASH,
+    MEAN_APS,
+    columns_of,
+    figure_text,
+    folders,
+    percent,
+    size,
+    surroundings,
+    time_rows,
+    top_shares,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of the summary: its name in CSV, its title and a sentence for Markdown, and its rows of figures.
+
+    ``show`` turns one row into cells by column; ``titles`` are names of rows in print, where they have others.
+    """
+
+    name: str
+    title: str
+    note: str
+    rows: Mapping[str, Mapping[str, Any]]
+    show: Callable[[Mapping[str, Any]], dict[str, str]]
+    titles: Mapping[str, str]
+
+
+def sections(results: Results, level: float) -> list[Section]:
+    """Return the tables that have rows.
+
+    Args:
+        results: what they are about.
+        level: share of the samples inside the intervals, 0 to 1.
+    """
+    parts = (_accuracy_sections(results, level), _error_sections(results), _time_sections(results))
+    every = [section for part in (*parts, _cost_sections(results), _fact_sections(results)) for section in part]
+    return [section for section in every if section.rows]
+
+
+def as_markdown(heading: str, tables: Sequence[Section]) -> str:
+    """Return all tables under one heading."""
+    return "\n\n".join([f"# {heading}", *(_section_text(section) for section in tables)]) + "\n"
+
+
+def as_csv(tables: Sequence[Section]) -> str:
+    """Return all figures as CSV, one a row; the value of one that does not exist is empty."""
+    rows = (
+        (section.name, row, figure, value)
+        for section in tables
+        for row, figures in section.rows.items()
+        for figure, value in figures.items()
+    )
+    return _csv(("table", "row", "figure", "value"), rows)
+
+
+def accuracy_time(results: Results) -> str:
+    """Return accuracy beside milliseconds an image as CSV, one row for each system that has both."""
+    rows = [
+        (
+            results.systems[name].title,
+            round(row.total, 1),
+            results.metrics[name]["map_voc07"],
+            results.metrics[name]["map_coco"],
+        )
+        for name, row in time_rows(results.timing).items()
+    ]
+    return _csv(("system", "ms", "map_voc07", "map_coco"), rows)
+
+
+def as_text(results: Results) -> str:
+    """Return the mean APs in percent, the first with its interval, and milliseconds an image as plain text."""
+    rows = time_rows(results.timing)
+    line = "{:14}{:>22}{:>12}{:>10}{:>14}"
+    lines = [line.format("", *MEAN_APS.values(), "ms an image")]
+    for name, figures in results.metrics.items():
+        cells = [
+            _with_interval(_accuracy(figures), "map_voc07"),
+            percent(figures["map_voc"]),
+            percent(figures["map_coco"]),
+        ]
+        total = f"{rows[name].total:.1f}" if name in rows else DASH
+        lines.append(line.format(results.systems[name].title, *cells, total))
+    return "\n".join(lines)
+
+
+def _accuracy_sections(results: Results, level: float) -> Iterable[Section]:
+    metrics, titles = results.metrics, _titles(results)
+    accuracy = {system: _accuracy(figures) for system, figures in metrics.items()}
+    note = f"Mean AP in percent; in brackets the {100 * level:g} % interval of a bootstrap over the test images."
+    yield Section("accuracy", "Accuracy", note, accuracy, _show_accuracy, titles)
+
+    classes = columns_of(figures["per_class"] for figures in metrics.values())
+    per_class = {name: {system: m["per_class"].get(name) for system, m in metrics.items()} for name in classes}
+    yield Section(
+        "per_class",
+        "AP by class",
+        "11-point AP in percent.",
+        per_class,
+        lambda row: {titles[system]: percent(value) for system, value in row.items()},
+        {},
+    )
+
+    by_size = {system: figures["by_size"] for system, figures in metrics.items() if "by_size" in figures}
+    note = "COCO AP in percent by area of the object: small up to 32 x 32 pixels, large from 96 x 96."
+    yield Section("by_size", "AP by size", note, by_size, _percentages, titles)
+
+
+def _error_sections(results: Results) -> Iterable[Section]:
+    top = {system: top_shares(figures) for system, figures in results.metrics.items()}
+    note = "In percent of the best-scored detections of each class, as many as it has objects."
+    yield Section("top_detections", "The top detections", note, _rounded(top), _percentages, _titles(results))
+    errors = {system: figures["errors"] for system, figures in results.metrics.items()}
+    note = "In percent of the wrong ones among them: badly placed, similar class, other class, background."
+    yield Section("errors", "Their errors", note, errors, _percentages, _titles(results))
+
+
+def _time_sections(results: Results) -> Iterable[Section]:
+    rows, titles = time_rows(results.timing), _titles(results)
+    if not rows:
+        return
+    medians = {system: {**row.phases, "total": row.total, "p95": row.p95} for system, row in rows.items()}
+    places = "; ".join(surroundings(results.timing))
+    note = f"Milliseconds by phase, medians, and the whole's 95th percentile; {places}."
+    yield Section("time_ms", "Time for an image", note, _rounded(medians), _tenths, titles)
+    ratios = {system: {"whole": row.speedup, "without_proposals": row.speedup_without} for system, row in rows.items()}
+    note = f"{titles[next(iter(rows))]}'s time over the system's, and the same without the making of proposals."
+    yield Section("speedup", "Speed-up", note, _rounded(ratios), _tenths, titles)
+
+
+def _cost_sections(results: Results) -> Iterable[Section]:
+    sums = {
+        owner: {
+            name: round(sum(record.get(name, 0) for record in records.values()), 1)
+            for name in ("seconds", "cpu_seconds")
+        }
+        for owner, records in results.costs.items()
+    }
+    note = (
+        f"Training and caching: sums over the long stages of each; `{SHARED}` is the making of proposals and backbone."
+    )
+    yield Section("costs_by_system", "Cost by system", note, sums, _plain, _titles(results))
+    costs = {f"{owner}/{stage}": cost for owner, records in results.costs.items() for stage, cost in records.items()}
+    yield Section("costs", "Cost of the long stages", "", costs, _plain, {})
+
+
+def _fact_sections(results: Results) -> Iterable[Section]:
+    note = "What the stages measured of their own work."
+    yield Section("stages", "Figures of the stages", note, results.stage_figures, _listed, {})
+    sizes = {
+        f"{folder}/{entry}": {"bytes": count}
+        for folder, entries in folders(results.artifacts).items()
+        for entry, count in entries.items()
+    }
+    yield Section("artifacts", "Artifacts", "", sizes, lambda row: {"size": size(row["bytes"])}, {})
+    versions = {name: {"version": text} for name, text in results.versions.items()}
+    yield Section("versions", "Versions", "", versions, _plain, {})
+
+
+def _titles(results: Results) -> dict[str, str]:
+    return {name: system.title for name, system in results.systems.items()}
+
+
+def _accuracy(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the mean APs, each followed by the ends of its interval where that is known."""
+    intervals = figures.get("intervals", {})
+    row: dict[str, float | None] = {}
+    for name in MEAN_APS:
+        row[name] = figures[name]
+        row |= {f"{name}_{end}": value for end, value in (intervals.get(name) or {}).items()}
+    return row
+
+
+def _show_accuracy(row: Mapping[str, Any]) -> dict[str, str]:
+    return {title: _with_interval(row, name) for name, title in MEAN_APS.items()}
+
+
+def _with_interval(row: Mapping[str, Any], name: str) -> str:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return percent(row[name]) + (f" ({percent(low)}{DASH}{percent(high)})" if low is not None else "")
+
+
+def _percentages(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: percent(value) for name, value in row.items()}
+
+
+def _tenths(row: Mapping[str, Any]) -> dict[str, str]:
+    return {_spaced(name): DASH if value is None else f"{value:.1f}" for name, value in row.items()}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, str]:
+    return {_spaced(name): figure_text(value) for name, value in row.items()}
+
+
+def _listed(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return all figures in one cell, where rows have little in common."""
+    return {"figures": "; ".join(f"{name} {text}" for name, text in _plain(row).items())}
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _rounded(rows: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    return {
+        name: {key: None if value is None else round(value, 6) for key, value in row.items()}
+        for name, row in rows.items()
+    }
+
+
+def _section_text(section: Section) -> str:
+    shown = {name: section.show(row) for name, row in section.rows.items()}
+    columns = columns_of(shown.values())
+    lines = [_line(["", *columns]), "|---" + "|---:" * len(columns) + "|"]
+    lines += [
+        _line([section.titles.get(name, name), *(cells.get(column, DASH) for column in columns)])
+        for name, cells in shown.items()
+    ]
+    return "\n\n".join(part for part in (f"## {section.title}", section.note, "\n".join(lines)) if part)
+
+
+def _line(cells: Iterable[str]) -> str:
+    """Return a row of a table; a class name from somebody's data cannot break out of its cell."""
+    escaped = (" ".join(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split()) for cell in cells)
+    return "| " + " | ".join(escaped) + " |"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    return stream.getvalue()
