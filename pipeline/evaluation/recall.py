@@ -36,17 +36,17 @@ class Coverage:
 
 def cover(index: Index, proposals: Iterable[Boxes], counts: Sequence[int]) -> Coverage:
     """Measure ``proposals``, the boxes of each image of ``index`` in its order, best first, at each of ``counts``."""
-    overlaps, labels, found = [np.zeros((len(counts), 0), np.float32)], [np.zeros(0, np.int64)], 0
+    overlaps, labels, total = [np.zeros((len(counts), 0), np.float32)], [np.zeros(0, np.int64)], 0
     for image, boxes in zip(index.images, proposals, strict=True):
         judged = ~image.ignore
         overlaps.append(best_overlaps(boxes, image.boxes[judged], counts))
         labels.append(image.labels[judged])
-        found += len(boxes)
+        total += len(boxes)
     return Coverage(
         counts=tuple(counts),
         overlaps=np.concatenate(overlaps, axis=1),
         labels=np.concatenate(labels),
-        boxes_per_image=found / max(1, len(index.images)),
+        boxes_per_image=total / max(1, len(index.images)),
     )
 
 

@@ -75,7 +75,7 @@ class Results:
 
     @property
     def stage_figures(self) -> dict[str, dict[str, Any]]:
-        """What stages measured of their own work, flat, by ``OWNER/STAGE``; `proposals` are left out."""
+        """Metrics and times that stages measured, under dotted names, by ``OWNER/STAGE``; without `proposals`."""
         figures = {
             f"{owner}/{stage}": dict(flat({**record.get("metrics", {}), **record.get("timing", {})}))
             for owner, records in self.stages.items()

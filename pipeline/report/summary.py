@@ -158,7 +158,7 @@ def _cost_sections(results: Results) -> Iterable[Section]:
 
 
 def _fact_sections(results: Results) -> Iterable[Section]:
-    note = "What the stages measured of their own work."
+    note = "What the stages measured while they ran."
     yield Section("stages", "Figures of the stages", note, results.stage_figures, _listed, {})
     sizes = {
         f"{folder}/{entry}": {"bytes": count}
