@@ -99,9 +99,6 @@ def read(project: Path, systems: Sequence[str], source: str, parameters: Mapping
         systems: names of those to show, as far as they are evaluated.
         source: see `Results`.
         parameters: see `Results`.
-
-    Raises:
-        InputError: a split's index is missing or broken.
     """
     reports = project / "reports"
     evaluated = {

@@ -34,14 +34,9 @@ def test_a_panel_for_each_class_with_objects(make_results):
 
 
 def test_proposals_run_on_one_logarithmic_scale(make_results):
-    chart = recall_chart(
-        make_results(
-            stages={
-                "shared": {"proposals_test": {"recall": {"recall": MORE}}, "proposals_val": {"recall": {"recall": MORE}}},
-                "ssd": {"first": {"recall": {"train": MORE}}, "last": {"recall": {"test": RECALL}}},
-            }
-        )
-    )
+    shared = {f"proposals_{split}": {"recall": {"recall": MORE}} for split in ("test", "val")}
+    ssd = {"first": {"recall": {"train": MORE}}, "last": {"recall": {"test": RECALL}}}
+    chart = recall_chart(make_results(stages={"shared": shared, "ssd": ssd}))
     assert list(chart.colours) == ["selective search", "SSD, last"]
     half, tight = chart.panels
     assert points(half.paths["SSD, last"]) == [(0, 80), (SIDE / 2, 30)]

@@ -24,30 +24,30 @@ def tell(metrics, timing):
 
 def test_the_sentences_are_computed() -> None:
     metrics = {"rcnn": figures(0.8, 0.7, 0.9), "yolo": figures(0.6, 0.5, 0.65), "ssd": figures(0.85, 0.8, 0.9)}
-    first_screen = tell(metrics, {"rcnn": timed(2.0), "yolo": timed(0.01), "ssd": timed(0.025)})
-    assert first_screen.title.replace("\N{NO-BREAK SPACE}", " ") == ("From R-CNN to SSD: 80 times faster, mAP 80.0 to 85.0")
-    assert first_screen.sentences == [
+    first = tell(metrics, {"rcnn": timed(2.0), "yolo": timed(0.01), "ssd": timed(0.025)})
+    assert first.title.replace("\N{NO-BREAK SPACE}", " ") == ("From R-CNN to SSD: 80 times faster, mAP 80.0 to 85.0")
+    assert first.sentences == [
         "R-CNN takes 2 s an image, YOLO v1 10 ms.",
         "The most accurate is SSD, mAP 85.0; its interval overlaps that of R-CNN.",
         "In the papers, on VOC2007: from 13 s and mAP 58.5 (R-CNN) to 21.7 ms and mAP 74.3 (SSD).",
     ]
-    assert first_screen.whiskers
+    assert first.whiskers
 
 
 def test_rivals_are_listed() -> None:
     metrics = {name: figures(0.5 + i / 100, 0.4, 0.6) for i, name in enumerate(("rcnn", "sppnet", "yolo", "ssd"))}
-    first_screen = tell(metrics, {name: timed(1.0 + i) for i, name in enumerate(metrics)})
-    assert first_screen.title == "From R-CNN to SSD: 1 s to 4 s, mAP 50.0 to 53.0".replace("1 s", "1\N{NO-BREAK SPACE}s")
-    assert first_screen.sentences[0] == (
+    first = tell(metrics, {name: timed(1.0 + i) for i, name in enumerate(metrics)})
+    assert first.title == "From R-CNN to SSD: 1 s to 4 s, mAP 50.0 to 53.0".replace("1 s", "1\N{NO-BREAK SPACE}s")
+    assert first.sentences[0] == (
         "The most accurate is SSD, mAP 53.0; its interval overlaps that of R-CNN, SPP-net and YOLO v1."
     )
 
 
 def test_one_system_without_intervals() -> None:
-    first_screen = tell({"ssd": {"map_voc07": 0.5}}, {"ssd": timed(0.5)})
-    assert first_screen.title == "SSD: mAP 50.0 at 500 ms an image"
-    assert first_screen.sentences == []
-    assert not first_screen.whiskers
+    first = tell({"ssd": {"map_voc07": 0.5}}, {"ssd": timed(0.5)})
+    assert first.title == "SSD: mAP 50.0 at 500 ms an image"
+    assert first.sentences == []
+    assert not first.whiskers
 
 
 def test_a_score_without_a_time_and_a_time_without_a_score() -> None:
