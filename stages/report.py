@@ -17,7 +17,7 @@ from pipeline.core import runtime
 from pipeline.core.storage import atomic
 from pipeline.report.page import render
 from pipeline.report.results import read
-from pipeline.report.summary import accuracy_time, as_csv, as_markdown, as_text, sections
+from pipeline.report.summary import accuracy_time, as_csv, as_markdown, as_text, summary_tables
 from pipeline.systems import all_systems
 
 PAGE = Path("reports/index.html")
@@ -32,7 +32,7 @@ def main() -> None:
     results = read(Path(), list(all_systems()), p.data.source, parameters)
     level = p.evaluation.bootstrap.level
     page = render(results, Path(p.data.root), p.report.images, p.report.min_score, p.evaluation.iou, level)
-    tables = sections(results, level)
+    tables = summary_tables(results, level)
     heading = f"{len(results.systems)} detectors on {len(results.indices['test'].images)} test images ({p.data.source})"
     text = f"{as_text(results)}\nThe page: {PAGE}\nThe tables: {MARKDOWN}, {TABLES}\n"
     for path, content in (

@@ -79,7 +79,7 @@ class DrawnObject:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Overlay:
     """One image under one system: its detections, best last so that they lie on top, and the objects."""
 
     detections: list[DrawnDetection]
@@ -88,14 +88,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Photo:
-    """One image: the JPEG as a data URI, and its panels by system; one under the name "" where there is no system."""
+    """One image: the JPEG as a data URI, and its overlays by system; one under the name "" where there is no system."""
 
     number: int
     file: str
     width: int
     height: int
     uri: str
-    panels: dict[str, Panel]
+    overlays: dict[str, Overlay]
 
 
 def photos(index: Index, root: Path, shown: Mapping[str, Mapping[str, Any]]) -> list[Photo]:
@@ -119,6 +119,7 @@ def photos(index: Index, root: Path, shown: Mapping[str, Mapping[str, Any]]) -> 
                 f"`dvc repro evaluate@{name}` writes the images that `report.images` asks for."
             )
     nothing: dict[str, Any] = {"detected_at": None, "detections": []}
+    by_system = by_system or {"": {image.id: nothing for image in index.images}}
     return [
         Photo(
             number=number,
@@ -126,8 +127,7 @@ def photos(index: Index, root: Path, shown: Mapping[str, Mapping[str, Any]]) -> 
             width=image.width,
             height=image.height,
             uri=jpeg_uri(root / image.file),
-            panels={name: _panel(image, index.classes, entries[image.id], ratio) for name, entries in by_system.items()}
-            or {"": _panel(image, index.classes, nothing, ratio)},
+            overlays={name: _overlay(image, index.classes, of[image.id], ratio) for name, of in by_system.items()},
         )
         for number, image in enumerate(index.images, 1)
     ]
@@ -148,8 +148,8 @@ def jpeg_uri(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _panel(image: ImageRecord, classes: Sequence[str], entry: Mapping[str, Any], ratio: float) -> Panel:
-    """Return an image's panel from its entry in ``shown``."""
+def _overlay(image: ImageRecord, classes: Sequence[str], entry: Mapping[str, Any], ratio: float) -> Overlay:
+    """Return an image's overlay from its entry in ``shown``."""
     label_height = LABEL_SHARE * max(image.width, image.height * ratio)
     objects = [
         DrawnObject(
@@ -168,7 +168,7 @@ def _panel(image: ImageRecord, classes: Sequence[str], entry: Mapping[str, Any],
         )
     ]
     best_last = reversed(entry["detections"])
-    return Panel([_detection(one, classes, label_height, image.width) for one in best_last], objects)
+    return Overlay([_detection(one, classes, label_height, image.width) for one in best_last], objects)
 
 
 def _detection(one: Mapping[str, Any], classes: Sequence[str], label_height: float, image_width: int) -> DrawnDetection:

@@ -25,7 +25,7 @@ from pipeline.report.tables import (
 
 
 @dataclass(frozen=True)
-class Section:
+class Table:
     """One table of the summary: its name in CSV, its title and a sentence for Markdown, and its rows of figures.
 
     ``show`` turns one row into cells by column; ``titles`` are names of rows in print, where they have others.
@@ -39,29 +39,29 @@ class Section:
     titles: Mapping[str, str]
 
 
-def sections(results: Results, level: float) -> list[Section]:
+def summary_tables(results: Results, level: float) -> list[Table]:
     """Return the tables that have rows.
 
     Args:
         results: what they are about.
         level: share of the samples inside the intervals, 0 to 1.
     """
-    parts = (_accuracy_sections(results, level), _error_sections(results), _time_sections(results))
-    every = [section for part in (*parts, _cost_sections(results), _fact_sections(results)) for section in part]
-    return [section for section in every if section.rows]
+    parts = (_accuracy_tables(results, level), _error_tables(results), _time_tables(results))
+    every = [table for part in (*parts, _cost_tables(results), _fact_tables(results)) for table in part]
+    return [table for table in every if table.rows]
 
 
-def as_markdown(heading: str, tables: Sequence[Section]) -> str:
+def as_markdown(heading: str, tables: Sequence[Table]) -> str:
     """Return all tables under one heading."""
-    return "\n\n".join([f"# {heading}", *(_section_text(section) for section in tables)]) + "\n"
+    return "\n\n".join([f"# {heading}", *(_table_text(table) for table in tables)]) + "\n"
 
 
-def as_csv(tables: Sequence[Section]) -> str:
+def as_csv(tables: Sequence[Table]) -> str:
     """Return all figures as CSV, one a row; the value of one that does not exist is empty."""
     rows = (
-        (section.name, row, figure, value)
-        for section in tables
-        for row, figures in section.rows.items()
+        (table.name, row, figure, value)
+        for table in tables
+        for row, figures in table.rows.items()
         for figure, value in figures.items()
     )
     return _csv(("table", "row", "figure", "value"), rows)
@@ -97,15 +97,15 @@ def as_text(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _accuracy_sections(results: Results, level: float) -> Iterable[Section]:
+def _accuracy_tables(results: Results, level: float) -> Iterable[Table]:
     metrics, titles = results.metrics, _titles(results)
     accuracy = {system: _accuracy(figures) for system, figures in metrics.items()}
     note = f"Mean AP in percent; in brackets the {100 * level:g} % interval of a bootstrap over the test images."
-    yield Section("accuracy", "Accuracy", note, accuracy, _show_accuracy, titles)
+    yield Table("accuracy", "Accuracy", note, accuracy, _show_accuracy, titles)
 
     classes = columns_of(figures["per_class"] for figures in metrics.values())
     per_class = {name: {system: m["per_class"].get(name) for system, m in metrics.items()} for name in classes}
-    yield Section(
+    yield Table(
         "per_class",
         "AP by class",
         "11-point AP in percent.",
@@ -116,32 +116,32 @@ def _accuracy_sections(results: Results, level: float) -> Iterable[Section]:
 
     by_size = {system: figures["by_size"] for system, figures in metrics.items() if "by_size" in figures}
     note = "COCO AP in percent by area of the object: small up to 32 x 32 pixels, large from 96 x 96."
-    yield Section("by_size", "AP by size", note, by_size, _percentages, titles)
+    yield Table("by_size", "AP by size", note, by_size, _percentages, titles)
 
 
-def _error_sections(results: Results) -> Iterable[Section]:
+def _error_tables(results: Results) -> Iterable[Table]:
     top = {system: top_shares(figures) for system, figures in results.metrics.items()}
     note = "In percent of the best-scored detections of each class, as many as it has objects."
-    yield Section("top_detections", "The top detections", note, _rounded(top), _percentages, _titles(results))
+    yield Table("top_detections", "The top detections", note, _rounded(top), _percentages, _titles(results))
     errors = {system: figures["errors"] for system, figures in results.metrics.items()}
     note = "In percent of the wrong ones among them: badly placed, similar class, other class, background."
-    yield Section("errors", "Their errors", note, errors, _percentages, _titles(results))
+    yield Table("errors", "Their errors", note, errors, _percentages, _titles(results))
 
 
-def _time_sections(results: Results) -> Iterable[Section]:
+def _time_tables(results: Results) -> Iterable[Table]:
     rows, titles = time_rows(results.timing), _titles(results)
     if not rows:
         return
     medians = {system: {**row.phases, "total": row.total, "p95": row.p95} for system, row in rows.items()}
     places = "; ".join(surroundings(results.timing))
     note = f"Milliseconds by phase, medians, and the whole's 95th percentile; {places}."
-    yield Section("time_ms", "Time for an image", note, _rounded(medians), _tenths, titles)
+    yield Table("time_ms", "Time for an image", note, _rounded(medians), _tenths, titles)
     ratios = {system: {"whole": row.speedup, "without_proposals": row.speedup_without} for system, row in rows.items()}
     note = f"{titles[next(iter(rows))]}'s time over the system's, and the same without the making of proposals."
-    yield Section("speedup", "Speed-up", note, _rounded(ratios), _tenths, titles)
+    yield Table("speedup", "Speed-up", note, _rounded(ratios), _tenths, titles)
 
 
-def _cost_sections(results: Results) -> Iterable[Section]:
+def _cost_tables(results: Results) -> Iterable[Table]:
     sums = {
         owner: {
             name: round(sum(record.get(name, 0) for record in records.values()), 1)
@@ -152,22 +152,22 @@ def _cost_sections(results: Results) -> Iterable[Section]:
     note = (
         f"Training and caching: sums over the long stages of each; `{SHARED}` is the making of proposals and backbone."
     )
-    yield Section("costs_by_system", "Cost by system", note, sums, _plain, _titles(results))
+    yield Table("costs_by_system", "Cost by system", note, sums, _plain, _titles(results))
     costs = {f"{owner}/{stage}": cost for owner, records in results.costs.items() for stage, cost in records.items()}
-    yield Section("costs", "Cost of the long stages", "", costs, _plain, {})
+    yield Table("costs", "Cost of the long stages", "", costs, _plain, {})
 
 
-def _fact_sections(results: Results) -> Iterable[Section]:
+def _fact_tables(results: Results) -> Iterable[Table]:
     note = "What the stages measured while they ran."
-    yield Section("stages", "Figures of the stages", note, results.stage_figures, _listed, {})
+    yield Table("stages", "Figures of the stages", note, results.stage_figures, _listed, {})
     sizes = {
         f"{folder}/{entry}": {"bytes": count}
         for folder, entries in folders(results.artifacts).items()
         for entry, count in entries.items()
     }
-    yield Section("artifacts", "Artifacts", "", sizes, lambda row: {"size": size(row["bytes"])}, {})
+    yield Table("artifacts", "Artifacts", "", sizes, lambda row: {"size": size(row["bytes"])}, {})
     versions = {name: {"version": text} for name, text in results.versions.items()}
-    yield Section("versions", "Versions", "", versions, _plain, {})
+    yield Table("versions", "Versions", "", versions, _plain, {})
 
 
 def _titles(results: Results) -> dict[str, str]:
@@ -221,15 +221,15 @@ def _rounded(rows: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[s
     }
 
 
-def _section_text(section: Section) -> str:
-    shown = {name: section.show(row) for name, row in section.rows.items()}
+def _table_text(table: Table) -> str:
+    shown = {name: table.show(row) for name, row in table.rows.items()}
     columns = columns_of(shown.values())
     lines = [_line(["", *columns]), "|---" + "|---:" * len(columns) + "|"]
     lines += [
-        _line([section.titles.get(name, name), *(cells.get(column, DASH) for column in columns)])
+        _line([table.titles.get(name, name), *(cells.get(column, DASH) for column in columns)])
         for name, cells in shown.items()
     ]
-    return "\n\n".join(part for part in (f"## {section.title}", section.note, "\n".join(lines)) if part)
+    return "\n\n".join(part for part in (f"## {table.title}", table.note, "\n".join(lines)) if part)
 
 
 def _line(cells: Iterable[str]) -> str:

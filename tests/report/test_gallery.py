@@ -14,12 +14,12 @@ def entry(*detections, detected_at=(None, None)):
 
 @pytest.fixture
 def show(indices, tmp_path):
-    """Return a function to the first image's panel from its entry."""
+    """Return a function to the first image's overlay from its entry."""
 
     def call(entry, **changes):
         index = replace(indices["test"], images=indices["test"].images[:1], **changes)
         [photo] = photos(index, tmp_path / "photos", {"rcnn": {"images": [entry]}})
-        return photo.panels["rcnn"]
+        return photo.overlays["rcnn"]
 
     return call
 

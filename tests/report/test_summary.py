@@ -6,7 +6,7 @@ import io
 import pytest
 
 from pipeline.report.results import Results
-from pipeline.report.summary import accuracy_time, as_csv, as_markdown, as_text, sections
+from pipeline.report.summary import accuracy_time, as_csv, as_markdown, as_text, summary_tables
 from pipeline.systems import all_systems
 
 METRICS = {
@@ -46,7 +46,7 @@ def results(metrics=METRICS, **fields):
 
 @pytest.fixture(scope="module")
 def tables():
-    return sections(results(timing=TIMING, stages=STAGES), 0.95)
+    return summary_tables(results(timing=TIMING, stages=STAGES), 0.95)
 
 
 def read_markdown(text):
@@ -98,8 +98,8 @@ def test_csv_has_the_same_figures_in_full(tables):
 
 
 def test_no_table_without_rows():
-    assert sections(results({}), 0.95) == []
-    assert [table.name for table in sections(results({}, stages=STAGES), 0.95)] == ["costs_by_system", "costs"]
+    assert summary_tables(results({}), 0.95) == []
+    assert [table.name for table in summary_tables(results({}, stages=STAGES), 0.95)] == ["costs_by_system", "costs"]
     assert as_markdown("Nothing", []) == "# Nothing\n"
 
 
@@ -122,7 +122,7 @@ def test_costs_are_summed_by_system() -> None:
         "rcnn": {"svm": {"seconds": 3.0, "cpu_seconds": 4.0}, "report": {"metrics": {"a": 1}}},
         "faster_rcnn": {"rpn1": {"seconds": 1.0, "cpu_seconds": 2.0}, "rpn2": {"seconds": 2.0}},
     }
-    found = read_markdown(as_markdown("Costs", sections(results({}, stages=stages), 0.95)))
+    found = read_markdown(as_markdown("Costs", summary_tables(results({}, stages=stages), 0.95)))
     assert found["Cost by system"] == [
         ["", "seconds", "cpu seconds"],
         ["shared", "7", "8"],
@@ -137,7 +137,7 @@ def test_costs_are_summed_by_system() -> None:
 def test_figures_of_stages_sizes_and_versions() -> None:
     stages = {"ssd": {"train": {"metrics": {"steps": 1200, "loss": {"box_l1": 0.5}}, "timing": {"device": "cpu"}}}}
     sizes = {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500}
-    tables = sections(results({}, stages=stages, artifacts=sizes, versions={"A": "1"}), 0.95)
+    tables = summary_tables(results({}, stages=stages, artifacts=sizes, versions={"A": "1"}), 0.95)
     found = read_markdown(as_markdown("Facts", tables))
     assert found["Figures of the stages"] == [
         ["", "figures"],
