@@ -9,7 +9,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -102,6 +102,13 @@ class Stage:
         """Return the section of the system whose parameters are of ``kind``, as far as the graph lists it."""
         return cast(S, _Listed(self._all, self.declaration).section(kind))
 
+    def plain(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return parameters as JSON values by dotted key; for those that the graph lists, or parts of them."""
+        values = {key: _value(self._all, key) for key in keys}
+        return {
+            key: value.model_dump(mode="json") if isinstance(value, Section) else value for key, value in values.items()
+        }
+
     def dep(self, path: str) -> Path:
         """Return the path of an input, or of a file inside one.
 
@@ -154,7 +161,7 @@ class Stage:
         """A hash of all that determines the outputs: parameters, inputs, code, library and kind of device."""
         parts: dict[str, Any] = {
             "stage": self.declaration.address,
-            "params": {key: _plain(_value(self._all, key)) for key in self.declaration.params},
+            "params": self.plain(self.declaration.params),
             "code": code_files(Path()).get(next((d for d in self.declaration.deps if d.startswith("code/")), "")[5:]),
             "torch": version("torch"),
             "device": self.device.type,
@@ -167,13 +174,15 @@ class Stage:
         return Scratch(re.sub(r"[^\w]+", "_", self.report.as_posix().removeprefix(REPORTS)), self.fingerprint)
 
     def finish(self, seen: int, unit: str, **metrics: Any) -> None:
-        """Write ``cost.json`` and, where there are any, ``metrics.json`` into `report`, and clear the scratch folder.
+        """Write ``cost.json``, ``params.json`` and, where there are any, ``metrics.json`` into `report`; clear the
+        scratch.
 
         Args:
             seen: items worked through, each counted as often as it was seen.
             unit: of ``seen``, in the singular (image, region, crop).
             metrics: figures of this stage.
         """
+        write_json(self.report / "params.json", self.plain(self.declaration.params))
         if metrics:
             write_json(self.report / "metrics.json", metrics)
         resumed = "scratch" in self.__dict__ and self.scratch.resumed
@@ -263,10 +272,6 @@ def _value(values: Any, key: str) -> Any:
     for name in key.split("."):
         values = values[name] if isinstance(values, Mapping) else getattr(values, name)
     return values
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, Section) else value
 
 
 # --- cost ---------------------------------------------------------------------------------------------------------

@@ -3,9 +3,8 @@
 python -m stages.proposals train
 """
 
-from pipeline.core.storage import write_rows
 from pipeline.data.index import Index
-from pipeline.evaluation.recall import cover, curve, curve_counts, summary
+from pipeline.evaluation.recall import cover, curve_counts, summary, write_curve
 from pipeline.proposals.extract import extract
 from pipeline.stage import Stage, run
 
@@ -18,7 +17,7 @@ def main(stage: Stage) -> None:
     proposals.save(stage.out(f"proposals/{split}.h5"))
     coverage = cover(index, proposals, curve_counts(settings.max_per_image))
     figures = summary(coverage)
-    write_rows(stage.report / "recall.csv", curve(coverage))
+    write_curve(stage.report / "recall.csv", coverage)
     stage.finish(len(proposals), "image", **figures)
     print(f"{split}: {len(proposals)} images, " + ", ".join(f"{name} {value}" for name, value in figures.items()))
 

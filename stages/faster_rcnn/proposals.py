@@ -6,9 +6,8 @@ proposals/faster_rcnnROUND.
 For the splits that the detector is trained on, in round 2 also for the test split with the numbers of boxes used there.
 """
 
-from pipeline.core.storage import write_rows
 from pipeline.data.index import Index
-from pipeline.evaluation.recall import cover, curve, curve_counts, summary
+from pipeline.evaluation.recall import cover, curve_counts, summary, write_curve
 from pipeline.stage import Stage, run
 from pipeline.systems.faster_rcnn.detector import propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
@@ -32,7 +31,7 @@ def main(stage: Stage) -> None:
         images += len(proposals)
         coverage = cover(index, proposals, curve_counts(limits.after))
         figures[split] = summary(coverage)
-        write_rows(stage.report / f"{split}.csv", curve(coverage))
+        write_curve(stage.report / f"{split}.csv", coverage)
         print(f"{split}: " + ", ".join(f"{name} {value}" for name, value in figures[split].items()))
     stage.finish(images, "image", **figures)
 
