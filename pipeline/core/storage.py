@@ -62,9 +62,9 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]])
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a table with one line of column names: one dictionary a row."""
+    """Read a table with one line of column names, separated by tabs in a ``.tsv``: one dictionary a row."""
     with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 
 def sha256(path: Path) -> str:

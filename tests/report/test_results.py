@@ -12,7 +12,6 @@ from ruamel.yaml import YAML
 from pipeline.core.storage import write_csv, write_json
 from pipeline.report import results
 from pipeline.report.results import Results, artifact_sizes, read, versions
-from stages import report
 
 LOCK = """
 schema: '2.0'
@@ -37,12 +36,18 @@ def project(tmp_path, monkeypatch, pytestconfig, indices, make_results):
     made = make_results(["rcnn"])
     write_json(tmp_path / "reports/metrics/rcnn.json", made.metrics["rcnn"])
     write_json(tmp_path / "reports/shown/rcnn.json", made.shown["rcnn"])
+    for kind, columns in {
+        "errors": ["errors", "Loc"],
+        "precision_recall": ["class", "recall", "precision"],
+        "mean_precision_recall": ["recall", "precision"],
+    }.items():
+        write_csv(tmp_path / f"reports/{kind}/rcnn.csv", columns, [])
     write_json(tmp_path / "reports/stages/shared/proposals_test/metrics.json", {"mabo": 0.8})
     return tmp_path
 
 
-def test_the_stage_writes_the_page_and_says_where(project, read_page, capsys):
-    report.main()
+def test_the_stage_writes_the_page_and_says_where(project, run_stage, read_page, capsys):
+    run_stage("report")
     text = (project / "reports/index.html").read_text(encoding="utf-8")
     page = read_page(text)
     assert len(page.find("data", inside=("data-system", "rcnn"))) == 3
@@ -52,20 +57,20 @@ def test_the_stage_writes_the_page_and_says_where(project, read_page, capsys):
     assert "R-CNN" in printed
     assert printed.splitlines()[-2:] == [
         "The page: reports/index.html",
-        "The tables: reports/summary.md, reports/summary.csv",
+        "The tables: reports/summary/summary.md, reports/summary/summary.csv",
     ]
-    assert (project / "reports/summary.txt").read_text(encoding="utf-8") == printed
-    assert "| R-CNN | " in (project / "reports/summary.md").read_text(encoding="utf-8")
-    assert "accuracy,rcnn,map_voc07,0." in (project / "reports/summary.csv").read_text(encoding="utf-8")
-    assert (project / "reports/accuracy_time.csv").read_text() == "system,ms,map_voc07,map_coco\n"
+    assert (project / "reports/summary/summary.txt").read_text(encoding="utf-8") == printed
+    assert "| R-CNN | " in (project / "reports/summary/summary.md").read_text(encoding="utf-8")
+    assert "accuracy,rcnn,map_voc07,0." in (project / "reports/summary/summary.csv").read_text(encoding="utf-8")
+    assert (project / "reports/plots/accuracy_time.csv").read_text() == "system,ms,map_voc07,map_coco\n"
 
 
-def test_the_page_does_not_depend_on_where_it_was_made(project, tmp_path_factory, monkeypatch):
-    report.main()
+def test_the_page_does_not_depend_on_where_it_was_made(project, run_stage, tmp_path_factory, monkeypatch):
+    run_stage("report")
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(project, elsewhere)
     monkeypatch.chdir(elsewhere)
-    report.main()
+    run_stage("report")
     assert (elsewhere / "reports/index.html").read_bytes() == (project / "reports/index.html").read_bytes()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.registry import all_systems
 from pipeline.report.results import Results
-from pipeline.report.summary import accuracy_time, as_csv, as_markdown, as_text, summary_tables
+from pipeline.report.summary import as_csv, as_markdown, as_text, summary_tables
 
 METRICS = {
     "rcnn": {
@@ -101,11 +101,6 @@ def test_no_table_without_rows():
     assert summary_tables(results({}), 0.95) == []
     assert [table.name for table in summary_tables(results({}, stages=STAGES), 0.95)] == ["costs_by_system", "costs"]
     assert as_markdown("Nothing", []) == "# Nothing\n"
-
-
-def test_accuracy_beside_time():
-    lines = accuracy_time(results(timing={"ssd": TIMING["ssd"]})).splitlines()
-    assert lines == ["system,ms,map_voc07,map_coco", "SSD,10.0,0.7,0.4"]
 
 
 def test_what_is_printed():
