@@ -5,7 +5,7 @@ The meaning of each key stands beside it in ``params.yaml``. Only ``stages/`` an
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +20,8 @@ from pipeline.systems.ssd.params import Ssd
 from pipeline.systems.yolo.params import YoloV1
 
 PARAMS_FILE = Path("params.yaml")
+
+S = TypeVar("S", bound=Section)
 
 
 class Params(Section):
@@ -40,6 +42,11 @@ class Params(Section):
     timing: Timing
     report: Report
     runtime: Runtime
+
+    def section(self, kind: type[S]) -> S:
+        """Return the section of the system whose parameters are of ``kind``."""
+        (section,) = (value for _, value in self if type(value) is kind)
+        return section
 
 
 def load(path: Path = PARAMS_FILE) -> Params:

@@ -12,10 +12,11 @@ from pipeline import params
 from pipeline.core import runtime
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
+from pipeline.detector import Description, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import detect
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.svd import compress, fc_seconds
 
@@ -27,13 +28,16 @@ def main() -> None:
     p = params.load()
     device = runtime.device(p.runtime.device)
     index = Index.load(Path("data/index/test.json"))
-    proposals = list(ProposalSet.load(Path("proposals/test.h5"), index))
+    proposals = ProposalSet.load(Path("proposals/test.h5"), index)
     full = FastRcnn.load(MODELS / "detector.safetensors", "fast_rcnn_classifier")
     small = compress(full, p.fast_rcnn.svd.fc6, p.fast_rcnn.svd.fc7)
     small.save(MODELS / "compressed.safetensors")
 
+    description = Description.of("fast_rcnn", index.classes, detect=p.fast_rcnn.detect)
+
     def score(network: FastRcnn) -> float | None:
-        found, _ = detect(network, index.images, proposals, Path(p.data.root), p.fast_rcnn.detect, device)
+        detector = FastRcnnDetector(description, network, device, proposals)
+        found, _ = detect_split(detector, index, Path(p.data.root), p.runtime.workers)
         return _map(index, found, p.evaluation.iou)
 
     scores = {"map_voc07": score(full), "map_voc07_svd": score(small)}

@@ -19,7 +19,9 @@ from pipeline.core.params import Section
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.params import Params
 
 ROOMS = Path(__file__).parent
 
@@ -75,7 +77,9 @@ class System:
         date: of publication, ``YYYY-MM``; systems are listed by it.
         colour: in charts, ``#rrggbb``.
         shown_from: score from which a detection is shown where a person does not say; what scores mean differs.
-        load: returns the trained `Detector` from the folder of all models, on a device.
+        load: returns the trained `Detector` for pictures from the folder of all models, on a device.
+        on_test_split: returns the `Detector` for the images of the test split, with the settings of ``params.yaml``;
+            what earlier stages left of these images, features or proposals, is read instead of computed.
         params: its section of ``params.yaml``, which has its name; None where it has none.
         onnx: whether `boxline export` writes it: it is one network on squares.
         published: rows of the paper's tables.
@@ -89,6 +93,7 @@ class System:
     colour: str
     shown_from: float
     load: "Callable[[Path, torch.device], Detector]"
+    on_test_split: "Callable[[Params, Index, torch.device], Detector]"
     params: type[Section] | None = None
     onnx: bool = False
     published: tuple[Published, ...] = ()

@@ -9,14 +9,23 @@ from pipeline.systems.fast_rcnn.params import FastRcnn
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.params import Params
 
 
 def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
+    """Return the detector for pictures; see `System.load`."""
+    from pipeline.systems.fast_rcnn import detector
 
-    return FastRcnnDetector.load(models, device)
+    return detector.load(models, device)
+
+
+def on_test_split(params: "Params", index: "Index", device: "torch.device") -> "Detector":
+    """Return the detector for the test split; see `System.on_test_split`."""
+    from pipeline.systems.fast_rcnn import detector
+
+    return detector.on_test_split(params, index, device)
 
 
 SYSTEM = System(
@@ -27,6 +36,7 @@ SYSTEM = System(
     colour="#17a37a",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
     load=load,
+    on_test_split=on_test_split,
     params=FastRcnn,
     published=(
         Published("VGG16", "07", 66.9, 1.83, 0.32, "Tesla K40", "Fast R-CNN, table 4; Faster R-CNN, table 5"),

@@ -9,14 +9,23 @@ from pipeline.systems.rcnn.params import Rcnn
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.params import Params
 
 
 def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.rcnn.detector import Rcnn
+    """Return the detector for pictures; see `System.load`."""
+    from pipeline.systems.rcnn import detector
 
-    return Rcnn.load(models, device)
+    return detector.load(models, device)
+
+
+def on_test_split(params: "Params", index: "Index", device: "torch.device") -> "Detector":
+    """Return the detector for the test split; see `System.on_test_split`."""
+    from pipeline.systems.rcnn import detector
+
+    return detector.on_test_split(params, index, device)
 
 
 SYSTEM = System(
@@ -27,6 +36,7 @@ SYSTEM = System(
     colour="#2f6fed",
     shown_from=0.0,  # An SVM decides at 0, and so does the demo of the official code.
     load=load,
+    on_test_split=on_test_split,
     params=Rcnn,
     published=(
         Published("AlexNet, fc7 + boxes", "07", 58.5, 13, None, "a GPU", "R-CNN, section 2.2, table 2"),

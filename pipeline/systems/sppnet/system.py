@@ -9,14 +9,23 @@ from pipeline.systems.sppnet.params import Sppnet
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.params import Params
 
 
 def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.sppnet.detector import Sppnet
+    """Return the detector for pictures; see `System.load`."""
+    from pipeline.systems.sppnet import detector
 
-    return Sppnet.load(models, device)
+    return detector.load(models, device)
+
+
+def on_test_split(params: "Params", index: "Index", device: "torch.device") -> "Detector":
+    """Return the detector for the test split; see `System.on_test_split`."""
+    from pipeline.systems.sppnet import detector
+
+    return detector.on_test_split(params, index, device)
 
 
 SYSTEM = System(
@@ -27,6 +36,7 @@ SYSTEM = System(
     colour="#e0862a",
     shown_from=0.0,  # An SVM decides at 0.
     load=load,
+    on_test_split=on_test_split,
     params=Sppnet,
     published=(
         Published("ZF-5, 1 scale", "07", 58.0, None, 0.142, "a GPU", "SPP-net, table 10"),

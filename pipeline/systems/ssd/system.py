@@ -9,14 +9,32 @@ from pipeline.systems.ssd.params import Ssd
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.detector import Detector
+    from pipeline.data.index import Index
+    from pipeline.detector import Description, Detector
+    from pipeline.params import Params
 
 
 def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.square import SingleShot
+    """Return the detector for pictures; see `System.load`."""
+    from pipeline.detector import Description
 
-    return SingleShot.load_ssd(models, device)
+    return _load(Description.load(models / "ssd", "ssd"), models / "ssd", device)
+
+
+def on_test_split(params: "Params", index: "Index", device: "torch.device") -> "Detector":
+    """Return the detector for the test split; see `System.on_test_split`."""
+    from pipeline.detector import Description
+
+    detect = params.section(Ssd).detect
+    return _load(Description.of("ssd", index.classes, detect=detect), Path("models/ssd"), device)
+
+
+def _load(description: "Description", folder: Path, device: "torch.device") -> "Detector":
+    from pipeline.systems.square import SquareDetector
+    from pipeline.systems.ssd.network import Ssd as Network
+
+    network = Network.load(folder / "network.safetensors", "ssd_train")
+    return SquareDetector(description, network, network.decode, network.shape.side, device)
 
 
 SYSTEM = System(
@@ -27,6 +45,7 @@ SYSTEM = System(
     colour="#0ea5c6",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
     load=load,
+    on_test_split=on_test_split,
     params=Ssd,
     onnx=True,
     published=(
