@@ -1,6 +1,5 @@
 """The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from pipeline.compare.command import compare
 from pipeline.inspect.commands import app as inspect_app
 from pipeline.options import errors_as_sentences
 from pipeline.predict.command import predict
+from pipeline.registry import all_systems
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,42 +109,47 @@ app.command()(errors_as_sentences()(predict))
 app.command()(errors_as_sentences()(compare))
 
 
-class SingleShot(StrEnum):
-    """The systems that are one network."""
+EXPORTABLE = tuple(name for name, system in all_systems().items() if system.onnx)
 
-    YOLO = "yolo"
-    SSD = "ssd"
+
+def _exportable(name: str) -> str:
+    if name not in EXPORTABLE:
+        raise typer.BadParameter(f"{name!r} cannot be exported; {', '.join(EXPORTABLE)} can.")
+    return name
 
 
 @app.command()
 def export(
-    system: Annotated[SingleShot, typer.Argument(metavar="yolo|ssd", help="Which detector.")],
+    system: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(EXPORTABLE),
+            help="Which detector.",
+            callback=_exportable,
+            autocompletion=lambda incomplete: [name for name in EXPORTABLE if name.startswith(incomplete)],
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="The file to write; SYSTEM.onnx if none is named.")
     ] = None,
 ) -> None:
-    """Write YOLO or SSD as an ONNX file.
+    """Write a detector that is one network on squares as an ONNX file.
 
     Raw RGB squares in, boxes and scores out, any number of images at once.
     """
     with errors_as_sentences():
-        from pipeline.core.errors import InputError
-        from pipeline.data.index import Index
+        from pipeline.registry import load
         from pipeline.systems.onnx_export import export_onnx
-        from pipeline.systems.ssd.network import Ssd
-        from pipeline.systems.yolo.network import Yolo
+        from pipeline.systems.square import SquareDetector
 
-        index, target = Path("data/index/test.json"), out or Path(f"{system}.onnx")
-        if not index.is_file():
-            raise InputError(f"{index}: the file does not exist; `dvc repro {system}_train` makes it and the network.")
-        kind: type[Yolo] | type[Ssd] = Yolo if system is SingleShot.YOLO else Ssd
-        network = kind.load(Path(f"models/{system}/network.safetensors"), f"{system}_train")
-        classes, side = Index.load(index).classes, network.shape.side
-        export_onnx(network, network.decode, side, classes, target)
+        detector, target = load(system, "models", "cpu"), out or Path(f"{system}.onnx")
+        assert isinstance(detector, SquareDetector)
+        export_onnx(detector, target)
+        side, classes = detector.side, len(detector.classes)
         typer.echo(
             f"{target}: images (N, 3, {side}, {side}), RGB from 0 to 255, to boxes (N, K, 4) in those pixels and"
         )
-        typer.echo(f"scores (N, K, {len(classes)}); without suppression. Side and classes are in the metadata.")
+        typer.echo(f"scores (N, K, {classes}); without suppression. Side and classes are in the metadata.")
 
 
 def _read_params() -> str:

@@ -1,16 +1,16 @@
 """The systems: all that one paper says stands in ``pipeline/systems/NAME/``, a room, behind one `System` object.
 
 What treats systems alike (evaluation, timing, report, predictions, comparison, inspection, help texts) asks the object
-and knows no names. Adding a system is adding a room with a ``system.py`` and writing its name into ``systems`` of
-``params.yaml``; CONTRIBUTING.md shows it.
+and knows no names. A room has a ``system.py`` with its ``SYSTEM`` and a ``detector.py`` with ``load`` and
+``on_test_split``; adding a system is adding a room and writing its name into ``systems`` of ``params.yaml``
+(CONTRIBUTING.md).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import runtime
 from pipeline.core.errors import InputError
@@ -19,7 +19,9 @@ from pipeline.core.params import Section
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.params import Params
 
 ROOMS = Path(__file__).parent / "systems"
 
@@ -75,7 +77,6 @@ class System:
         date: of publication, ``YYYY-MM``; systems are listed by it.
         colour: in charts, ``#rrggbb``.
         shown_from: score from which a detection is shown where a person does not say; what scores mean differs.
-        load: returns the trained `Detector` from the folder of all models, on a device.
         params: its section of ``params.yaml``, which has its name; None where it has none.
         onnx: whether `boxline export` writes it: it is one network on squares.
         published: rows of the paper's tables.
@@ -88,11 +89,25 @@ class System:
     date: str
     colour: str
     shown_from: float
-    load: "Callable[[Path, torch.device], Detector]"
     params: type[Section] | None = None
     onnx: bool = False
     published: tuple[Published, ...] = ()
     published_speed: PublishedSpeed | None = None
+
+    def load(self, models: Path, device: "torch.device") -> "Detector":
+        """Return the detector for pictures from the folder of all ``models``; the room's ``detector.load``."""
+        return self._detector.load(models, device)
+
+    def on_test_split(self, params: "Params", index: "Index", device: "torch.device") -> "Detector":
+        """Return the detector for the images of the test split ``index``; the room's ``detector.on_test_split``.
+
+        It may read what the graph has cached of them, at the graph's paths, and computes the same as `load`'s.
+        """
+        return self._detector.on_test_split(params, index, device)
+
+    @property
+    def _detector(self) -> Any:
+        return import_module(f"pipeline.systems.{self.name}.detector")
 
     @property
     def year(self) -> int:

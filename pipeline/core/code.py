@@ -36,7 +36,9 @@ def code_files(root: Path) -> dict[str, str]:
             continue
         files = closure(script, root)
         if name in OF_A_SYSTEM:
-            texts |= {f"{room}/{name}": _lines({*files, *closure(file, root)}, root) for room, file in rooms.items()}
+            for room, file in rooms.items():
+                detector = closure(file.with_name("detector.py"), root)
+                texts[f"{room}/{name}"] = _lines({*files, file, *detector}, root)
         else:
             asks = (root / REGISTRY).resolve() in files
             texts[name] = _lines({*files, *(rooms.values() if asks else ())}, root)

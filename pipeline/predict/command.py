@@ -82,14 +82,14 @@ def predict(
     Example: boxline predict holiday/ --system ssd --out found
     """
     from pipeline.core.errors import InputError
-    from pipeline.detector import read_description
+    from pipeline.detector import Description
     from pipeline.predict.predict import Errors
 
     found = _find(pictures, out)
     _check_device(device)
     names = list(all_systems()) if system == ALL else [system]
     for name in names:
-        read_description(models / name, name)  # what is missing is said before the first picture, not hours later
+        Description.load(models / name, name)  # what is missing is said before the first picture, not hours later
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata and the like: a picture is read, or named as broken
     errors, clean = Errors(), True
     try:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict.results import whole_boxes
 from pipeline.report.colours import class_colour, ink_on
 
@@ -19,7 +19,7 @@ LETTER_SHARE = 1 / 38
 LEAST_LETTERS = 10
 
 
-def draw(image: NDArray[np.uint8], found: Found, classes: Sequence[str]) -> Image.Image:
+def draw(image: NDArray[np.uint8], found: Detections, classes: Sequence[str]) -> Image.Image:
     """Return ``image`` (H, W, 3) RGB with the boxes painted just inside their borders, the best on top.
 
     A label stands on the upper edge of its box, or below that edge where the picture has no room above.

@@ -1,13 +1,13 @@
 """What is said of one picture, and what listens to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import area, clip
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import Seen, Unread
 
@@ -27,15 +27,15 @@ class Result:
     number: int
     picture: Picture
     size: tuple[int, int]
-    found: Found
+    found: Detections
     image: NDArray[np.uint8] | None
 
     @classmethod
-    def of(cls, seen: Seen, found: Found, least: float) -> "Result":
+    def of(cls, seen: Seen, found: Detections, least: float) -> "Result":
         """Keep what scores at least ``least`` and lies in the picture, in the pixels of the full one."""
         boxes = clip(found.boxes * np.array(seen.factors * 2, np.float32), *seen.size)
         good = (found.scores >= np.float32(least)) & (area(boxes) > 0)
-        kept = Found(boxes[good], found.labels[good], found.scores[good])
+        kept = replace(found, boxes=boxes).take(good)
         return cls(seen.number, seen.picture, seen.size, kept, seen.full)
 
 
@@ -51,7 +51,7 @@ class Listener(Protocol):
         ...
 
 
-def whole_boxes(found: Found, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+def whole_boxes(found: Detections, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     """Return the boxes with corners rounded to whole pixels, inside the picture, each at least one pixel wide and high.
 
     Half-open as all boxes here, so that VOC's corners follow by `pipeline.core.boxes.to_voc`.

@@ -8,11 +8,12 @@ import torch
 
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
+from pipeline.detector import Description, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.fast_rcnn.detector import detect
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.svd import compress, fc_seconds
@@ -23,14 +24,17 @@ REGIONS, REPEATS = 300, 15
 def main(stage: Stage) -> None:
     p, settings = stage.params, stage.section(FastRcnnParams)
     index = Index.load(stage.dep("data/index/test.json"))
-    proposals = list(ProposalSet.load(stage.dep("proposals/test.h5"), index))
+    proposals = ProposalSet.load(stage.dep("proposals/test.h5"), index)
     full = FastRcnn.load(stage.dep("models/fast_rcnn/detector.safetensors"), "systems/fast_rcnn/dvc.yaml:classifier")
     small = compress(full, settings.svd.fc6, settings.svd.fc7)
     small.save(stage.out("models/fast_rcnn/compressed.safetensors"))
 
+    description = Description.of("fast_rcnn", index.classes, detect=settings.detect)
+
     def score(network: FastRcnn) -> float | None:
-        found, _ = detect(network, index.images, proposals, stage.files, settings.detect, stage.device)
-        return _map(index, found, p.evaluation.iou)
+        detector = FastRcnnDetector(description, network, stage.device, proposals)
+        detections, _ = detect_split(detector, index, stage.files, stage.workers)
+        return _map(index, detections, p.evaluation.iou)
 
     scores = {"map_voc07": score(full), "map_voc07_svd": score(small)}
     plain, fast = fc_seconds([full, small], REGIONS, REPEATS, stage.device)
@@ -41,8 +45,8 @@ def main(stage: Stage) -> None:
     stage.finish(2 * len(index.images), "image", fc6_rank=small.shape.fc6_rank, fc7_rank=small.shape.fc7_rank, **scores)
 
 
-def _map(index: Index, found: Detections, iou: float) -> float | None:
-    value = metrics(index, found, rankings(index, found, iou), {}, iou)["map_voc07"]
+def _map(index: Index, detections: Detections, iou: float) -> float | None:
+    value = metrics(index, detections, rankings(index, detections, iou), {}, iou)["map_voc07"]
     return None if value is None else float(value)
 
 

@@ -5,16 +5,18 @@ import pytest
 from PIL import ImageColor
 
 from pipeline.core.boxes import as_boxes
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict.drawing import draw
 from pipeline.predict.results import whole_boxes
 from pipeline.report.colours import class_colour, ink_on
 
 
-def found(*rows: tuple[float, ...]) -> Found:
+def found(*rows: tuple[float, ...]) -> Detections:
     """Return detections given as x1, y1, x2, y2, label, score."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    return Found(as_boxes(values[:, :4]), values[:, 4].astype(np.int64), values[:, 5])
+    return Detections(
+        np.zeros(len(values), np.int64), values[:, 4].astype(np.int64), as_boxes(values[:, :4]), values[:, 5]
+    )
 
 
 def painted(width: int, height: int, *rows: tuple[float, ...]) -> np.ndarray:

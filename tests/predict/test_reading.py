@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pipeline.core.boxes import as_boxes
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict import reading
 from pipeline.predict.pictures import Picture
 from pipeline.predict.reading import batches
@@ -50,7 +50,7 @@ def test_boxes_go_back_from_a_reduced_and_filled_up_strip(tmp_path: Path) -> Non
     assert seen.full is not None
     assert seen.full.shape == (40, 4000, 3)
     boxes = as_boxes([(100, 2, 200, 8), (100, 5, 200, 90), (0, 50, 90, 90), (1, 1, 9, 9)])
-    found = Found(boxes, np.array([1, 2, 1, 2]), np.array([0.9, 0.8, 0.7, 0.1], np.float32))
+    found = Detections(np.zeros(4, np.int64), np.array([1, 2, 1, 2]), boxes, np.array([0.9, 0.8, 0.7, 0.1], np.float32))
     result = Result.of(seen, found, 0.5)
     assert result.found.boxes.tolist() == [[400, 8, 800, 32], [400, 20, 800, 40]]
     assert result.found.labels.tolist() == [1, 2]
