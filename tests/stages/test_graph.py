@@ -64,7 +64,6 @@ def test_training_curves_are_shown_even_of_a_short_run(tiny) -> None:
 
 
 def test_an_edit_reaches_the_stages_that_its_meaning_reaches(tiny) -> None:
-    docstring = '"""Return the grid'  # any sentence of a docstring
     text = (tiny.folder / "pipeline/data/coco.py").read_text()
     docstring = text.partition("\n")[0]
     assert edited(tiny, "pipeline/data/coco.py", docstring, '"""Another sentence.') == set()
@@ -90,11 +89,3 @@ def test_another_svm_runs_the_svms_and_what_follows_and_no_features(tiny) -> Non
     tiny.set("tiny", "runtime.workers=2")
     again = tiny.run("dvc", "repro")
     assert stages_run(again) == set(), "DVC's run cache has the outputs of the first run"
-
-
-TOY = {
-    "pipeline/systems/toy/__init__.py": "",
-    "pipeline/systems/toy/system.py": "",
-    "pipeline/systems/toy/detector.py": "",
-    "systems/toy/dvc.yaml": "",
-}
