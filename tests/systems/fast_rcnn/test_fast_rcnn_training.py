@@ -12,8 +12,8 @@ from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
-from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
 from pipeline.systems.fast_rcnn.training import train_detector
