@@ -74,7 +74,7 @@ def test_without_a_name_the_presets_are_listed(boxline: Boxline) -> None:
         (["validate", "absent"], 2, "absent"),
         (["validate", "presets"], 1, "presets"),
         (["export", "rcnn"], 2, "rcnn"),
-        (["export", "ssd"], 1, "dvc repro ssd_train"),
+        (["export", "ssd"], 1, "ssd_detect"),
         (["predict"], 2, "IMAGE|FOLDER|GLOB"),
         (["predict", "absent.jpg", "--system", "ssd"], 2, "absent.jpg"),
         (["predict", "params.yaml", "--system", "ssd"], 1, "ssd_detect"),

@@ -1,4 +1,4 @@
-"""The ONNX file against the network that it was made from."""
+"""The ONNX file against the network that it was made from, and `boxline export` as a person uses it."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pipeline.cli import app
+from pipeline.core.sections import SquareDetection
+from pipeline.detector import Description
 from pipeline.systems.onnx_export import export_onnx
+from pipeline.systems.square import SquareDetector
 from pipeline.systems.ssd.network import Shape, Ssd
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 CLASSES = ("zero", "größer", "two")
+SETTINGS = SquareDetection(batch=3, min_score=0.1, max_per_class=10, nms=0.5, max_per_image=20)
 
 
 def make(name: str) -> Yolo | Ssd:
@@ -36,7 +42,8 @@ def make(name: str) -> Yolo | Ssd:
 @pytest.mark.parametrize("name", ["yolo", "ssd"])
 def test_the_graph_gives_what_the_network_gives_and_says_what_it_needs(name: str, tmp_path: Path) -> None:
     network, file = make(name), tmp_path / "n.onnx"
-    export_onnx(network, network.decode, 96, CLASSES, file)
+    described = Description.of(name, CLASSES, detect=SETTINGS)
+    export_onnx(SquareDetector(described, network, network.decode, 96, torch.device("cpu")), file)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("images", "tensor(float)")]
     for batch in (1, 3):
@@ -56,3 +63,39 @@ def test_the_graph_gives_what_the_network_gives_and_says_what_it_needs(name: str
     assert not any(word in content for word in (b"site-packages", b".py", str(Path.home()).encode() + b"/"))
     assert list(tmp_path.iterdir()) == [file]
     onnx.checker.check_model(onnx.load(file), full_check=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.manual_seed(1)
+    network = Yolo(YoloShape("backbone", "small", 64, 2, 2, ((8, 2),), (16,)))
+    network.save(tmp_path / "models/yolo/network.safetensors")
+    Description.of("yolo", ("cat", "dog"), detect=SETTINGS).save(tmp_path / "models/yolo")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_file_lands_where_it_is_named_and_knows_its_classes(project: Path) -> None:
+    result = CliRunner().invoke(app, ["export", "yolo", "--out", "somewhere/mine.onnx"])
+    assert result.exit_code == 0, result.output
+    assert "somewhere/mine.onnx: images (N, 3, 64, 64), RGB from 0 to 255" in result.stdout
+    session = onnxruntime.InferenceSession(project / "somewhere/mine.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost", "code", "words"),
+    [
+        (["ssd"], None, 1, "models/ssd/detector.json"),
+        (["yolo"], "models/yolo/network.safetensors", 1, "models/yolo/network.safetensors"),
+        (["rcnn"], None, 2, "'rcnn' cannot be exported; yolo, ssd can"),
+        ([], None, 2, "yolo|ssd"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(project: Path, arguments, lost, code, words) -> None:
+    if lost:
+        (project / lost).unlink()
+    result = CliRunner().invoke(app, ["export", *arguments])
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert not list(project.glob("*.onnx"))

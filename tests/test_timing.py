@@ -10,25 +10,27 @@ import torch
 from PIL import Image
 
 from pipeline.core.clock import NULL_CLOCK, Clock
-from pipeline.detector import Found
+from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.timing import summary, surroundings, throughput, time_images
 
 CPU = torch.device("cpu")
 LENGTHS = {"proposals": 0.02, "convolution": 0.03}
 
 
-class Sleeper:
-    system, classes, batched = "sleeper", ("a",), True
+class Sleeper(Detector):
+    batched = True
 
     def __init__(self) -> None:
+        super().__init__(Description("sleeper", ("a",)))
         self.seen: list[int] = []
 
-    def detect(self, images: Sequence[np.ndarray], clock: Clock = NULL_CLOCK) -> list[Found]:
-        self.seen.append(len(images))
+    def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        self.seen.append(len(pictures))
         for name, seconds in LENGTHS.items():
             with clock.phase(name):
                 time.sleep(seconds)
-        return [Found.nothing() for _ in images]
+        nothing = np.zeros((0, 4), np.float32)
+        return [Candidates.above(None, nothing, nothing[:, :1]) for _ in pictures]
 
 
 @pytest.fixture

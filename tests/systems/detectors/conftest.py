@@ -1,6 +1,7 @@
-"""Untrained models of all systems on disk, each beside what its cached stages detect with them."""
+"""Untrained models of all systems on disk, each beside what it detects in a split with caches or proposals on disk."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from pipeline.core.storage import fingerprint
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
-from pipeline.detector import write_description
+from pipeline.detector import Description, Detector, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import FeatureCache
 from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
 from pipeline.features.regions import RegionFeatures, gather
-from pipeline.linear.detection import detect as detect_by_svm
+from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor
 from pipeline.nets import weights
@@ -23,16 +24,15 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import detect as detect_fast
-from pipeline.systems.fast_rcnn.detector import image_maps, region_cells
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
-from pipeline.systems.faster_rcnn.detector import detect as detect_faster
+from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.features import cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork
 from pipeline.systems.sppnet.features import PooledRegions
 from pipeline.systems.sppnet.network import MapSource, PyramidHead
-from pipeline.systems.square import detect as detect_squares
+from pipeline.systems.square import SquareDetector
 from pipeline.systems.ssd.network import Shape as SsdShape
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.yolo.network import Yolo, YoloShape
@@ -42,12 +42,12 @@ NET = architecture("small")
 
 
 class Made:
-    """A folder of models, and the detections of the cached stages."""
+    """A folder of models, and the detections in a split."""
 
     def __init__(self, root: Path, index: Index, proposals: list[np.ndarray], folder: Path) -> None:
         self.root, self.index, self.proposals, self.models = root, index, proposals, folder / "models"
         self.scratch = folder
-        self.cached: dict[str, Detections] = {}
+        self.in_split: Detections
 
     @property
     def images(self) -> list[np.ndarray]:
@@ -57,7 +57,12 @@ class Made:
     def sizes(self) -> list[tuple[int, int]]:
         return [(image.width, image.height) for image in self.index.images]
 
-    def linear(self, system: str, cache: RegionFeatures, detect, settings: dict) -> None:
+    def run(self, detector: Detector) -> None:
+        """Do what the stage ``detect`` does."""
+        self.in_split, thresholds = detect_split(detector, self.index, self.root, workers=1)
+        replace(detector.description, score_thresholds=thresholds).save(self.models / detector.system)
+
+    def linear(self, system: str, cache: RegionFeatures, settings: dict) -> None:
         """Write SVMs and regressors with random weights; scores of a class spread over about one."""
         rng = np.random.default_rng(len(system))
         folder = self.models / system
@@ -75,9 +80,9 @@ class Made:
         moves = LinearModel(offsets * np.float32(1e-3 / widths["pool5"]), np.zeros(8, np.float32), 20.0, "pool5")
         svm.save(folder / "svm.safetensors")
         moves.save(folder / "bbox.safetensors")
-        regressor = BoxRegressor(moves) if detect.box_regression else None
-        self.cached[system], least = detect_by_svm(cache, self.sizes, svm, regressor, detect)
-        write_description(folder, system, self.index.classes, {**settings, "detect": detect}, least)
+        description = Description.of(system, self.index.classes, **settings)
+        regressor = BoxRegressor(moves) if settings["detect"].box_regression else None
+        self.run(LinearDetector(description, svm, regressor, CachedRegions(cache, self.index)))
 
 
 @pytest.fixture(scope="session")
@@ -127,8 +132,8 @@ def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
         attributes={},
         what="caching",
     )
-    used = {**settings, "region": region, "features": sections.rcnn.features}
-    made.linear("rcnn", FeatureCache(path, "rcnn_features"), detect, used)
+    used = {**settings, "region": region, "features": sections.rcnn.features, "detect": detect}
+    made.linear("rcnn", FeatureCache(path, "rcnn_features"), used)
 
 
 def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
@@ -156,7 +161,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     head.save(made.models / "sppnet/network.safetensors")
     regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
     cache = PooledRegions.join(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
-    made.linear("sppnet", cache, detect, {**settings, "maps": maps})
+    made.linear("sppnet", cache, {**settings, "maps": maps, "detect": detect})
 
 
 def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
@@ -164,9 +169,9 @@ def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
     spread_scores(network, made)
     name = "compressed" if detect.compressed else "detector"
     network.save(made.models / f"fast_rcnn/{name}.safetensors")
-    found, least = detect_fast(network, made.index.images, made.proposals, made.root, detect, CPU)
-    made.cached["fast_rcnn"] = found
-    write_description(made.models / "fast_rcnn", "fast_rcnn", made.index.classes, {**settings, "detect": detect}, least)
+    description = Description.of("fast_rcnn", made.index.classes, **settings, detect=detect)
+    proposals = ProposalSet.join(made.proposals, [image.id for image in made.index.images], "opencv", {})
+    made.run(FastRcnnDetector(description, network, CPU, proposals))
 
 
 def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
@@ -178,8 +183,8 @@ def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
     folder = made.models / "faster_rcnn"
     rpn.save(folder / "rpn2.safetensors")
     network.save(folder / "detector2.safetensors")
-    made.cached["faster_rcnn"], least = detect_faster(rpn, network, made.index.images, made.root, detect, CPU)
-    write_description(folder, "faster_rcnn", made.index.classes, {"detect": detect}, least)
+    description = Description.of("faster_rcnn", made.index.classes, detect=detect)
+    made.run(FasterRcnnDetector(description, rpn, network, CPU))
 
 
 def make_yolo(made: Made, sections, altered, settings, detect) -> None:
@@ -195,11 +200,9 @@ def make_ssd(made: Made, sections, altered, settings, detect) -> None:
 
 
 def single_shot(made: Made, system: str, network: Yolo | Ssd, detect) -> None:
-    folder, side = made.models / system, network.shape.side
-    network.save(folder / "network.safetensors")
-    images = made.index.images
-    made.cached[system] = detect_squares(network, network.decode, side, images, made.root, detect, CPU)
-    write_description(folder, system, made.index.classes, {"detect": detect}, {})
+    network.save(made.models / system / "network.safetensors")
+    description = Description.of(system, made.index.classes, detect=detect)
+    made.run(SquareDetector(description, network, network.decode, network.shape.side, CPU))
 
 
 @torch.no_grad()

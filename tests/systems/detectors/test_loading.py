@@ -1,17 +1,13 @@
 """A folder of models: what is read from it, and the sentence for what is missing."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.core.sections import Detection
-from pipeline.detector import read_description, write_description
 from pipeline.nets import weights
 from pipeline.registry import load
-from pipeline.systems.sppnet.params import Maps
 
 
 @pytest.mark.parametrize(
@@ -51,7 +47,7 @@ def test_models_may_be_taken_elsewhere(make, tmp_path: Path, monkeypatch: pytest
 
 def test_unknown_systems_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match="no detector is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"
+        InputError, match="no system is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"
     ):
         load("dpm", tmp_path)
 
@@ -63,25 +59,3 @@ def test_layers_above_other_maps_are_refused(make, tmp_path: Path) -> None:
     weights.save(models / "backbone.safetensors", {name: tensor * 2 for name, tensor in tensors.items()}, metadata)
     with pytest.raises(InputError, match=r"other convolutions than .*backbone\.safetensors or of other scales"):
         load("sppnet", models, "cpu")
-
-
-def test_a_description_comes_back(tmp_path: Path, sections) -> None:
-    settings = {"detect": sections.sppnet.detect, "maps": sections.sppnet.maps}
-    write_description(tmp_path, "sppnet", ("a", "b", "c"), settings, {3: -0.1, 1: 0.123456789})
-    found = read_description(tmp_path, "sppnet")
-    assert (found.classes, found.least) == (("a", "b", "c"), {1: 0.123456789, 3: -0.1})
-    assert found.section("detect", Detection) == sections.sppnet.detect
-    assert found.section("maps", Maps) == sections.sppnet.maps
-    with pytest.raises(InputError, match=r"detector\.json: .*'maps' are not Detection\); .*sppnet_detect"):
-        found.section("maps", Detection)
-    with pytest.raises(InputError, match="'region' are not Detection"):
-        found.section("region", Detection)
-
-
-@pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", json.dumps({"system": "rcnn", "classes": [], "settings": {}, "least_scores": {}})]
-)
-def test_what_is_no_description_is_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "detector.json").write_text(content)
-    with pytest.raises(InputError, match=r"detector\.json: describes no sppnet detector .*sppnet_detect writes"):
-        read_description(tmp_path, "sppnet")
