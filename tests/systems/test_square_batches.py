@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from pipeline.systems.square import SquareBatches, to_device
+from pipeline.systems.square import SquareBatches
+from pipeline.training import to_device
 
 
 def as_they_are(image, boxes, labels, rng):
