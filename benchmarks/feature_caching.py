@@ -22,14 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pipeline.features.regions import Regions, gather
 from torchvision.transforms import functional as transforms
 
 from pipeline.core import runtime
 from pipeline.core.sections import Region
 from pipeline.data.images import read_image
+from pipeline.features.regions import Regions, gather
 from pipeline.features.warp import warp
-from pipeline.nets.backbones import MEAN, STD, architecture, normalise
+from pipeline.nets.backbones import MEAN, STD, architecture, channels_last, normalise
 from pipeline.systems.rcnn.features import cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork
 
@@ -55,7 +55,7 @@ def main() -> None:
     torch.manual_seed(0)
     region = Region(size=args.side, padding=args.padding, mode="warp")
     network = RegionNetwork(architecture(args.network), args.side, fc_width=512, outputs=0).eval()
-    network.to(device, memory_format=torch.channels_last)
+    channels_last(network, device)
     regions = random_regions(sorted(args.folder.glob("*.jpg"))[: args.images], args.regions)
     count = len(regions.boxes)
     batch = network.net.batch(args.side, device)

@@ -26,7 +26,7 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.clock import Clock, Phase
 from pipeline.core.sections import Region
 from pipeline.features.maps import ImageMaps, map_cells
-from pipeline.nets.backbones import architecture
+from pipeline.nets.backbones import architecture, channels_last
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.rcnn.features import region_taps
 from pipeline.systems.rcnn.network import RegionNetwork
@@ -88,7 +88,7 @@ class RcnnTimer:
     def __init__(self, name: str, side: int, device: torch.device) -> None:
         self._region = Region(size=side, padding=16, mode="warp")
         self._network = RegionNetwork(architecture(name), side, fc_width=512, outputs=0).eval()
-        self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self._network, device)
         self._batch, self._device = self._network.net.batch(side, device), device
 
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
@@ -103,7 +103,7 @@ class SppnetTimer:
 
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         net = architecture(args.network)
-        self._conv = net.conv().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._conv = channels_last(net.conv(), device).eval()
         self._geometry, self._scales, self._device = Geometry.of_network(net), tuple(args.scales), device
         window = Window(rule="released", side=208)
         source = MapSource(net.name, "", net.channels, window)

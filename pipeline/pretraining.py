@@ -25,8 +25,8 @@ from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import Windows
 from pipeline.features.warp import WindowBatch, collect, warp_batch
-from pipeline.nets.backbones import Architecture, normalise
-from pipeline.training import StepBatches, Task, classification_loss, train
+from pipeline.nets.backbones import Architecture, channels_last, normalise
+from pipeline.training import Task, classification_loss, train
 
 
 class SpatialPyramid(nn.Module):
@@ -172,17 +172,15 @@ def pretrain(
     device: torch.device,
     workers: int,
 ) -> None:
-    """Train ``network`` in place; see `training.loop.train` for resuming."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Train ``network`` in place; see `training.train` for resuming."""
+    channels_last(network, device)
     task = Task(
         network,
-        losses=classification_loss(network),
-        prepare=lambda batch, target: warp_batch(batch, _CROP, target),
-        images=lambda batch: [crops.image_id(position) for position in batch.images],
+        losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, device)),
+        image_ids=lambda batch: [crops.image_id(position) for position in batch.windows.images.tolist()],
     )
-    steps = StepBatches(crops, settings.schedule.steps)
     train(
-        task, steps, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, what="pretraining"
+        task, crops, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, what="pretraining"
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.core.errors import InputError
 from pipeline.features.cache import CacheWriter, Column, FeatureCache, Piece, fill, saturate
 from pipeline.nets import weights
+from pipeline.nets.backbones import channels_last
 from pipeline.nets.geometry import Geometry
 
 COLUMN = "cells"
@@ -109,7 +110,7 @@ def cache_maps(
     ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so that neither the workers nor the
     neighbours of an image change a byte.
     """
-    conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    conv = channels_last(conv, device).eval()
 
     def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
         cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist())

@@ -158,4 +158,4 @@ def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> Labe
     mirrored = torch.from_numpy(batch.windows.mirrored).to(device)
     warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
     labels = torch.from_numpy(batch.windows.labels).to(device)
-    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))
+    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels)

@@ -6,6 +6,7 @@ A network is cut where the papers cut it: ``conv`` ends after the last convoluti
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from torch import nn
 # torchvision's published weights expect RGB in [0, 1] normalised by these.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -99,3 +102,9 @@ def normalise(image: torch.Tensor) -> torch.Tensor:
     mean = torch.tensor(MEAN, device=image.device).view(3, 1, 1)
     std = torch.tensor(STD, device=image.device).view(3, 1, 1)
     return (image.float() / 255 - mean) / std
+
+
+def channels_last(network: M, device: torch.device) -> M:
+    """Move ``network`` to ``device``, its convolutions in the memory layout in which they are fastest; return it."""
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network

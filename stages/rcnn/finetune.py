@@ -7,13 +7,13 @@ from pipeline.data.index import Index
 from pipeline.features.regions import label_windows
 from pipeline.features.warp import warp_batch
 from pipeline.nets import weights
-from pipeline.nets.backbones import architecture
+from pipeline.nets.backbones import architecture, channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.network import RegionNetwork
 from pipeline.systems.rcnn.params import Rcnn
-from pipeline.training import StepBatches, Task, classification_loss, publish_curves, train
+from pipeline.training import Task, classification_loss, publish_curves, train
 
 
 def main(stage: Stage) -> None:
@@ -36,17 +36,15 @@ def main(stage: Stage) -> None:
     tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
     fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
     print(f"{len(foreground)} foreground and {len(background)} background regions; new layers: {', '.join(fresh)}")
-    network.to(stage.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, stage.device)
     train(
         Task(
             network,
-            losses=classification_loss(network),
-            prepare=lambda batch, target: warp_batch(batch, region, target),
-            images=lambda batch: [images[position].id for position in batch.images],
-            fast=tuple(f"{name}." for name in fresh),
-            fast_factor=settings.new_layer_lr,
+            losses=lambda model, batch: classification_loss(model, warp_batch(batch, region, stage.device)),
+            image_ids=lambda batch: [images[position].id for position in batch.windows.images],
+            rates={f"{name}.": settings.new_layer_lr for name in fresh},
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=stage.scratch.folder,
         seed=p.seed,

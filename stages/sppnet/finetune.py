@@ -15,7 +15,7 @@ from pipeline.stage import Stage, run
 from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
 from pipeline.systems.sppnet.network import MapSource, PyramidHead
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
-from pipeline.training import StepBatches, Task, chosen, classification_loss, publish_curves, train
+from pipeline.training import Task, chosen, classification_loss, publish_curves, train
 
 
 def main(stage: Stage) -> None:
@@ -54,17 +54,15 @@ def main(stage: Stage) -> None:
     train(
         Task(
             head,
-            losses=classification_loss(head),
-            prepare=lambda batch, target: pool_batch(batch, levels, target),
-            images=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
+            losses=lambda model, batch: classification_loss(model, pool_batch(batch, levels, stage.device)),
+            image_ids=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
             # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
-            fast=("output.",) if fresh == ["output"] else (),
-            fast_factor=settings.new_layer_lr,
+            rates={"output.": settings.new_layer_lr} if fresh == ["output"] else {},
             validate=(lambda: validation_loss(head, batches["val"], settings.validation_batches, stage.device))
             if validates
             else None,
         ),
-        StepBatches(batches["train"], settings.schedule.steps),
+        batches["train"],
         settings.schedule,
         scratch=stage.scratch.folder,
         seed=p.seed,

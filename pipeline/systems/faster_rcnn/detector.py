@@ -20,6 +20,7 @@ from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
+from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
@@ -100,7 +101,7 @@ def propose_all(
     what: str,
 ) -> ProposalSet:
     """Return the proposals of ``records``, files below ``root``, at the network's first scale."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, device)
     found = []
     for record in progress(records, what):
         seen = resized([read_image(root / record.file)], network.shape, device)
@@ -143,10 +144,7 @@ class FasterRcnnDetector(RegionDetector):
         check_shared(rpn, network)
         self._settings = description.section("detect", FasterDetection)
         super().__init__(description, self._settings)
-        self._rpn, self._network = (
-            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for module in (rpn, network)
-        )
+        self._rpn, self._network = channels_last(rpn, device), channels_last(network, device)
         self._device = device
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

@@ -15,7 +15,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import ImageOrder, batch_shape, mirror, pad, pixels, resized_shape, scale_factor
+from pipeline.imaging import ImageOrder, batch_shape, mirror, pixels, resized_shape, scale_factor
 from pipeline.systems.fast_rcnn.targets import TargetStatistics
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
@@ -90,7 +90,7 @@ class AnchorBatch:
     """A step's images and sampled anchors.
 
     Attributes:
-        images: resized uint8 ``(3, h, w)``; on the device one normalised ``(N, 3, H, W)``.
+        images: resized uint8 ``(3, h, w)``.
         rows: ``(S,)`` int64 positions of the sampled anchors among those of all images, objects first.
         labels: ``(S,)`` int64, 1 object, 0 background.
         targets: ``(P, 4)`` float32 offsets of the objects.
@@ -98,18 +98,12 @@ class AnchorBatch:
         image_ids: of the images.
     """
 
-    images: tuple[torch.Tensor, ...] | torch.Tensor
+    images: tuple[torch.Tensor, ...]
     rows: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
     positions: int
     image_ids: tuple[int, ...]
-
-
-def to_device(batch: AnchorBatch, device: torch.device) -> AnchorBatch:
-    """Move a batch to ``device``."""
-    rows, labels, targets = (tensor.to(device) for tensor in (batch.rows, batch.labels, batch.targets))
-    return AnchorBatch(pad(tuple(batch.images), device), rows, labels, targets, batch.positions, batch.image_ids)
 
 
 class AnchorBatches:

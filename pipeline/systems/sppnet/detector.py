@@ -18,7 +18,7 @@ from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache, map_cells, map_sizes, maps_origin
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets import weights
-from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.backbones import architecture, channels_last, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
@@ -46,7 +46,7 @@ class MappedRegions:
         self._proposals = description.section("proposals", Proposals)
         maps = description.section("maps", Maps)
         self._scales, self._dtype = maps.scales, np.dtype(maps.dtype)
-        self._conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._conv = channels_last(conv, device).eval()
         self._geometry = Geometry.of(conv)
         self._head, self._device = head.to(device), device
 

@@ -107,7 +107,7 @@ def pool_batch(batch: CutBatch, levels: Sequence[int], device: torch.device) -> 
     height, width, _ = batch.cells.shape
     cells = batch.cells.to(device).float().flatten(0, 1)
     pooled = pool_windows(cells, (height, width), batch.windows, levels)
-    return LabelledBatch(pooled, batch.labels.to(device), batch.images)
+    return LabelledBatch(pooled, batch.labels.to(device))
 
 
 def validation_loss(head: PyramidHead, batches: CutBatches, count: int, device: torch.device) -> float:
