@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.colours import class_colour
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, similar_classes
 from pipeline.evaluation.metrics import rankings
 from pipeline.html_templates import environment
-from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS, class_colour
+from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS
 from pipeline.report.curves import SIDE, panels
 from pipeline.report.facts import folders, size
 from pipeline.report.gallery import photos, tile_ratio

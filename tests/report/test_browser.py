@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from pipeline.core.colours import class_colour
 from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.report.colours import TYPE_COLOURS, class_colour
+from pipeline.report.colours import TYPE_COLOURS
 from pipeline.report.page import Results, render
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.colours import class_colour
 from pipeline.inspect.describing.described_regions import DescribedRegions
-from pipeline.report.colours import class_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
