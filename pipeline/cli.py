@@ -5,10 +5,28 @@ from typing import Annotated
 
 import typer
 
-from pipeline.compare.command import compare
 from pipeline.inspect.commands import app as inspect_app
-from pipeline.options import errors_as_sentences
-from pipeline.predict.command import predict
+from pipeline.options import (
+    ALL,
+    Baseline,
+    CommandOfSystems,
+    Device,
+    Format,
+    HtmlFile,
+    Images,
+    Json,
+    Models,
+    OutFile,
+    OutFolder,
+    Revisions,
+    SystemOrAll,
+    Systems,
+    TableFormat,
+    Threshold,
+    check_device,
+    errors_as_sentences,
+    split_names,
+)
 from pipeline.registry import all_systems
 
 app = typer.Typer(
@@ -105,8 +123,78 @@ def validate(
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
 
 
-app.command()(errors_as_sentences()(predict))
-app.command()(errors_as_sentences()(compare))
+@app.command(cls=CommandOfSystems)
+def predict(
+    images: Images,
+    system: SystemOrAll,
+    out: OutFolder = None,
+    as_json: Json = False,
+    threshold: Threshold = None,
+    device: Device = "auto",
+    models: Models = Path("models"),
+) -> None:
+    """Find objects in images of yours.
+
+    Any file that Pillow reads will do, of any size and colour mode. A broken one is named on stderr and skipped, and
+    the exit code is then 1. With neither --out nor --json, a line for each image is printed.
+
+    Example: boxline predict holiday/ --system ssd --out found
+    """
+    with errors_as_sentences():
+        from pipeline.predict.pictures import NoPictureError, find_pictures
+        from pipeline.predict.predict import predict as predict_all
+        from pipeline.registry import all_systems
+
+        try:
+            pictures = find_pictures(images, exclude=out)
+        except NoPictureError as error:
+            raise typer.BadParameter(str(error), param_hint="IMAGE|FOLDER|GLOB") from None
+        check_device(device)
+        names = list(all_systems()) if system == ALL else [system]
+        if not predict_all(
+            pictures,
+            names,
+            models,
+            device,
+            threshold=threshold,
+            out=out,
+            as_json=as_json,
+            by_system=system == ALL,
+        ):
+            raise typer.Exit(1)
+
+
+@app.command(cls=CommandOfSystems)
+def compare(
+    revisions: Revisions = None,
+    baseline: Baseline = None,
+    systems: Systems = None,
+    output: TableFormat = Format.TEXT,
+    out: OutFile = None,
+    page: HtmlFile = None,
+) -> None:
+    """Show what changed parameters did.
+
+    Scores with intervals, times, bytes cached and the stages that ran again, of any commits and experiments.
+    """
+    with errors_as_sentences():
+        from pipeline.compare.comparison import compare as compare_revisions
+        from pipeline.compare.page import render
+        from pipeline.compare.tables import as_csv, as_markdown, as_text, tables
+        from pipeline.registry import all_systems
+
+        comparison = compare_revisions(revisions or [], baseline, split_names(systems) or list(all_systems()))
+        shown = tables(comparison, ["map_voc07"])
+        if output is Format.CSV:
+            text = as_csv(comparison)
+        else:
+            text = as_markdown(shown) if output is Format.MARKDOWN else as_text(shown)
+        if page:
+            _write(page, render(comparison))
+        if out:
+            _write(out, text)
+        else:
+            typer.echo(text, nl=False)
 
 
 EXPORTABLE = tuple(name for name, system in all_systems().items() if system.onnx)
@@ -150,6 +238,13 @@ def export(
             f"{target}: images (N, 3, {side}, {side}), RGB from 0 to 255, to boxes (N, K, 4) in those pixels and"
         )
         typer.echo(f"scores (N, K, {classes}); without suppression. Side and classes are in the metadata.")
+
+
+def _write(file: Path, text: str) -> None:
+    from pipeline.core.storage import atomic
+
+    with atomic(file) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _read_params() -> str:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
+from pipeline.registry import all_systems
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -117,11 +118,15 @@ def test_help_loads_no_heavy_package_and_no_room_of_the_pipeline() -> None:
     loaded = set(run.stdout.splitlines()[-1].split())
     assert "preset" in run.stdout
     assert not loaded & {"torch", "torchvision", "numpy", "pydantic", "dvc", "ruamel", "ruamel.yaml", "PIL"}
-    # The commands' own modules, and the names of the systems, are all that it may load.
-    commands = {name for name in loaded if name.startswith("pipeline.") and "command" in name.rpartition(".")[2]}
-    rooms = {name for name in loaded if any(command.startswith(f"{name}.") for command in commands)}
-    light = {"pipeline.cli", "pipeline.core.errors", "pipeline.evaluation", "pipeline.systems"}
-    assert {name for name in loaded if name.startswith("pipeline.")} <= light | commands | rooms
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("pipeline.")}
+    assert rooms <= {"cli", "options", "inspect", "core"}
+
+
+def test_the_help_of_predict_names_the_systems_with_their_thresholds(boxline: Boxline) -> None:
+    text = " ".join(boxline("predict", "--help").stdout.split())
+    for name, system in all_systems().items():
+        assert f"{name} {system.shown_from:g}" in text
+    assert ", ".join(all_systems()) + " or all" in text
 
 
 def test_help_names_each_command_in_one_whole_line(boxline: Boxline) -> None:

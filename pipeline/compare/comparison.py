@@ -1,14 +1,45 @@
-"""Revisions beside a baseline: parameters, scores and whether they can differ by chance, times, bytes, stages run."""
+"""Revisions compared with a baseline: parameters, scores and their significance, times, bytes, stages that ran.
 
-from collections.abc import Iterator, Mapping, Sequence
+Two systems are scored on the same draws of the test images (a paired bootstrap, `pipeline.evaluation.bootstrap`), so
+that what makes an image hard for both falls out of the difference.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from pipeline.compare.paired import Paired, Read
-from pipeline.compare.revision import Layout, LockedStage, Output, Revision
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
 
-METRICS = ("map_voc07", "map_voc", "map_coco")
+from pipeline.compare.revisions import (
+    DETECTIONS,
+    METRICS,
+    TEST_IMAGES,
+    WORKSPACE,
+    LockedStage,
+    Output,
+    Revision,
+    open_project,
+)
+from pipeline.core.errors import InputError
+from pipeline.core.params import Fraction, Positive, Section
+from pipeline.data.index import Index
+from pipeline.evaluation.bootstrap import NAMES, difference_intervals, sampled_maps
+from pipeline.evaluation.detections import Detections
+
+T = TypeVar("T")
+Interval = tuple[float, float]
+Files = Callable[[Revision, str, str], Path | None]
+"""`pipeline.compare.revisions.Project.file`."""
+
+IOU = "evaluation.iou"
+# The folders whose sizes are added up.
+GROUPS = ("data", "proposals", "features", "models", "detections")
+# Sections of the parameters that change no result.
+WITHOUT_EFFECT = {"runtime"}
 # Where a time was measured; times from different places are not compared.
 PLACE = ("device", "device_name", "threads")
 
@@ -22,38 +53,35 @@ ABSENT = Absent()
 
 @dataclass(frozen=True)
 class Change:
-    """A parameter, or a whole section that only one side has; ``has_effect`` is false for those that steer the run."""
+    """A parameter, or a whole section that only one side has."""
 
     key: str
     old: Any
     new: Any
-    has_effect: bool = True
 
 
 class Verdict(StrEnum):
-    """What a score says beside the baseline's."""
+    """How a score compares with the baseline's."""
 
     SAME = "same detections"
     UNCLEAR = "interval holds zero"
     CLEAR = "interval without zero"
-    NOT_AT_HAND = "detections not at hand"
+    UNAVAILABLE = "detections not at hand"
     OTHER_TEST = "other test"
 
 
 @dataclass(frozen=True)
 class Score:
-    """One mean AP, 0 to 1, and its interval where recorded; the rest is None where the baseline has no such score.
+    """One mean AP, 0 to 1, with its interval where recorded.
 
-    The baseline's own scores have no difference and no verdict either. The difference has an interval where the verdict
-    is `Verdict.UNCLEAR` or `Verdict.CLEAR`.
+    The baseline's scores have no difference and no verdict, nor have those of systems that the baseline lacks. The
+    difference has an interval where the verdict is `Verdict.UNCLEAR` or `Verdict.CLEAR`.
     """
 
     value: float
-    low: float | None
-    high: float | None
+    interval: Interval | None
     difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
+    difference_interval: Interval | None = None
     verdict: Verdict | None = None
 
 
@@ -71,7 +99,10 @@ class Duration:
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage whose locked state is not the baseline's: why, and its recorded seconds."""
+    """A stage whose locked state is not the baseline's: why, and its recorded seconds.
+
+    ``resumed``: an earlier run had done a part, which the seconds do not count.
+    """
 
     stage: str
     reason: str
@@ -81,15 +112,15 @@ class StageRun:
 
 @dataclass(frozen=True)
 class Row:
-    """One revision beside the baseline; all empty where it could not be read.
+    """One revision compared with the baseline; all empty where it could not be read.
 
     Attributes:
         changes: of the parameters.
         scores: by metric and system.
         times: by system.
-        bytes: of what the revision keeps in each group.
-        added_bytes: of these, what the baseline does not have.
-        runs: the stages, in the order of the lock.
+        bytes: of the outputs below each of `GROUPS`.
+        added_bytes: of these, those of content that the baseline does not have.
+        runs: the stages that differ.
     """
 
     revision: Revision
@@ -111,32 +142,56 @@ class Comparison:
     level: float
 
 
-def compare(
-    revisions: Sequence[Revision], baseline: Revision, systems: Sequence[str], layout: Layout, read: Read
+def compare(names: Sequence[str], baseline: str | None, systems: Sequence[str]) -> Comparison:
+    """Compare revisions of the project around the current folder.
+
+    Args:
+        names: of the revisions; without any: HEAD, the workspace where it differs, and the experiments on top of HEAD.
+        baseline: of the one to compare with; None for the first that can be read.
+        systems: those to show.
+
+    Raises:
+        InputError: there is no project, or no baseline that can be read, or the baseline's parameters by which scores
+            are compared have a wrong value.
+    """
+    with open_project() as project:
+        requested = [*([baseline] if baseline else []), *(names or project.default_names())]
+        revisions = [project.read(name, systems) for name in dict.fromkeys(requested)]
+        if not names and baseline != WORKSPACE:
+            committed = [revision for revision in revisions if revision.name != WORKSPACE]
+            revisions = [r for r in revisions if r in committed or not any(r.equals(other) for other in committed)]
+        candidates = [revision for revision in revisions if baseline in (None, revision.name)]
+        readable = [revision for revision in candidates if not revision.problem]
+        if not readable:
+            subject = "the baseline cannot" if baseline else "none of the revisions can"
+            problems = " ".join(f"{revision.name}: {revision.problem}" for revision in candidates)
+            raise InputError(f"{subject} be read; {problems}")
+        return compare_revisions(revisions, readable[0], systems, project.file)
+
+
+def compare_revisions(
+    revisions: Sequence[Revision], baseline: Revision, systems: Sequence[str], files: Files
 ) -> Comparison:
-    """Return each revision beside ``baseline``, which must be readable; of the systems those that any row has.
+    """Compare ``revisions`` with ``baseline``, which must be readable, in those of ``systems`` that any of them has.
 
     Raises:
         InputError: a parameter of ``baseline`` by which scores are compared has a wrong value.
     """
-    paired = Paired(baseline, layout, read)
-    rows = [_row(revision, baseline, systems, layout, paired) for revision in revisions]
-    seen = [name for name in systems if any(name in r.metrics or name in r.timing for r in revisions)]
-    return Comparison(baseline, rows, seen, paired.resampling.level)
+    bootstrap = PairedBootstrap(baseline, files)
+    rows = [_row(revision, baseline, systems, bootstrap) for revision in revisions]
+    present = [name for name in systems if any(name in r.metrics or name in r.timing for r in revisions)]
+    return Comparison(baseline, rows, present, bootstrap.sampling.level)
 
 
-def parameter_changes(
-    old: Mapping[str, Any], new: Mapping[str, Any], without_effect: frozenset[str] = frozenset(), prefix: str = ""
-) -> list[Change]:
-    """Return what differs under dotted keys, in the order of ``old``; a section that one side lacks is one change."""
+def parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
+    """Return the differences by dotted key, in the order of ``old``; a section that one side lacks is one change."""
     changes: list[Change] = []
     for name in [*old, *(name for name in new if name not in old)]:
         a, b = old.get(name, ABSENT), new.get(name, ABSENT)
-        key = f"{prefix}{name}"
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            changes += parameter_changes(a, b, without_effect, f"{key}.")
+            changes += parameter_changes(a, b, f"{prefix}{name}.")
         elif a != b:
-            changes.append(Change(key, a, b, key.split(".")[0] not in without_effect))
+            changes.append(Change(f"{prefix}{name}", a, b))
     return changes
 
 
@@ -148,101 +203,168 @@ def stage_runs(baseline: Revision, revision: Revision) -> list[StageRun]:
     """
     runs = []
     for name, stage in revision.stages.items():
-        reason = _reason(baseline.stages.get(name), stage)
-        if reason:
+        if reason := _reason(baseline.stages.get(name), stage):
             cost = revision.costs.get(name, {})
             runs.append(StageRun(name, reason, cost.get("seconds"), bool(cost.get("resumed"))))
     return runs
 
 
-def _row(revision: Revision, baseline: Revision, systems: Sequence[str], layout: Layout, paired: Paired) -> Row:
+class Sampling(Section):
+    """How samples are drawn and judged; the defaults are for a baseline that has no such parameters.
+
+    Attributes:
+        iou: the overlap of a correct detection for VOC's mean APs.
+        samples: their number.
+        level: share of the samples inside an interval.
+        seed: of the samples.
+    """
+
+    iou: Fraction = 0.5
+    samples: Positive = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = 1
+
+    @classmethod
+    def from_revision(cls, revision: Revision) -> "Sampling":
+        """Return the parameters of ``revision``.
+
+        Raises:
+            InputError: one has a wrong value.
+        """
+        bootstrap = "evaluation.bootstrap"
+        keys = {"iou": IOU, "samples": f"{bootstrap}.samples", "level": f"{bootstrap}.level", "seed": "seed"}
+        values = {field: revision.parameter(key) for field, key in keys.items()}
+        try:
+            return cls.model_validate({field: value for field, value in values.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            message = f"{keys[str(first['loc'][0])]} is {first['input']!r}: {first['msg'].lower()}"
+            raise InputError(f"{revision.name}: {message}.") from None
+
+
+class PairedBootstrap:
+    """Detections of revisions and of a baseline on the same draws of the test images; each file is read once."""
+
+    def __init__(self, baseline: Revision, files: Files) -> None:
+        self.sampling = Sampling.from_revision(baseline)
+        self._baseline, self._files = baseline, files
+        self._indices: dict[str, Index | None] = {}
+        self._maps: dict[tuple[str, str], NDArray[np.float64] | None] = {}
+
+    def intervals(self, revision: Revision, system: str) -> Mapping[str, Mapping[str, float] | None]:
+        """Return the intervals (``low``, ``high``) of a system's scores less the baseline's, by metric.
+
+        The two must have been evaluated on the same index. Empty where it or detections are not at hand, or are in
+        a format that this version does not know.
+        """
+        reference, maps = self._sampled(self._baseline, system), self._sampled(revision, system)
+        return {} if reference is None or maps is None else difference_intervals(maps, reference, self.sampling.level)
+
+    def _sampled(self, revision: Revision, system: str) -> NDArray[np.float64] | None:
+        """Return the scores of the detections that ``revision`` evaluated on each sample, None as for `intervals`."""
+        evaluation, path = revision.producer(METRICS.format(system)), DETECTIONS.format(system)
+        inputs = evaluation.inputs if evaluation else {}
+        test, detected = inputs.get(TEST_IMAGES), inputs.get(path)
+        if not test or not detected:
+            return None
+        if test not in self._indices:
+            self._indices[test] = self._load(revision, TEST_IMAGES, test, Index.load)
+        index = self._indices[test]
+        if index is not None and (test, detected) not in self._maps:
+            detections = self._load(revision, path, detected, lambda file: Detections.load(file, index, "dvc repro"))
+            self._maps[test, detected] = None if detections is None else self._sample(index, detections)
+        return self._maps.get((test, detected))
+
+    def _sample(self, index: Index, detections: Detections) -> NDArray[np.float64]:
+        rules = self.sampling
+        return sampled_maps(index, detections, rules.iou, samples=rules.samples, seed=rules.seed)
+
+    def _load(self, revision: Revision, path: str, md5: str, load: Callable[[Path], T]) -> T | None:
+        file = self._files(revision, path, md5)
+        try:
+            return None if file is None else load(file)
+        except (InputError, KeyError, TypeError, ValueError):
+            return None
+
+
+def _row(revision: Revision, baseline: Revision, systems: Sequence[str], bootstrap: PairedBootstrap) -> Row:
     if revision.problem:
         return Row(revision, [], {}, {}, {}, 0, [])
-    changes = parameter_changes(baseline.parameters, revision.parameters, layout.without_effect)
-    known = {output.hash for output in _outputs(baseline)}
-    grouped = {group: list(_outputs(revision, folder)) for group, folder in layout.groups.items()}
-    added = {output.hash: output.size or 0 for outputs in grouped.values() for output in outputs}
+    known = {output.hash for _, output in _outputs(baseline)}
+    groups = {group: [output for path, output in _outputs(revision) if path.split("/")[0] == group] for group in GROUPS}
+    added = {output.hash: output.size or 0 for outputs in groups.values() for output in outputs}
+    timed = [system for system in systems if revision.timing.get(system, {}).get("total_median")]
     return Row(
         revision=revision,
-        changes=changes,
-        scores={m: dict(_scores(revision, baseline, m, systems, layout, paired)) for m in METRICS},
-        times={s: _duration(revision.timing[s], baseline.timing.get(s)) for s in systems if _median(revision, s)},
-        bytes={g: sum(out.size or 0 for out in outputs) for g, outputs in grouped.items()} if revision.stages else {},
+        changes=parameter_changes(baseline.parameters, revision.parameters),
+        scores={metric: dict(_scores(revision, baseline, metric, systems, bootstrap)) for metric in NAMES},
+        times={system: _duration(revision.timing[system], baseline.timing.get(system, {})) for system in timed},
+        bytes={g: sum(output.size or 0 for output in outputs) for g, outputs in groups.items() if revision.stages},
         added_bytes=sum(size for key, size in added.items() if key not in known),
         runs=stage_runs(baseline, revision),
     )
 
 
 def _scores(
-    revision: Revision, baseline: Revision, metric: str, systems: Sequence[str], layout: Layout, paired: Paired
+    revision: Revision, baseline: Revision, metric: str, systems: Sequence[str], bootstrap: PairedBootstrap
 ) -> Iterator[tuple[str, Score]]:
     for system in systems:
-        value = revision.metrics.get(system, {}).get(metric)
-        if value is None:
+        metrics, reference = revision.metrics.get(system, {}), baseline.metrics.get(system, {})
+        if metrics.get(metric) is None:
             continue
-        interval = _interval(revision, system, metric)
-        score = Score(value, interval.get("low"), interval.get("high"))
-        other = baseline.metrics.get(system, {}).get(metric)
-        if other is not None and revision is not baseline:
-            verdict, between = _verdict(revision, baseline, metric, system, layout, paired)
-            low, high = between.get("low"), between.get("high")
-            score = replace(score, difference=value - other, difference_low=low, difference_high=high, verdict=verdict)
+        score = Score(metrics[metric], _interval((metrics.get("intervals") or {}).get(metric)))
+        if reference.get(metric) is not None and revision is not baseline:
+            verdict, interval = _verdict(revision, baseline, metric, system, bootstrap)
+            change = score.value - reference[metric]
+            score = replace(score, difference=change, difference_interval=interval, verdict=verdict)
         yield system, score
 
 
 def _verdict(
-    revision: Revision, baseline: Revision, metric: str, system: str, layout: Layout, paired: Paired
-) -> tuple[Verdict, Mapping[str, float]]:
-    """Return what a difference says and, where that is told by its interval, ``low`` and ``high`` of it."""
-    here, there = (r.maker(layout.metrics.format(system)) for r in (revision, baseline))
+    revision: Revision, baseline: Revision, metric: str, system: str, bootstrap: PairedBootstrap
+) -> tuple[Verdict, Interval | None]:
+    """Return the verdict on a difference and, where its interval decides, that interval."""
+    here, there = (r.producer(METRICS.format(system)) for r in (revision, baseline))
     if here is None or there is None:
-        return Verdict.NOT_AT_HAND, {}
-    if _test(here, layout) != _test(there, layout):
-        return Verdict.OTHER_TEST, {}
-    found = layout.detections.format(system)
-    if here.inputs.get(found) == there.inputs.get(found):
+        return Verdict.UNAVAILABLE, None
+    if _test(here) != _test(there):
+        return Verdict.OTHER_TEST, None
+    if here.inputs.get(DETECTIONS.format(system)) == there.inputs.get(DETECTIONS.format(system)):
         # Another score for the same detections: the code that evaluates was another.
         same = revision.metrics[system][metric] == baseline.metrics[system][metric]
-        return (Verdict.SAME if same else Verdict.OTHER_TEST), {}
-    interval = paired.intervals(revision, system).get(metric)
+        return (Verdict.SAME if same else Verdict.OTHER_TEST), None
+    interval = _interval(bootstrap.intervals(revision, system).get(metric))
     if interval is None:
-        return Verdict.NOT_AT_HAND, {}
-    return (Verdict.UNCLEAR if interval["low"] <= 0 <= interval["high"] else Verdict.CLEAR), interval
+        return Verdict.UNAVAILABLE, None
+    return (Verdict.UNCLEAR if interval[0] <= 0 <= interval[1] else Verdict.CLEAR), interval
 
 
-def _test(evaluation: LockedStage, layout: Layout) -> tuple[str | None, Any]:
+def _interval(limits: Mapping[str, float] | None) -> Interval | None:
+    return (limits["low"], limits["high"]) if limits else None
+
+
+def _test(evaluation: LockedStage) -> tuple[str | None, Any]:
     """Return what a score depends on beside the detections: the test images and the overlap of a correct one."""
-    return evaluation.inputs.get(layout.test_images), evaluation.parameters.get(layout.resampling["iou"])
+    return evaluation.inputs.get(TEST_IMAGES), evaluation.parameters.get(IOU)
 
 
-def _interval(revision: Revision, system: str, metric: str) -> Mapping[str, float | None]:
-    return (revision.metrics.get(system, {}).get("intervals") or {}).get(metric) or {}
-
-
-def _median(revision: Revision, system: str) -> float | None:
-    return revision.timing.get(system, {}).get("total_median")
-
-
-def _duration(timing: Mapping[str, Any], reference: Mapping[str, Any] | None) -> Duration:
-    median, other = timing["total_median"], (reference or {}).get("total_median")
-    elsewhere = other is not None and any(timing.get(key) != (reference or {}).get(key) for key in PLACE)
+def _duration(timing: Mapping[str, Any], reference: Mapping[str, Any]) -> Duration:
+    median, other = timing["total_median"], reference.get("total_median")
+    elsewhere = bool(other) and any(timing.get(key) != reference.get(key) for key in PLACE)
     return Duration(1e3 * median, median / other if other and not elsewhere else None, elsewhere)
 
 
-def _outputs(revision: Revision, folder: str = "") -> Iterator[Output]:
-    for stage in revision.stages.values():
-        for path, output in stage.outputs.items():
-            if not folder or path == folder or path.startswith(f"{folder}/"):
-                yield output
+def _outputs(revision: Revision) -> Iterator[tuple[str, Output]]:
+    return (item for stage in revision.stages.values() for item in stage.outputs.items())
 
 
 def _reason(old: LockedStage | None, new: LockedStage) -> str:
+    """Return what differs between two lock entries, in words; nothing where they are equal."""
     if old is None:
         return "not in the baseline"
-    parameters = [change.key for change in parameter_changes(old.parameters, new.parameters)]
-    inputs = [path for path in [*old.inputs, *new.inputs] if old.inputs.get(path) != new.inputs.get(path)]
     parts = ["command"] if old.command != new.command else []
-    parts += dict.fromkeys([*parameters, *inputs])
+    parts += [change.key for change in parameter_changes(old.parameters, new.parameters)]
+    parts += [path for path in [*old.inputs, *new.inputs] if old.inputs.get(path) != new.inputs.get(path)]
     if not parts and old.outputs != new.outputs:
         parts = ["run again: same inputs, another result"]
-    return ", ".join(parts)
+    return ", ".join(dict.fromkeys(parts))

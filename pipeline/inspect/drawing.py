@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.colours import class_colour
 from pipeline.core.storage import atomic
 from pipeline.inspect.regions import OVERLAP, DescribedRegions, ImageProposals
-from pipeline.report.colours import class_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -49,10 +49,11 @@ def image(
         from pipeline import params
         from pipeline.features.maps import MapCache
         from pipeline.inspect import image_sppnet
+        from pipeline.systems.sppnet.params import Sppnet
 
         regions = image_sppnet.regions_of_project(indexed.split, index)
         check_region(window or 0, indexed.record, regions.offsets, indexed.position)
-        settings = params.load().sppnet
+        settings = params.load().section(Sppnet)
         map_view = image_sppnet.image_map(
             MapCache(path, stage_of(path)),
             regions,

@@ -26,7 +26,7 @@ def known_system(name: str | None) -> str | None:
     Raises:
         typer.BadParameter: no system has this name.
     """
-    from pipeline.systems import all_systems
+    from pipeline.registry import all_systems
 
     if name is not None and name not in all_systems():
         raise typer.BadParameter(f"no system is called {name}; there are {', '.join(all_systems())}.")

@@ -33,7 +33,7 @@ def caches_of_split(split: str) -> list[Path]:
 
 def named_cache(text: str, split: str) -> tuple[Path, str | None]:
     """Return the path of the cache, and the layer where one is named, of ``rcnn``, ``sppnet:cells`` or ``PATH:fc7``."""
-    from pipeline.systems import all_systems
+    from pipeline.registry import all_systems
 
     place, colon, layer = text.rpartition(":")
     if not colon or "/" in layer:  # a colon inside the path

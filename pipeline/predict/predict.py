@@ -1,110 +1,113 @@
-"""The loop: pictures through a detector, each result handed on and forgotten."""
+"""Pictures through detectors, outside the graph: each result is written and forgotten, so memory does not grow."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from time import perf_counter
-from typing import TextIO
 
-from tqdm import tqdm
-
+from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar
-from pipeline.detector import Detector
-from pipeline.predict.pictures import Picture
-from pipeline.predict.reading import Unread, batches
-from pipeline.predict.results import Listener, Result
+from pipeline.detector import Description, Detector
+from pipeline.predict.pictures import Broken, Picture, batches
+from pipeline.predict.results import (
+    Outcome,
+    Result,
+    Writer,
+    coco_writer,
+    error_writer,
+    folder_writer,
+    line_writer,
+)
+from pipeline.registry import load, system
 
 # Pictures that go through a network together, where that is faster than one after another.
 BATCH = 8
-# Detections that a line of text names.
-NAMED = 5
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How a run went: pictures that gave a result, broken ones, seconds without loading the models."""
-
-    images: int
-    errors: int
-    seconds: float
-
-    def __str__(self) -> str:
-        rate = self.images / self.seconds if self.seconds else 0.0
-        return f"{self.images} images, {self.errors} errors, {rate:.3g} images/s"
 
 
 def predict(
-    detector: Detector, pictures: Sequence[Picture], least: float, listeners: Sequence[Listener], keep_full: bool
-) -> Tally:
-    """Detect in ``pictures`` under a progress bar and give each result to all ``listeners``.
+    pictures: Sequence[Picture],
+    systems: Sequence[str],
+    models: Path,
+    device: str,
+    *,
+    threshold: float | None,
+    out: Path | None,
+    as_json: bool,
+    by_system: bool,
+) -> bool:
+    """Send all pictures through each system, write the results and say on stderr how it went.
+
+    Args:
+        pictures: the files.
+        systems: names.
+        models: the folder that holds ``NAME/`` for each system.
+        device: as for `load`.
+        threshold: the lowest score that counts; None for that of each system.
+        out: the folder to write into (`folder_writer`), or None.
+        as_json: print `coco_writer`'s results; with neither this nor ``out`` a line for each picture is printed.
+        by_system: whether ``out`` gets a folder for each system, and JSON a key.
+
+    Returns:
+        Whether all pictures could be read.
+
+    Raises:
+        InputError: a model is missing, or results cannot be written.
+    """
+    for name in systems:
+        Description.load(models / name, name)  # a missing model is named before the first picture, not hours later
+    warnings.filterwarnings("ignore", module="PIL")  # odd metadata and the like: a picture is read, or named as broken
+    errors, clean = error_writer(), True
+    try:
+        for position, name in enumerate(systems):
+            if as_json and by_system:  # one object, the systems its keys
+                sys.stdout.write(f'{"," if position else "{"}"{name}": ')
+            detector, folder = load(name, models, device), out / name if out and by_system else out
+            lowest = system(name).shown_from if threshold is None else threshold
+            clean &= _predict(detector, pictures, lowest, folder, as_json, errors)
+        if as_json and by_system:
+            sys.stdout.write("}\n")
+    except OSError as error:
+        raise InputError(f"{error.filename or out or 'stdout'}: cannot be written ({error.strerror}).") from error
+    return clean
+
+
+def detections(detector: Detector, pictures: Sequence[Picture], threshold: float, keep_full: bool) -> Iterator[Outcome]:
+    """Yield what becomes of each picture, under a progress bar; a broken one may come before its turn.
 
     Args:
         detector: any of the systems.
         pictures: the files.
-        least: the least score that counts.
-        listeners: what puts the results down.
-        keep_full: whether a listener needs all pixels.
+        threshold: the lowest score that counts.
+        keep_full: whether the results shall hold all pixels.
     """
-    start, images, errors = perf_counter(), 0, 0
-    with bar(detector.system, len(pictures)) as shown:
-        for seen, unread in batches(pictures, BATCH if detector.batched else 1, keep_full):
-            for broken in unread:
-                _each(listeners, broken)
-            for one, found in zip(seen, detector.detect([one.reduced for one in seen]), strict=True):
-                _each(listeners, Result.of(one, found, least))
-            images, errors = images + len(seen), errors + len(unread)
-            shown.update(len(seen) + len(unread))
-    return Tally(images, errors, perf_counter() - start)
+    with bar(detector.system, len(pictures)) as progress:
+        for read, broken in batches(pictures, BATCH if detector.batched else 1, keep_full):
+            yield from broken
+            for pixels, detected in zip(read, detector.detect([one.reduced for one in read]), strict=True):
+                yield Result.of(pixels, detected, threshold)
+            progress.update(len(read) + len(broken))
 
 
-class Lines:
-    """A `Listener` that prints a line for each picture: how much was found, and the best of it."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = classes
-
-    def add(self, result: Result) -> None:
-        """Print to stdout."""
-        found = result.found
-        count = len(found.labels)
-        best = [
-            f"{self._classes[label - 1]} {score:.2f}"
-            for label, score in zip(found.labels[:NAMED].tolist(), found.scores[:NAMED].tolist(), strict=True)
-        ]
-        more = f" and {count - NAMED} more" if count > NAMED else ""
-        say(f"{result.picture.name}: {count} found{': ' if best else ''}{', '.join(best)}{more}", sys.stdout)
-
-    def fail(self, unread: Unread) -> None:
-        """Print nothing: `Errors` does."""
-
-
-class Errors:
-    """A `Listener` that prints a sentence on stderr for each broken picture, once."""
-
-    def __init__(self) -> None:
-        self._named: set[Picture] = set()
-
-    def add(self, result: Result) -> None:
-        """Print nothing."""
-
-    def fail(self, unread: Unread) -> None:
-        """Print the sentence, unless another system's turn printed it."""
-        if unread.picture not in self._named:
-            self._named.add(unread.picture)
-            say(f"error: {unread.picture.name}: {unread.reason}.", sys.stderr)
-
-
-def say(text: str, stream: TextIO) -> None:
-    """Print a line; above the progress bar, unless the bar is in another place, a log."""
-    if stream is sys.stdout and not sys.stderr.isatty():
-        print(text)
-    else:
-        tqdm.write(text, file=stream)
-
-
-def _each(listeners: Sequence[Listener], outcome: Result | Unread) -> None:
-    for listener in listeners:
-        if isinstance(outcome, Unread):
-            listener.fail(outcome)
-        else:
-            listener.add(outcome)
+def _predict(
+    detector: Detector, pictures: Sequence[Picture], threshold: float, out: Path | None, as_json: bool, errors: Writer
+) -> bool:
+    start, broken = perf_counter(), 0
+    writers = [errors]
+    with ExitStack() as stack:
+        if out:
+            writers.append(stack.enter_context(folder_writer(out, detector.classes)))
+        if as_json:
+            writers.append(stack.enter_context(coco_writer(sys.stdout, detector.classes)))
+        elif not out:
+            writers.append(line_writer(detector.classes))
+        for outcome in detections(detector, pictures, threshold, keep_full=out is not None):
+            broken += isinstance(outcome, Broken)
+            for write in writers:
+                write(outcome)
+        seconds = perf_counter() - start
+    images = len(pictures) - broken
+    rate = f"{images} images, {broken} errors, {images / seconds:.3g} images/s"
+    print(f"{detector.system}: {rate}{f'; see {out}' if out else ''}", file=sys.stderr)
+    return not broken

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from pipeline.core.colours import class_colour, ink_on
 from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.shown import rounded_bbox
-from pipeline.report.colours import class_colour, ink_on
 
 # Longest side of an embedded photograph in pixels: sharp on a phone's screen, 24 of them stay near 2 MB.
 LONGEST_SIDE = 640

@@ -5,10 +5,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.colours import class_colour
 from pipeline.data.index import Index
 from pipeline.html_templates import environment
 from pipeline.report.charts import SIDE, class_panels, error_trends, recall_chart
-from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS, class_colour
+from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS
 from pipeline.report.gallery import photos, tile_ratio
 from pipeline.report.headline import headline
 from pipeline.report.results import Results

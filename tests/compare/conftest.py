@@ -12,28 +12,37 @@ from typing import Any
 
 import pytest
 
-PIPELINE = """
+GRAPH = """
 stages:
-  rcnn_svm:
-    cmd: train
-    deps: [images]
-    params: [rcnn.svm.C]
-    outs: [models/rcnn, reports/costs/rcnn_svm.json]
-  rcnn_detect:
-    cmd: detect
-    deps: [models/rcnn]
-    outs: [detections/rcnn.json]
+  index:
+    cmd: index
+    outs: [data/index]
   evaluate:
     matrix:
-      system: [rcnn, ssd]
+      system: ${systems}
     cmd: evaluate ${item.system}
     deps: [data/index/test.json, "detections/${item.system}.json"]
     params: [evaluation.iou]
     outs:
       - reports/metrics/${item.system}.json: {cache: false}
-      - reports/plots/${item.system}_pr.csv
+      - reports/precision_recall/${item.system}.csv
+"""
+RCNN = """
+stages:
+  svm:
+    wdir: ../..
+    cmd: train
+    deps: [images]
+    params: [rcnn.svm.C]
+    outs: [models/rcnn, reports/stages/rcnn/svm]
+  detect:
+    wdir: ../..
+    cmd: detect
+    deps: [models/rcnn]
+    outs: [detections/rcnn.json]
 """
 PARAMETERS = """
+systems: [rcnn, ssd]
 rcnn: {svm: {C: 0.001, passes: 1}}
 evaluation: {iou: 0.5}
 runtime: {workers: 0}
@@ -93,10 +102,10 @@ class Project:
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
-    def cache(self, content: str | Mapping[str, Any]) -> Path:
-        """Put a text where DVC keeps it and return that place."""
+    def cache(self, content: str | Mapping[str, Any], ending: str = "") -> Path:
+        """Put a text where DVC keeps it and return that place; a folder's list of files ends with ``.dir``."""
         text = content if isinstance(content, str) else json.dumps(content)
-        place = f".dvc/cache/files/md5/{md5(text)[:2]}/{md5(text)[2:]}"
+        place = f".dvc/cache/files/md5/{md5(text)[:2]}/{md5(text)[2:]}{ending}"
         self.write(place, text)
         return self.root / place
 
@@ -126,19 +135,19 @@ class Project:
         self.write("reports/metrics/rcnn.json", metrics)
         place = {"device": "cpu", "device_name": "a", "threads": 2}
         self.write("reports/timing/rcnn.json", {**place, "total_median": 0.2 * len(model) / 10})
-        cost = {"seconds": seconds, "resumed": False}
+        cost = json.dumps({"seconds": seconds, "resumed": False})
+        report = json.dumps([{"md5": md5(cost), "relpath": "cost.json"}])
         curve = f"class,recall,precision\none,0.5,1.0\none,{score},0.5\n"
-        self.cache(cost)
-        self.cache(curve)
-        found = self.detections(round(100 * score))
-        self.cache(TEST)
-        self.cache(found)
-        hashes = map(md5, (model, json.dumps(cost), found, json.dumps(metrics), curve))
-        self.write("dvc.lock", lock(C, len(model), *hashes))
+        detections = self.detections(round(100 * score))
+        for text in (cost, curve, TEST, detections):
+            self.cache(text)
+        self.cache(report, ending=".dir")
+        self.write("dvc.lock", lock(md5(detections), md5(json.dumps(metrics)), md5(curve)))
+        self.write("systems/rcnn/dvc.lock", rcnn_lock(C, len(model), *map(md5, (model, report, detections))))
 
 
-def lock(C: float, size: int, model: str, cost: str, found: str, metrics: str, curve: str) -> str:
-    """Return a lock as DVC writes it, with an entry of a stage that was renamed since."""
+def lock(detections: str, metrics: str, curve: str) -> str:
+    """Return the root's lock as DVC writes it, with entries of a stage and of a system that the graph has no more."""
     return f"""schema: '2.0'
 stages:
   detect@rcnn:
@@ -148,7 +157,42 @@ stages:
       hash: md5
       md5: {md5("old")}
       size: 999
-  rcnn_svm:
+  evaluate@yolo:
+    cmd: evaluate yolo
+    outs:
+    - path: models/yolo
+      hash: md5
+      md5: {md5("yolo")}
+      size: 999
+  evaluate@rcnn:
+    cmd: evaluate rcnn
+    deps:
+    - path: data/index/test.json
+      hash: md5
+      md5: {md5(TEST)}
+    - path: detections/rcnn.json
+      hash: md5
+      md5: {detections}
+    params:
+      params.yaml:
+        evaluation.iou: 0.5
+    outs:
+    - path: reports/metrics/rcnn.json
+      hash: md5
+      md5: {metrics}
+      size: 90
+    - path: reports/precision_recall/rcnn.csv
+      hash: md5
+      md5: {curve}
+      size: 60
+"""
+
+
+def rcnn_lock(C: float, size: int, model: str, report: str, detections: str) -> str:
+    """Return R-CNN's lock; DVC writes its paths relative to ``wdir``, which is the root."""
+    return f"""schema: '2.0'
+stages:
+  svm:
     cmd: train
     deps:
     - path: images
@@ -163,11 +207,12 @@ stages:
       hash: md5
       md5: {model}
       size: {1000 * size}
-    - path: reports/costs/rcnn_svm.json
+    - path: reports/stages/rcnn/svm
       hash: md5
-      md5: {cost}
+      md5: {report}.dir
       size: 30
-  rcnn_detect:
+      nfiles: 1
+  detect:
     cmd: detect
     deps:
     - path: models/rcnn
@@ -176,29 +221,8 @@ stages:
     outs:
     - path: detections/rcnn.json
       hash: md5
-      md5: {found}
+      md5: {detections}
       size: 500
-  evaluate@rcnn:
-    cmd: evaluate rcnn
-    deps:
-    - path: data/index/test.json
-      hash: md5
-      md5: {md5(TEST)}
-    - path: detections/rcnn.json
-      hash: md5
-      md5: {found}
-    params:
-      params.yaml:
-        evaluation.iou: 0.5
-    outs:
-    - path: reports/metrics/rcnn.json
-      hash: md5
-      md5: {metrics}
-      size: 90
-    - path: reports/plots/rcnn_pr.csv
-      hash: md5
-      md5: {curve}
-      size: 60
 """
 
 
@@ -206,7 +230,8 @@ stages:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Made once: one commit before anything ran, then what `compared` says."""
     made = Project(tmp_path_factory.mktemp("made") / "project")
-    made.write("dvc.yaml", PIPELINE)
+    made.write("dvc.yaml", GRAPH)
+    made.write("systems/rcnn/dvc.yaml", RCNN)
     made.write("params.yaml", PARAMETERS)
     made.commit("graph")
     made.run(0.001, 0.9, (0.88, 0.92), "0123456789", 5)

@@ -59,7 +59,7 @@ def test_by_default_head_and_its_experiments_are_compared(compared: Any, boxline
     times = block(text, "Time for an image")
     assert (times["HEAD"], times["close"], times["far"]) == ("200.0", "200.0", "400.0 +100 %")
     stages = block(text, "Stages run again")
-    assert re.split(" {2,}", stages["close"]) == ["3", "7.0", "rcnn_svm 7.0 s, rcnn_detect, evaluate@rcnn"]
+    assert re.split(" {2,}", stages["close"]) == ["3", "7.0", "evaluate@rcnn, rcnn/svm 7.0 s, rcnn/detect"]
     assert "HEAD" not in stages
 
 
@@ -85,10 +85,10 @@ def test_csv_has_a_line_for_each_figure(compared: Any, boxline: Compare) -> None
     assert found["far", "milliseconds", "rcnn"][0] == "400.0"
     assert found["far", "bytes", "models"][0] == "20000"
     assert found["far", "bytes", "added"][0] == "20500"
-    assert found["far", "stage", "rcnn_svm"][0] == "9"
-    assert found["far", "stage", "rcnn_detect"][0] == ""
+    assert found["far", "stage", "rcnn/svm"][0] == "9"
+    assert found["far", "stage", "rcnn/detect"][0] == ""
     assert "Unknown revision" in found["absent", "problem", ""][0]
-    assert ("HEAD", "stage", "rcnn_svm") not in found
+    assert ("HEAD", "stage", "rcnn/svm") not in found
 
 
 def test_another_baseline_stands_first(compared: Any, boxline: Compare) -> None:
@@ -112,7 +112,7 @@ def test_without_detections_there_is_no_verdict(compared: Any, boxline: Compare)
     # A file in the folder serves the workspace and a file in Git a commit, if they are what was evaluated.
     compared.write("detections/rcnn.json", kept)
     assert block(boxline("workspace", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
-    compared.commit("found")
+    compared.commit("detections")
     assert block(boxline("HEAD", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
     compared.write("detections/rcnn.json", f"{kept} ")
     assert block(boxline("workspace", "far").stdout, "mAP")["far"] == "70.0 66.0-74.0 | -20.0 ?"
@@ -120,7 +120,7 @@ def test_without_detections_there_is_no_verdict(compared: Any, boxline: Compare)
 
 def test_the_baselines_parameters_say_how_differences_are_drawn(compared: Any, boxline: Compare) -> None:
     def limits(bootstrap: str) -> tuple[str, str]:
-        compared.write("params.yaml", f"evaluation: {{iou: 0.5, bootstrap: {bootstrap}}}\nseed: 4\n")
+        compared.write("params.yaml", f"systems: [rcnn]\nevaluation: {{iou: 0.5, bootstrap: {bootstrap}}}\nseed: 4\n")
         return figures(boxline("workspace", "far", "--format", "csv").stdout)["far", "change", "rcnn.map_voc"][1:]
 
     wide, narrow = (list(map(float, limits(f"{{samples: 500, level: {level}}}"))) for level in (0.95, 0.5))
@@ -142,7 +142,7 @@ def test_the_workspace_has_a_row_only_where_it_differs(compared: Any, boxline: C
     remark = text.split("\n\n")[0].split("workspace", 1)[1]
     assert "rcnn.svm.C: 0.001 -> 5\n" in remark
     assert "runtime.workers: 0 -> 2 (changes no result)" in remark
-    assert "Figures are older than params.yaml: `dvc repro` has yet to run rcnn_svm." in remark
+    assert "Figures are older than params.yaml: `dvc repro` has yet to run rcnn/svm." in remark
     assert block(text, "mAP")["workspace"] == "90.0 88.0-92.0 | ="
 
 
@@ -248,4 +248,4 @@ def test_a_lone_revision_and_markup_in_names_do_no_harm(compared: Any, boxline: 
     assert result.exit_code == 0, result.output
     assert "| a\\|b\\<i> (" in result.stdout
     assert "a|b&lt;i&gt;" in Path("page.html").read_text()
-    assert "Why a stage was run" not in Path("page.html").read_text()
+    assert "Why a stage ran" not in Path("page.html").read_text()

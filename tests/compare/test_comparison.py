@@ -1,72 +1,50 @@
-"""Comparisons, on revisions written out by hand."""
+"""Comparisons of revisions written out by hand, and the verdict on scores whose detections are drawn together."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pipeline.compare.blocks import blocks, reasons, size_text, value_text
 from pipeline.compare.comparison import (
     ABSENT,
     Change,
     Comparison,
+    Sampling,
     Score,
     StageRun,
     Verdict,
+    compare_revisions,
     parameter_changes,
     stage_runs,
 )
-from pipeline.compare.comparison import compare as compare_reading
-from pipeline.compare.revision import Layout, LockedStage, Output, Revision, parse_lock
-from pipeline.compare.text import as_markdown, as_text
+from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, LockedStage, Output, Revision
+from pipeline.core.errors import InputError
+from pipeline.data.index import ImageRecord, Index
+from pipeline.evaluation.bootstrap import intervals
+from pipeline.evaluation.detections import Detections
 
-LAYOUT = Layout(
-    "p",
-    "y",
-    "l",
-    "m/{}",
-    "t/{}",
-    "c/{}",
-    "costs",
-    "d/{}",
-    "test",
-    {"iou": "iou"},
-    {"models": "models"},
-    frozenset({"run"}),
-)
-SYSTEMS = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd"]
+BOX = np.array([[1, 1, 8, 8]], np.float32)
+IMAGES = 60
+STAGE = LockedStage("run", {"in": "1"}, {"k.a": 1, "section": {"x": 1, "y": 2}}, {"out": Output("7", 10)})
 
 
 def compare(revisions: Sequence[Revision], baseline: Revision, systems: Sequence[str]) -> Comparison:
     """Compare where no detections are at hand."""
-    return compare_reading(revisions, baseline, systems, LAYOUT, lambda revision, path, md5: None)
+    return compare_revisions(revisions, baseline, systems, lambda revision, path, md5: None)
 
 
 def test_changed_parameters_have_dotted_names_and_sections_are_one_change() -> None:
-    old = {"a": {"x": 1, "y": [1, 2]}, "b": {"z": 1}, "run": {"w": 0}, "same": 0}
-    new = {"a": {"x": 2, "y": [1, 2]}, "run": {"w": 1}, "same": 0, "c": {"v": None}}
-    assert parameter_changes(old, new, frozenset({"run"})) == [
+    old = {"a": {"x": 1, "y": [1, 2]}, "b": {"z": 1}, "runtime": {"w": 0}, "same": 0}
+    new = {"a": {"x": 2, "y": [1, 2]}, "runtime": {"w": 1}, "same": 0, "c": {"v": None}}
+    assert parameter_changes(old, new) == [
         Change("a.x", 1, 2),
         Change("b", {"z": 1}, ABSENT),
-        Change("run.w", 0, 1, has_effect=False),
+        Change("runtime.w", 0, 1),
         Change("c", ABSENT, {"v": None}),
     ]
-
-
-def test_values_are_shown_in_few_letters() -> None:
-    assert value_text(ABSENT) == "absent"
-    assert value_text({"a": 1}) == "(1 key)"
-    assert value_text({"a": 1, "b": 2}) == "(2 keys)"
-    assert value_text(None) == "null"
-    assert value_text([6, 3, 2, 1]) == "[6, 3, 2, 1]"
-    assert value_text("word") == "word"
-    assert len(value_text(list(range(100)))) == 40
-    assert [size_text(n) for n in (999, 1000, 25_300_000, 2 * 10**9)] == ["999 B", "1.0 kB", "25.3 MB", "2.0 GB"]
-
-
-STAGE = LockedStage("run", {"in": "1"}, {"k.a": 1, "section": {"x": 1, "y": 2}}, {"out": Output("7", 10)})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +69,6 @@ def test_a_stage_that_the_baseline_lacks_was_run_and_an_interrupted_one_took_lon
     costs = {"one": {"seconds": 3.5, "resumed": True}}
     row = compare([Revision("b", stages={"one": STAGE}, costs=costs)], Revision("a"), []).rows[0]
     assert row.runs == [StageRun("one", "not in the baseline", 3.5, True)]
-    assert list(reasons(row).rows) == [["one", ">= 3.5 s", "not in the baseline"]]
 
 
 def test_times_of_another_place_are_shown_and_not_compared() -> None:
@@ -102,90 +79,165 @@ def test_times_of_another_place_are_shown_and_not_compared() -> None:
     comparison = compare(revisions, baseline, ["rcnn", "ssd"])
     assert [row.times["rcnn"].ratio for row in comparison.rows] == [2, None, 1]
     assert [row.times["rcnn"].elsewhere for row in comparison.rows] == [False, True, False]
-    table = next(b for b in blocks(comparison, ["map_voc07"]) if b.title.startswith("Time"))
-    assert [row[1] for row in table.rows] == ["200.0 +100 %", "200.0 !", "100.0"]
-    assert list(table.columns) == ["revision", "R-CNN"]
 
 
 def test_equal_content_adds_nothing_and_counts_once() -> None:
     def stages(**hashes: str) -> dict[str, LockedStage]:
         outputs = {f"models/{name}": Output(value, 100) for name, value in hashes.items()}
-        return {"s": LockedStage("c", {}, {}, {**outputs, "modelsother": Output("q", 5), "elsewhere": Output("r", 7)})}
+        return {"s": LockedStage("c", {}, {}, {**outputs, "models2/z": Output("q", 5), "x": Output("r", 7)})}
 
     baseline = Revision("a", stages=stages(x="1", y="2"))
     row = compare([Revision("b", stages=stages(x="1", y="3", z="3"))], baseline, []).rows[0]
-    assert row.bytes == {"models": 300}
+    assert {group: size for group, size in row.bytes.items() if size} == {"models": 300}
     assert row.added_bytes == 100
-
-
-def many(count: int, name: str = "experiment") -> Comparison:
-    stages = {f"stage_with_a_long_name_{n}@split": STAGE for n in range(40)}
-    figures = {"map_voc07": 1.0, "intervals": {"map_voc07": {"low": 1.0, "high": 1.0}}}
-    revisions = [
-        Revision(
-            f"{name}-{n}",
-            "0123456789abcdef"[n:] * 4,
-            metrics=dict.fromkeys(SYSTEMS, figures),
-            timing={system: {"total_median": 12.3456 * (n + 1)} for system in SYSTEMS},
-            stages=stages if n else {},
-            parameters={"section": {"key": [n] * 90}, "other": n},
-        )
-        for n in range(count)
-    ]
-    return compare(revisions, revisions[0], SYSTEMS)
-
-
-@pytest.mark.parametrize("name", ["experiment", "an-experiment-with-a-name-that-goes-on-and-on"])
-def test_text_fits_the_terminal_whatever_is_compared(name: str) -> None:
-    comparison = many(6, name)
-    text = as_text(blocks(comparison, ["map_voc07", "map_coco"]))
-    assert max(map(len, text.splitlines())) <= 120
-    for run in comparison.rows[1].runs:
-        assert run.stage in text
-    # The end of a shortened name, which tells experiments apart, is kept.
-    if name != "experiment":
-        assert all(f"-and-on-{n} " in text for n in range(6))
-
-
-def test_six_systems_with_intervals_stand_beside_each_other() -> None:
-    comparison = many(2, "an-experiment-with-a-name-that-goes-on")
-    score = Score(0.931, 0.92, 0.94, -0.1, -0.2001, 0.1001, Verdict.UNCLEAR)
-    rows = [replace(row, scores={"map_voc07": dict.fromkeys(SYSTEMS, score)}) for row in comparison.rows]
-    text = as_text(blocks(replace(comparison, rows=rows), ["map_voc07"]))
-    lines = [line.strip() for line in text.splitlines()]
-    for cell in ("-10.0 ~", "-20.0 to +10.0"):
-        assert any(re.fullmatch(rf"({re.escape(cell)} *){{6}}", line) for line in lines)
-    (heads,) = [line for line in text.split("Time for")[0].splitlines() if "R-CNN" in line]
-    assert heads.split() == ["revision", "R-CNN", "SPP-net", "Fast", "R-CNN", "Faster", "R-CNN", "YOLO", "v1", "SSD"]
-
-
-def test_a_markdown_table_has_as_many_cells_in_every_line() -> None:
-    lines = [line for line in as_markdown(blocks(many(3, "a|b"), ["map_voc07"])).splitlines() if line.startswith("|")]
-    heads = [n for n, line in enumerate(lines) if line.startswith("|---")]
-    cells = [line.replace("\\|", "").count("|") for line in lines]
-    for start, stop in zip(heads, [*(n - 1 for n in heads[1:]), len(lines)], strict=True):
-        assert len(set(cells[start - 1 : stop])) == 1
-
-
-def test_a_lock_is_read_the_same_in_pieces_and_as_a_whole() -> None:
-    entries = (
-        "  a@x:\n    cmd:\n    - one\n    - two\n    deps:\n    - path: in\n      md5: '1'\n"
-        "    params:\n      params.yaml:\n        k.a: 1.0e-05\n        k.b:\n          c: on\n"
-        "  b:\n    cmd: >\n      three\n    outs:\n    - path: out\n      hash: md5\n      md5: '2'\n      size: 4\n"
-    )
-    pieces = parse_lock(f"schema: '2.0'\nstages:\n{entries}", "dvc.lock")
-    assert pieces == parse_lock(f"stages:\n{entries}schema: '2.0'\n", "dvc.lock")
-    assert list(pieces) == ["a@x", "b"]
-    assert pieces["a@x"] == LockedStage("one\ntwo", {"in": "1"}, {"k.a": 1e-05, "k.b": {"c": "on"}}, {})
-    assert pieces["b"].outputs == {"out": Output("2", 4)}
-    assert parse_lock("schema: '2.0'\n", "dvc.lock") == parse_lock("", "dvc.lock") == {}
 
 
 def test_a_stage_is_behind_where_the_parameters_moved_on() -> None:
     parameters = {"k": {"a": 1}, "section": {"x": 1, "y": 2}}
-    assert Revision("a", parameters=parameters, stages={"s": STAGE}).not_run_with_parameters() == []
+    assert Revision("a", parameters=parameters, stages={"s": STAGE}).outdated() == []
     for moved in ({**parameters, "k": {"a": 2}}, {**parameters, "section": {"x": 1}}, {}):
-        assert Revision("a", parameters=moved, stages={"s": STAGE}).not_run_with_parameters() == ["s"]
-    many_behind = Revision("a", stages={f"s{n}": STAGE for n in range(5)}, metrics={"rcnn": {}})
-    text = as_text(blocks(compare([many_behind], many_behind, []), ["map_voc07"]))
-    assert "yet to run s0, s1, s2 and 2 more." in text
+        assert Revision("a", parameters=moved, stages={"s": STAGE}).outdated() == ["s"]
+
+
+class Files:
+    """Files by their hash, and what was read of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.read: list[str] = []
+
+    def __call__(self, revision: Revision, path: str, md5: str) -> Path | None:
+        self.read.append(md5)
+        file = self.folder / md5
+        return file if file.exists() else None
+
+
+def detections_in(*images: int) -> Detections:
+    count = len(images)
+    boxes = np.repeat(BOX, count, axis=0)
+    return Detections(np.array(images, np.int64), np.ones(count, np.int64), boxes, np.full(count, 0.5, np.float32))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index t of images with one object each, and detections by the images in which they find it."""
+    folder = tmp_path_factory.mktemp("files")
+    one = np.ones(1, np.int64)
+    images = [ImageRecord(i, f"{i:02}", 9, 9, "", BOX, one, one < 1) for i in range(1, IMAGES + 1)]
+    Index(("one",), tuple(images)).save(folder / "t")
+    detections_in(*range(1, 31)).save(folder / "half")
+    detections_in(*range(1, 32)).save(folder / "one more")
+    detections_in(*range(1, 37)).save(folder / "six more")
+    detections_in(*range(31, 61)).save(folder / "others")
+    replace(detections_in(*range(1, 31)), scores=np.full(30, 0.25, np.float32)).save(folder / "less sure")
+    (folder / "broken").write_text("[{}]")
+    (folder / "old index").write_text('{"images": [{"id": 1}]}')
+    return folder
+
+
+@pytest.fixture
+def files(folder: Path) -> Files:
+    return Files(folder)
+
+
+def evaluated(
+    score: float,
+    detected: str,
+    *,
+    test: str = "t",
+    iou: float = 0.5,
+    systems: tuple[str, ...] = ("rcnn",),
+    **more: object,
+) -> Revision:
+    stages = {
+        system: LockedStage(
+            "e",
+            {TEST_IMAGES: test, DETECTIONS.format(system): detected},
+            {"evaluation.iou": iou, **more},
+            {METRICS.format(system): Output("", 1)},
+        )
+        for system in systems
+    }
+    return Revision("r", metrics={system: {"map_voc": score, "map_voc07": score} for system in systems}, stages=stages)
+
+
+def judged(other: Revision, files: Files, baseline: Revision) -> Score:
+    rows = compare_revisions([baseline, other], baseline, ["rcnn"], files).rows
+    first, second = (row.scores["map_voc"]["rcnn"] for row in rows)
+    assert (first.difference, first.difference_interval, first.verdict) == (None, None, None)
+    assert second.difference == pytest.approx(other.metrics["rcnn"]["map_voc"] - baseline.metrics["rcnn"]["map_voc"])
+    return second
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [
+        (evaluated(0.5, "half"), Verdict.SAME),
+        (evaluated(0.5, "half", seed=9), Verdict.SAME),
+        (evaluated(0.505, "half"), Verdict.OTHER_TEST),
+        (evaluated(0.52, "one more"), Verdict.UNCLEAR),
+        (evaluated(0.5, "others"), Verdict.UNCLEAR),
+        (evaluated(0.6, "six more"), Verdict.CLEAR),
+        (evaluated(0.6, "six more", seed=9), Verdict.CLEAR),
+        (evaluated(0.6, "six more", test="u"), Verdict.OTHER_TEST),
+        (evaluated(0.6, "six more", iou=0.3), Verdict.OTHER_TEST),
+        (evaluated(0.6, "gone"), Verdict.UNAVAILABLE),
+        (evaluated(0.6, "broken"), Verdict.UNAVAILABLE),
+        (evaluated(0.6, ""), Verdict.UNAVAILABLE),
+        (Revision("older", metrics={"rcnn": {"map_voc": 0.6}}), Verdict.UNAVAILABLE),
+    ],
+)
+def test_a_score_is_judged_on_the_same_test_only(other: Revision, verdict: Verdict, files: Files) -> None:
+    score = judged(other, files, evaluated(0.5, "half"))
+    assert score.verdict is verdict
+    assert (score.difference_interval is None) is (verdict not in {Verdict.UNCLEAR, Verdict.CLEAR})
+
+
+@pytest.mark.parametrize("test", ["gone", "old index"])
+def test_without_an_index_there_is_no_verdict(test: str, files: Files) -> None:
+    baseline = evaluated(0.5, "half", test=test)
+    assert judged(evaluated(0.6, "six more", test=test), files, baseline).verdict is Verdict.UNAVAILABLE
+
+
+def test_a_gain_is_certain_where_the_two_intervals_alone_overlap(folder: Path, files: Files) -> None:
+    """Six images of sixty gain: a share of 0.1 with a standard error of 0.039; each score alone has one of 0.064."""
+    score = judged(evaluated(0.6, "six more"), files, evaluated(0.5, "half"))
+    assert score.difference_interval == pytest.approx((0.033, 0.183), abs=0.02)
+    index = Index.load(folder / "t")
+    first, second = (
+        intervals(index, Detections.load(folder / name, index, ""), 0.5, samples=1000, level=0.95, seed=1)["map_voc"]
+        for name in ("half", "six more")
+    )
+    assert first is not None
+    assert second is not None
+    assert first["high"] > second["low"]
+
+
+def test_detections_of_the_same_ranking_differ_by_nothing(files: Files) -> None:
+    score = judged(evaluated(0.5, "less sure"), files, evaluated(0.5, "half"))
+    assert (score.difference_interval, score.verdict) == ((0, 0), Verdict.UNCLEAR)
+
+
+def test_each_file_is_read_once_and_what_is_equal_not_at_all(files: Files) -> None:
+    systems = ("rcnn", "ssd")
+    baseline = evaluated(0.5, "half", systems=systems)
+    others = [evaluated(0.6, name, systems=systems) for name in ("six more", "one more", "six more")]
+    compare_revisions([baseline, *others], baseline, systems, files)
+    assert sorted(files.read) == ["half", "one more", "six more", "t"]
+    files.read.clear()
+    compare_revisions([baseline, evaluated(0.5, "half", systems=systems)], baseline, systems, files)
+    assert files.read == []
+
+
+def test_the_baseline_says_how_samples_are_drawn() -> None:
+    assert Sampling.from_revision(Revision("old")) == Sampling(iou=0.5, samples=1000, level=0.95, seed=1)
+    rules: Mapping[str, object] = {"iou": 0.3, "bootstrap": {"samples": 10, "level": 0.5}}
+    everything = Revision("new", parameters={"evaluation": rules, "seed": 3})
+    assert Sampling.from_revision(everything) == Sampling(iou=0.3, samples=10, level=0.5, seed=3)
+
+
+@pytest.mark.parametrize(("key", "value"), [("samples", 0), ("samples", "many"), ("level", 1)])
+def test_a_wrong_parameter_of_the_baseline_is_named(key: str, value: object) -> None:
+    parameters = {"evaluation": {"bootstrap": {key: value}}}
+    with pytest.raises(InputError, match=rf"^new: evaluation\.bootstrap\.{key} is {value!r}: .+\.$"):
+        Sampling.from_revision(Revision("new", parameters=parameters))

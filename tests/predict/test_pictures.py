@@ -1,12 +1,14 @@
-"""What a person names, and the list that it becomes."""
+"""From what a person names to the list of files, and from files to batches."""
 
 from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from pipeline.predict.pictures import NothingThereError, find_pictures, natural_order, printable
+from pipeline.predict import pictures as pictures_module
+from pipeline.predict.pictures import NoPictureError, Picture, batches, find_pictures, natural_order, printable
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def named(*arguments: str, leave_out: Path | None = None) -> list[str]:
-    return [str(picture.path) for picture in find_pictures(arguments, leave_out)]
+def named(*arguments: str, exclude: Path | None = None) -> list[str]:
+    return [str(picture.path) for picture in find_pictures(arguments, exclude)]
 
 
 def outs(*arguments: str) -> list[str]:
@@ -82,7 +84,7 @@ def test_a_folder_of_results_is_not_searched(folder: Path) -> None:
     (folder / "a/found/pictures").mkdir(parents=True)
     (folder / "a/found/pictures/x.png").touch()
     assert "a/found/pictures/x.png" in named("a")
-    assert "a/found/pictures/x.png" not in named("a", leave_out=Path("a/found"))
+    assert "a/found/pictures/x.png" not in named("a", exclude=Path("a/found"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_a_folder_of_results_is_not_searched(folder: Path) -> None:
 )
 def test_what_names_no_picture_is_wrong_use(folder: Path, argument: str, words: str) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(NothingThereError, match=words) as error:
+    with pytest.raises(NoPictureError, match=words) as error:
         find_pictures(["a", argument])
     assert argument in str(error.value)
 
@@ -116,3 +118,32 @@ def test_numbers_count_as_numbers() -> None:
     assert [str(p) for p in sorted(map(PurePosixPath, reversed(names)), key=natural_order)] == [
         "x2/1", "x10/1", "x10/a", "x10/A2", "x10/a10", "x010/b",
     ]  # fmt: skip
+
+
+def listed(folder: Path, *sizes: tuple[int, int] | None) -> list[Picture]:
+    """Write a picture of each size; a broken file for None."""
+    pictures = []
+    for number, size in enumerate(sizes, 1):
+        path = folder / f"{number}.png"
+        if size is None:
+            path.write_text("broken")
+        else:
+            Image.new("RGB", size, (number, 0, 0)).save(path)
+        pictures.append(Picture(path, PurePosixPath(path.name)))
+    return pictures
+
+
+def test_batches_keep_the_order_and_hold_only_readable_pictures(tmp_path: Path) -> None:
+    files = listed(tmp_path, (8, 8), None, (9, 8), (8, 9), None, (7, 7), None)
+    groups = list(batches(files, 2, keep_full=False))
+    assert [[one.number for one in read] for read, _ in groups] == [[1, 3], [4, 6], []]
+    assert [[one.picture.path.stem for one in broken] for _, broken in groups] == [["2"], ["5"], ["7"]]
+    assert [one.reduced[0, 0, 0] for read, _ in groups for one in read] == [1, 3, 4, 6]
+    assert all(one.full is None for read, _ in groups for one in read)
+
+
+def test_pictures_to_be_drawn_end_a_batch_by_their_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures_module, "BATCH_PIXELS", 1000)
+    files = listed(tmp_path, (40, 40), (20, 20), (20, 20), (20, 20), (10, 10))
+    assert [len(read) for read, _ in batches(files, 8, keep_full=True)] == [1, 3, 1]
+    assert [len(read) for read, _ in batches(files, 8, keep_full=False)] == [5]

@@ -12,8 +12,8 @@ from PIL import Image
 from pipeline.core.boxes import from_voc, from_xywh
 from pipeline.data.images import read_image
 from pipeline.data.voc import parse_annotation
-from pipeline.predict import reading
-from pipeline.registry import load
+from pipeline.predict import pictures
+from pipeline.registry import all_systems, load
 
 LOW = ("--system", "ssd", "--threshold", "0.3")
 
@@ -119,7 +119,7 @@ def test_large_pictures_are_reduced_for_the_detector_alone(boxline, noise, monke
     boxline("large.png", *LOW, "--out", "found")
     with Image.open("found/pictures/large.png") as picture:
         assert picture.size == (1200, 600)
-    monkeypatch.setattr(reading, "LONGEST_SIDE", 1200)
+    monkeypatch.setattr(pictures, "LONGEST_SIDE", 1200)
     full = json.loads(boxline("large.png", *LOW, "--json").stdout)
     assert plain["images"] == full["images"]
     best, other = (from_xywh([row["bbox"] for row in content["annotations"][:3]]) for content in (plain, full))
@@ -196,7 +196,8 @@ def test_memory_does_not_grow_with_the_number_of_pictures(boxline, noise) -> Non
 
 
 def test_several_systems_have_a_folder_each(boxline, two: None, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.predict.command.SYSTEMS", {"ssd": None})
+    only = {"ssd": all_systems()["ssd"]}
+    monkeypatch.setattr("pipeline.registry.all_systems", lambda: only)
     Path("in/broken.png").write_text("no picture")
     result = boxline("in", "--system", "all", "--threshold", "0.3", "--out", "found", "--json")
     assert result.exit_code == 1

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.report.colours import TYPE_COLOURS, class_colour
+from pipeline.core.colours import class_colour
+from pipeline.report.colours import TYPE_COLOURS
 from pipeline.report.page import render
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

@@ -5,28 +5,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.compare.project import default_names, read_revisions
-from pipeline.compare.revision import Layout, Revision
-
-LAYOUT = Layout(
-    params="params.yaml",
-    pipeline="dvc.yaml",
-    lock="dvc.lock",
-    metrics="reports/metrics/{}.json",
-    timing="reports/timing/{}.json",
-    curves="reports/plots/{}_pr.csv",
-    costs="reports/costs",
-    detections="detections/{}.json",
-    test_images="data/index/test.json",
-    resampling={},
-    groups={"models": "models"},
-    without_effect=frozenset({"runtime"}),
-)
+from pipeline.compare.revisions import Revision, open_project
 
 
 def read(name: str) -> Revision:
-    (revision,) = read_revisions([name], LAYOUT, ["rcnn", "ssd"])
-    return revision
+    with open_project() as project:
+        return project.read(name, ["rcnn", "ssd"])
+
+
+def default_names() -> list[str]:
+    with open_project() as project:
+        return project.default_names()
 
 
 def test_all_parts_of_a_revision_are_read(compared: Any) -> None:
@@ -36,29 +25,26 @@ def test_all_parts_of_a_revision_are_read(compared: Any) -> None:
     assert head.metrics["rcnn"]["map_voc07"] == 0.9
     assert list(head.metrics) == ["rcnn"]
     assert head.timing["rcnn"]["total_median"] == 0.2
-    assert head.costs == {"rcnn_svm": {"seconds": 5, "resumed": False}}
+    assert head.costs == {"rcnn/svm": {"seconds": 5, "resumed": False}}
     assert head.curves == {"rcnn": {"one": [(0.5, 1.0), (0.9, 0.5)]}}
-    assert list(head.stages) == ["rcnn_svm", "rcnn_detect", "evaluate@rcnn"]
-    assert head.stages["rcnn_svm"].parameters == {"rcnn.svm.C": 0.001}
+    assert list(head.stages) == ["evaluate@rcnn", "rcnn/svm", "rcnn/detect"]
+    assert head.stages["rcnn/svm"].parameters == {"rcnn.svm.C": 0.001}
+    assert list(head.stages["rcnn/svm"].outputs) == ["models/rcnn", "reports/stages/rcnn/svm"]
 
 
 @pytest.mark.parametrize("name", ["HEAD", "main", "v1", "workspace"])
 def test_branches_tags_commits_and_the_workspace_name_the_same(compared: Any, name: str) -> None:
     compared.git("tag", "v1")
     commit = compared.git("rev-parse", "HEAD")
-    assert read(name).holds_the_same_as(read(commit[:9]))
+    assert read(name).equals(read(commit[:9]))
 
 
 def test_an_experiment_is_read_by_its_name_or_its_reference(compared: Any) -> None:
     base = compared.git("rev-parse", "HEAD")
     by_name = read("far")
     assert by_name.metrics["rcnn"]["map_voc07"] == 0.7
-    assert by_name.holds_the_same_as(read(f"refs/exps/{base[:2]}/{base[2:]}/far"))
+    assert by_name.equals(read(f"refs/exps/{base[:2]}/{base[2:]}/far"))
     assert by_name.label == f"far ({by_name.commit[:7]})"
-
-
-def test_names_are_read_once_in_their_order(compared: Any) -> None:
-    assert [r.name for r in read_revisions(["far", "HEAD", "far"], LAYOUT, [])] == ["far", "HEAD"]
 
 
 def test_experiments_of_other_commits_are_not_listed(compared: Any) -> None:
@@ -89,11 +75,15 @@ def test_a_commit_from_before_dvc_says_so(compared: Any) -> None:
     [
         ("params.yaml", "a: [", "params.yaml"),
         ("dvc.yaml", "stages: 3", "dvc.yaml"),
-        ("dvc.lock", "schema: '2.0'\nstages:\n  rcnn_svm:\n    outs: 3\n", "dvc.lock: its stages do not look"),
+        ("systems/rcnn/dvc.lock", "stages: {svm: {outs: 3}}", "systems/rcnn/dvc.lock: the stages do not look"),
         ("reports/metrics/rcnn.json", "<<<<<<< ours", "reports/metrics/rcnn.json: not readable as JSON"),
         ("reports/timing/rcnn.json", "[1]", "reports/timing/rcnn.json: found a list"),
-        ("reports/plots/ssd_pr.csv", "class,recall\na,1\n", "reports/plots/ssd_pr.csv: the columns"),
-        ("reports/plots/ssd_pr.csv", "class,recall,precision\na,1,x\n", "reports/plots/ssd_pr.csv: the columns"),
+        ("reports/precision_recall/ssd.csv", "class,recall\na,1\n", "ssd.csv: the columns"),
+        (
+            "reports/precision_recall/ssd.csv",
+            "class,recall,precision\na,1,x\n",
+            "ssd.csv: the columns",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_parsed_is_named_in_one_sentence(compared: Any, path: str, text: str, words: str) -> None:
@@ -113,10 +103,30 @@ def test_what_the_cache_has_lost_is_absent_and_no_fault(compared: Any) -> None:
 
 
 def test_the_workspace_is_what_lies_there_and_the_cache_where_nothing_does(compared: Any) -> None:
-    assert read("workspace").costs["rcnn_svm"]["seconds"] == 5
-    compared.write("reports/costs/rcnn_svm.json", {"seconds": 1234})
-    assert read("workspace").costs["rcnn_svm"]["seconds"] == 1234
-    assert read("HEAD").costs["rcnn_svm"]["seconds"] == 5
+    assert read("workspace").costs["rcnn/svm"]["seconds"] == 5
+    compared.write("reports/stages/rcnn/svm/cost.json", {"seconds": 1234})
+    assert read("workspace").costs["rcnn/svm"]["seconds"] == 1234
+    assert read("HEAD").costs["rcnn/svm"]["seconds"] == 5
+
+
+def test_a_revision_has_the_systems_that_its_parameters_list(compared: Any) -> None:
+    # Metrics and a lock of an earlier run may still lie there.
+    compared.write("params.yaml", "systems: [ssd, dpm]")
+    compared.write("reports/metrics/ssd.json", {"map_voc07": 0.5})
+    workspace = read("workspace")
+    assert list(workspace.metrics) == ["ssd"]
+    assert workspace.stages == {}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expanded"),
+    [("{a: [x, y], b: '${k.b}'}", ["s@x-1", "s@y-2"]), ("{a: '${item}'}", ["s@x-1", "s@y-2", "s@z-1"])],
+)
+def test_a_matrix_stands_for_its_combinations(compared: Any, matrix: str, expanded: list[str]) -> None:
+    compared.write("params.yaml", "k: {b: [1, 2]}")
+    compared.write("dvc.yaml", f"stages: {{s: {{cmd: c, matrix: {matrix}}}}}")
+    compared.write("dvc.lock", "stages: {s@x-1: {cmd: c}, s@y-2: {cmd: c}, s@z-1: {cmd: c}, sx: {cmd: c}}")
+    assert [name for name in read("workspace").stages if "/" not in name] == expanded
 
 
 def test_what_git_tracks_is_read_from_git_though_the_cache_may_hold_another_version(compared: Any) -> None:
@@ -142,7 +152,8 @@ def test_nothing_is_written(compared: Any) -> None:
         return {place: place.stat().st_mtime_ns for place in places}
 
     before = files()
-    read_revisions(default_names(), LAYOUT, ["rcnn"])
+    for name in default_names():
+        read(name)
     assert files() == before
 
 
@@ -167,25 +178,34 @@ def test_an_experiment_that_dvc_ran(compared: Any) -> None:
 
     compared.write("params.yaml", "rcnn: {svm: {C: 1}}")
     compared.write(
-        "work.sh", "mkdir -p models reports/costs\ncp params.yaml models/rcnn\necho '{\"seconds\": 4}' > $1\n"
+        "work.sh", "mkdir -p models reports/stages/rcnn/svm\ncp params.yaml models/rcnn\necho '{\"seconds\": 4}' > $1\n"
     )
     stage = """
 stages:
-  rcnn_svm:
-    cmd: sh work.sh reports/costs/rcnn_svm.json
+  svm:
+    wdir: ../..
+    cmd: sh work.sh reports/stages/rcnn/svm/cost.json
     params: [rcnn.svm.C]
-    outs: [models/rcnn, reports/costs/rcnn_svm.json]
+    outs: [models/rcnn, reports/stages/rcnn/svm]
 """
-    compared.write("dvc.yaml", stage)
-    compared.write(".gitignore", "/models\n/reports/costs\n")
+    compared.write("dvc.yaml", "stages: {}")
+    compared.write("systems/rcnn/dvc.yaml", stage)
+    compared.write(".gitignore", "/models\n/reports/stages\n")
     with Repo() as repo:
-        repo.reproduce()
+        repo.reproduce(all_pipelines=True)
         compared.commit("run")
-        repo.experiments.run(name="two", params=["rcnn.svm.C=2"])
-    head, two = read_revisions(["HEAD", "two"], LAYOUT, ["rcnn"])
+        repo.experiments.run(name="two", params=["rcnn.svm.C=2"], all_pipelines=True)
+    head, two = read("HEAD"), read("two")
     assert default_names() == ["HEAD", "workspace", "two"]
     assert (head.parameters["rcnn"]["svm"]["C"], two.parameters["rcnn"]["svm"]["C"]) == (1, 2)
-    assert two.costs == {"rcnn_svm": {"seconds": 4}}
-    assert two.stages["rcnn_svm"].parameters == {"rcnn.svm.C": 2}
-    assert two.stages["rcnn_svm"].outputs["models/rcnn"] != head.stages["rcnn_svm"].outputs["models/rcnn"]
-    assert two.not_run_with_parameters() == []
+    assert two.costs == {"rcnn/svm": {"seconds": 4}}
+    assert two.stages["rcnn/svm"].parameters == {"rcnn.svm.C": 2}
+    assert two.stages["rcnn/svm"].outputs["models/rcnn"] != head.stages["rcnn/svm"].outputs["models/rcnn"]
+    assert two.outdated() == []
+
+
+def test_a_cache_in_another_place_is_read(compared: Any, tmp_path: Path) -> None:
+    (compared.root / ".dvc/cache").rename(tmp_path / "elsewhere")
+    assert read("HEAD").costs == {}
+    compared.write(".dvc/config", "[cache]\n    dir = ../../elsewhere\n")
+    assert read("HEAD").costs["rcnn/svm"]["seconds"] == 5

@@ -1,26 +1,27 @@
-"""Painted boxes, pixel by pixel."""
+"""What is kept of the detections in a picture, and painted boxes, pixel by pixel."""
+
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
 from pipeline.core.boxes import as_boxes
+from pipeline.core.colours import class_colour, ink_on
 from pipeline.evaluation.detections import Detections
-from pipeline.predict.drawing import draw
-from pipeline.predict.results import whole_boxes
-from pipeline.report.colours import class_colour, ink_on
+from pipeline.predict.pictures import Picture, batches
+from pipeline.predict.results import Result, draw, whole_boxes
 
 
-def found(*rows: tuple[float, ...]) -> Detections:
+def detections(*rows: tuple[float, ...]) -> Detections:
     """Return detections given as x1, y1, x2, y2, label, score."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    return Detections(
-        np.zeros(len(values), np.int64), values[:, 4].astype(np.int64), as_boxes(values[:, :4]), values[:, 5]
-    )
+    labels = values[:, 4].astype(np.int64)
+    return Detections(np.zeros(len(labels), np.int64), labels, as_boxes(values[:, :4]), values[:, 5])
 
 
 def painted(width: int, height: int, *rows: tuple[float, ...]) -> np.ndarray:
-    return np.asarray(draw(np.full((height, width, 3), 90, np.uint8), found(*rows), ["cat", "dog"]))
+    return np.asarray(draw(np.full((height, width, 3), 90, np.uint8), detections(*rows), ["cat", "dog"]))
 
 
 def rgb(label: int) -> tuple[int, ...]:
@@ -69,11 +70,27 @@ def test_tiny_pictures_can_be_drawn_on(size: tuple[int, int]) -> None:
     assert painted(*size, (0, 0, size[0], size[1], 1, 0.5)).shape == (size[1], size[0], 3)
 
 
-def test_nothing_found_changes_no_pixel() -> None:
+def test_no_detection_changes_no_pixel() -> None:
     assert (painted(30, 20) == 90).all()
 
 
 def test_whole_boxes_are_the_nearest_pixels_inside_and_never_empty() -> None:
-    boxes = found((1.4, 2.6, 10.4, 9.6, 1, 0.5), (5.2, 5.2, 5.3, 5.3, 1, 0.5), (19.8, 9.9, 20, 10, 1, 0.5))
+    boxes = detections((1.4, 2.6, 10.4, 9.6, 1, 0.5), (5.2, 5.2, 5.3, 5.3, 1, 0.5), (19.8, 9.9, 20, 10, 1, 0.5))
     assert whole_boxes(boxes, (20, 10)) == [(1, 3, 10, 10), (5, 5, 6, 6), (19, 9, 20, 10)]
-    assert whole_boxes(found(), (20, 10)) == []
+    assert whole_boxes(detections(), (20, 10)) == []
+
+
+def test_boxes_go_back_from_a_reduced_and_padded_strip(tmp_path: Path) -> None:
+    Image.new("RGB", (4000, 40), (1, 0, 0)).save(tmp_path / "1.png")
+    ((((strip,), _)),) = batches([Picture(tmp_path / "1.png", PurePosixPath("1.png"))], 1, keep_full=True)
+    assert strip.reduced.shape == (167, 1000, 3)  # 10 rows of the picture, the rest padded
+    assert (strip.reduced == (1, 0, 0)).all()
+    assert strip.full is not None
+    assert strip.full.shape == (40, 4000, 3)
+    detected = detections(
+        (100, 2, 200, 8, 1, 0.9), (100, 5, 200, 90, 2, 0.8), (0, 50, 90, 90, 1, 0.7), (1, 1, 9, 9, 2, 0.1)
+    )
+    result = Result.of(strip, detected, 0.5)
+    assert result.detected.boxes.tolist() == [[400, 8, 800, 32], [400, 20, 800, 40]]
+    assert result.detected.labels.tolist() == [1, 2]
+    assert result.size == (4000, 40)
