@@ -13,7 +13,8 @@ from pipeline.core.sections import SquareDetection
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, detect_split
 from pipeline.evaluation.detections import Detections
-from pipeline.systems.square import SquareBatches, SquareDetector, to_device
+from pipeline.systems.square import SquareBatches, SquareDetector
+from pipeline.training import to_device
 
 
 def as_they_are(image, boxes, labels, rng):

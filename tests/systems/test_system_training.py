@@ -7,7 +7,7 @@ import torch
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.detector import Description
+from pipeline.detector import Description, Detector
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
@@ -31,20 +31,39 @@ class Failing:
         return self._images[position]
 
 
+def detector(name: str, network, proposals, squares, settings) -> Detector:
+    description = Description.of(name, ("red", "blue"), detect=settings)
+    if name == "fast_rcnn":
+        stored = ProposalSet.join(proposals, [record.id for record in squares[1]], "test", {})
+        return FastRcnnDetector(description, network, CPU, stored)
+    return SquareDetector(description, network, network.decode, 96, CPU)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "coco"), [("fast_rcnn", 0.35), ("yolo", 0.35), ("ssd", 0.5)])
 def test_it_overfits_eight_images(name, coco, trainables, squares, around, sections, detected) -> None:
-    network, records = trainables[name].trained, squares[1]
-    description = Description.of(name, ("red", "blue"), detect=getattr(sections, name).detect)
-    if name == "fast_rcnn":
-        stored = ProposalSet.join(around, [record.id for record in records], "test", {})
-        detections = detected(FastRcnnDetector(description, network, CPU, stored))
-    else:
-        detections = detected(SquareDetector(description, network, network.decode, 96, CPU))
-    index = Index(("red", "blue"), tuple(records))
-    figures = metrics(index, detections, rankings(index, detections, 0.5), {}, 0.5)
+    found = detected(detector(name, trainables[name].trained, around, squares, getattr(sections, name).detect))
+    index = Index(("red", "blue"), tuple(squares[1]))
+    figures = metrics(index, found, rankings(index, found, 0.5), {}, 0.5)
     assert figures["map_voc07"] > 0.9
     assert figures["map_coco"] > coco
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo", "ssd"])
+def test_images_alone_and_in_a_batch_give_the_same_detections(
+    name, trainables, squares, around, sections, altered, detected
+) -> None:
+    settings = getattr(sections, name).detect
+    found = [
+        detected(detector(name, trainables[name].trained, around, squares, altered(settings, batch=batch))).ranked()
+        for batch in (1, 8)
+    ]
+    alone, together = (each.take(each.scores > 0.05) for each in found)
+    assert np.array_equal(alone.labels, together.labels)
+    assert np.array_equal(alone.image_ids, together.image_ids)
+    assert np.allclose(alone.boxes, together.boxes, atol=1e-3)
+    assert np.allclose(alone.scores, together.scores, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -1,4 +1,4 @@
-"""Batches, which layers learn, and detection with the trained network, on eight small images."""
+"""The batches of SSD, the weight of a loss, and which layers learn."""
 
 import pickle
 
@@ -7,19 +7,13 @@ import pytest
 import torch
 
 from pipeline.data.images import ImageCache
-from pipeline.detector import Description
-from pipeline.systems.square import SquareBatches, SquareDetector
+from pipeline.systems.square import SquareBatches
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.training import MatchedBatches, losses
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def trained(trainables) -> Ssd:
-    return trainables["ssd"].trained
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +27,6 @@ def batches(squares, settings, network: Ssd) -> MatchedBatches:
         squares[1], cache, Augmentation(96, settings.augment), side=96, per_step=4, difficult=True, seed=1
     )
     return MatchedBatches(square, network.defaults.numpy(), settings.match_iou)
-
-
-def detector(network, settings) -> SquareDetector:
-    description = Description.of("ssd", ("red", "blue"), detect=settings)
-    return SquareDetector(description, network, network.decode, 96, CPU)
 
 
 def test_the_batch_of_a_step_is_a_function_of_the_step(squares, settings, trainables) -> None:
@@ -67,16 +56,6 @@ def test_the_box_term_is_weighted(squares, settings, trainables, altered) -> Non
     one, two = (losses(network, batch, altered(settings, box_weight=weight)) for weight in (1.0, 2.0))
     assert two["box"].item() == pytest.approx(2 * one["box"].item())
     assert two["confidence"].item() == pytest.approx(one["confidence"].item())
-
-
-@pytest.mark.slow
-def test_images_alone_and_in_a_batch_give_the_same_detections(trained, sections, altered, detected) -> None:
-    found = [detected(detector(trained, altered(sections.ssd.detect, batch=batch))).ranked() for batch in (1, 8)]
-    alone, together = (each.take(each.scores > 0.05) for each in found)
-    assert np.array_equal(alone.labels, together.labels)
-    assert np.array_equal(alone.image_ids, together.image_ids)
-    assert np.allclose(alone.boxes, together.boxes, atol=1e-3)
-    assert np.allclose(alone.scores, together.scores, atol=1e-4)
 
 
 def test_frozen_layers_keep_their_weights(trainables, tmp_path) -> None:
