@@ -176,10 +176,8 @@ def test_selection_equals_plain_loops(per_class, per_image) -> None:
     limits = detector(side=100, max_per_image=per_image)
     chosen = Candidates.above(settings.min_score, boxes, scores, (100, 100, 3)).limit_by_class(per_class)
     found = limits.finish(chosen)
-    expected = slow_select(boxes, scores, settings)
-    assert [
-        (v, label, tuple(box)) for v, label, box in zip(found.scores, found.labels, found.boxes, strict=True)
-    ] == expected
+    columns = zip(found.scores, found.labels, map(tuple, found.boxes), strict=True)
+    assert list(columns) == slow_select(boxes, scores, settings)
 
 
 def test_a_box_outside_of_the_image_is_dropped(pictures) -> None:

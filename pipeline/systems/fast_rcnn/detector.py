@@ -90,11 +90,11 @@ def score_regions(
         if not network.shape.svm:
             scores = scores.softmax(1)
     with clock.phase("suppression"):
-        own = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
+        of_regions = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
         moved = np.repeat(boxes, classes, axis=0)
         if regress:
             moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy()[copies.reshape(-1)].reshape(-1, 4)))
-        return ScoredRegions(own, clip(moved, width, height).reshape(-1, classes, 4))
+        return ScoredRegions(of_regions, clip(moved, width, height).reshape(-1, classes, 4))
 
 
 class RegionDetector(Detector):

@@ -98,15 +98,15 @@ def propose_all(
     root: Path,
     settings: RpnProposals,
     device: torch.device,
-    what: str,
+    title: str,
 ) -> ProposalSet:
-    """Return the proposals of ``records``, files below ``root``, at the network's first scale."""
+    """Return the proposals of ``records``, files below ``root``, at the network's first scale; ``title`` is the bar's."""
     channels_last(network, device)
-    found = []
-    for record in progress(records, what):
+    proposals = []
+    for record in progress(records, title):
         seen = resized([read_image(root / record.file)], network.shape, device)
-        found.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
-    return ProposalSet.join(found, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
+        proposals.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
+    return ProposalSet.join(proposals, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
 
 
 def check_shared(rpn: RegionProposalNetwork, detector: FastRcnn) -> None:
@@ -163,10 +163,10 @@ class FasterRcnnDetector(RegionDetector):
             seen = resized(images, self._rpn.shape, self._device)
             maps = self._rpn.conv(seen.pixels)
         regress, candidates = self._settings.box_regression, []
-        for own in maps.split(1):
+        for image_map in maps.split(1):
             with clock.phase("proposals"):
-                boxes = propose(self._rpn, own, seen.shape, seen.factor, seen.size, self._settings.proposals)
-            regions = score_regions(self._network, own, [seen.factor], boxes, *seen.size, regress, clock)
+                boxes = propose(self._rpn, image_map, seen.shape, seen.factor, seen.size, self._settings.proposals)
+            regions = score_regions(self._network, image_map, [seen.factor], boxes, *seen.size, regress, clock)
             with clock.phase("suppression"):
                 candidates.append(self.choose(regions))
         return candidates

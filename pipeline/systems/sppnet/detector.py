@@ -61,7 +61,7 @@ class MappedRegions:
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
             cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
-            maps = ImageMaps([saturate(own, self._dtype) for own in cells], hw, factors)
+            maps = ImageMaps([saturate(values, self._dtype) for values in cells], hw, factors)
         taps = window_features(self._head, maps, boxes, self._scales, self._geometry, layers, self._device, clock)
         return ImageRegions.from_taps(boxes, size, taps, self._dtype)
 
