@@ -27,7 +27,7 @@ from benchmarks.against_torchvision import Data, compare, parser, report, torchv
 from pipeline import params
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import detect, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -63,7 +63,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     backbone, origin = weights.load(Path("models/backbone.safetensors"))
     rms, cache = float(origin["conv5_rms"]), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}
-    shape = RpnShape.of(p.backbone.network, section.rpn_width, section.anchors, section.image)
+    shape = RpnShape.from_params(p.backbone.network, section.rpn_width, section.anchors, section.image)
 
     def rpn(conv: FastRcnn | None, scratch: Path) -> RegionProposalNetwork:
         torch.manual_seed(p.seed)
@@ -89,7 +89,9 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
         first = rpn(None, Path(folder, "rpn1"))
         torch.manual_seed(p.seed)
         network = FastRcnn(
-            Shape.of(p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image)
+            FastRcnnShape.from_params(
+                p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image
+            )
         )
         new = network.load_backbone(backbone, rms)
         detector(network, first, new, Path(folder, "detector1"))

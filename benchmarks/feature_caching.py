@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pipeline.features.regions import Regions, gather
 from torchvision.transforms import functional as transforms
 
 from pipeline.core import runtime
 from pipeline.core.sections import Region
 from pipeline.data.images import read_image
+from pipeline.features.regions import Regions, gather
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, architecture, normalise
 from pipeline.systems.rcnn.features import cache_regions

@@ -30,7 +30,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.rcnn.features import region_taps
 from pipeline.systems.rcnn.network import RegionNetwork
-from pipeline.systems.sppnet.features import window_features
+from pipeline.systems.sppnet.features import region_features
 from pipeline.systems.sppnet.network import MapSource, PyramidHead
 from pipeline.systems.sppnet.params import Window
 
@@ -104,7 +104,7 @@ class SppnetTimer:
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         net = architecture(args.network)
         self._conv = net.conv().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._geometry, self._scales, self._device = Geometry.of_network(net), tuple(args.scales), device
+        self._geometry, self._scales, self._device = Geometry.from_architecture(net), tuple(args.scales), device
         window = Window(rule="released", side=208)
         source = MapSource(net.name, "", net.channels, window)
         self._head = PyramidHead(source, args.pyramid, net.fc[2] if net.fc else 512, 0).to(device).eval()
@@ -119,7 +119,7 @@ class SppnetTimer:
         factors = np.array([[size[1] / WIDTH, size[0] / HEIGHT] for size in sizes])
         with torch.inference_mode():
             maps = ImageMaps(cells, hw, factors)
-            window_features(self._head, maps, boxes, self._scales, self._geometry, ("fc7",), self._device, clock)
+            region_features(self._head, maps, boxes, self._scales, self._geometry, ("fc7",), self._device, clock)
         return clock.seconds
 
 

@@ -28,7 +28,7 @@ from pipeline.core.sections import Schedule
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
 from pipeline.systems.square import detect
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 
 LEARNING_RATE, EXTRA_CHANNELS = 0.002, 256
@@ -44,7 +44,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     schedule = stretched(section.train.schedule, max(1, data.seen // section.train.images))
     torch.manual_seed(p.seed)
     network = Ssd(
-        Shape.of(
+        SsdShape.from_params(
             p.backbone.network,
             len(data.test.classes),
             section.side,
@@ -124,7 +124,9 @@ def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     side = p.ssd.side
     backbone, origin = weights.load(Path("models/backbone.safetensors"))
     maps = Maps(p.backbone.network, backbone, float(origin["conv5_rms"]))
-    sides = Shape.of(p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes).sides
+    sides = SsdShape.from_params(
+        p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes
+    ).sides
     boxes = DefaultBoxGenerator([[2, 3]] * 3, scales=[each / side for each in sides[:4]], clip=False)
     classes = len(data.test.classes) + 1
     model = SSD(maps, boxes, (side, side), classes, image_mean=list(MEAN), image_std=list(STD))

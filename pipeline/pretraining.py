@@ -23,8 +23,8 @@ from pipeline.core.runtime import item_rng
 from pipeline.core.sections import Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
-from pipeline.features.regions import Windows
-from pipeline.features.warp import WindowBatch, collect, warp_batch
+from pipeline.features.regions import RegionSamples
+from pipeline.features.warp import WarpBatch, collect, warp_batch
 from pipeline.nets.backbones import Architecture, normalise
 from pipeline.training import StepBatches, Task, classification_loss, train
 
@@ -115,7 +115,7 @@ class CropBatches:
             return int(item_rng(self._seed, "size", number).integers(min(sizes), max(sizes) + 1))
         return sizes[number % len(sizes)]
 
-    def __call__(self, step: int) -> WindowBatch:
+    def __call__(self, step: int) -> WarpBatch:
         """Return the batch of ``step``."""
         number, place = divmod(step, self.steps_per_pass)
         order = item_rng(self._seed, "pass", number).permutation(len(self._objects))
@@ -126,7 +126,7 @@ class CropBatches:
         for _ in range(self._settings.batch - len(crops)):
             crops.append(self._background(sizes, rng))
         mirrored = rng.random(len(crops)) < 0.5 if self._settings.flip else np.zeros(len(crops), np.bool_)
-        windows = Windows(
+        windows = RegionSamples(
             np.array([crop[0] for crop in crops], np.int64),
             np.array([crop[1] for crop in crops], np.float32),
             np.array([crop[2] for crop in crops], np.int64),
@@ -203,9 +203,9 @@ def accuracy(
     return right / total if total else None
 
 
-def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) -> WindowBatch:
+def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) -> WarpBatch:
     count = len(image.boxes)
-    windows = Windows(np.full(count, position, np.int64), image.boxes, image.labels, np.zeros(count, np.bool_))
+    windows = RegionSamples(np.full(count, position, np.int64), image.boxes, image.labels, np.zeros(count, np.bool_))
     return collect(windows, cache, size)
 
 

@@ -11,7 +11,7 @@ from pipeline.data.index import Index
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
+from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
 from pipeline.systems.fast_rcnn.network import FastRcnn
 
 MODELS = Path("models/fast_rcnn")
@@ -29,7 +29,7 @@ def main() -> None:
     network.to(device)
     indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits}
     features = [
-        RegionFeatures(
+        Fc7Features(
             f"proposals/{split}.h5",
             network,
             index.images,

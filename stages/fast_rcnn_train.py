@@ -13,7 +13,7 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.nets import weights
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.training import publish_curves
 
@@ -35,7 +35,9 @@ def main() -> None:
     classes = next(iter(indices.values())).classes
 
     torch.manual_seed(p.seed)
-    shape = Shape.of(p.backbone.network, p.fast_rcnn.grid, p.fast_rcnn.fc_width, len(classes), p.fast_rcnn.image)
+    shape = FastRcnnShape.from_params(
+        p.backbone.network, p.fast_rcnn.grid, p.fast_rcnn.fc_width, len(classes), p.fast_rcnn.image
+    )
     network = FastRcnn(shape)
     tensors, origin = weights.load(BACKBONE)
     fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))

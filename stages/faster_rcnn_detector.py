@@ -20,7 +20,7 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.nets import weights
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.training import parse_round
 from pipeline.training import publish_curves
@@ -42,7 +42,7 @@ def main() -> None:
 
     torch.manual_seed(p.seed)
     if number == 1:
-        shape = Shape.of(
+        shape = FastRcnnShape.from_params(
             p.backbone.network, p.faster_rcnn.grid, p.faster_rcnn.fc_width, len(classes), p.faster_rcnn.image
         )
         network = FastRcnn(shape)

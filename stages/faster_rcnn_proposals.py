@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.core import costs, runtime
-from pipeline.core.storage import atomic, write_json
+from pipeline.core.storage import write_json, write_rows
 from pipeline.data.index import Index
 from pipeline.evaluation.recall import cover, curve, curve_counts, summary
 from pipeline.systems.faster_rcnn.detector import propose_all
@@ -40,16 +40,11 @@ def main() -> None:
         images += len(found)
         coverage = cover(index, found, curve_counts(limits.after))
         figures[split] = summary(coverage)
-        _write_rows(Path(f"reports/plots/{stage}/{split}.csv"), curve(coverage))
+        rows = curve(coverage)
+        write_rows(Path(f"reports/plots/{stage}/{split}.csv"), rows[0], (row.values() for row in rows))
         print(f"{split}: " + ", ".join(f"{name} {value}" for name, value in figures[split].items()))
     write_json(Path(f"reports/metrics/{stage}.json"), figures)
     costs.record(Path(f"reports/costs/{stage}.json"), images, "image")
-
-
-def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    with atomic(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

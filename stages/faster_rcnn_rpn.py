@@ -39,7 +39,9 @@ def main() -> None:
     start = BACKBONE if number == 1 else MODELS / "detector1.safetensors"
 
     torch.manual_seed(p.seed)
-    shape = RpnShape.of(p.backbone.network, p.faster_rcnn.rpn_width, p.faster_rcnn.anchors, p.faster_rcnn.image)
+    shape = RpnShape.from_params(
+        p.backbone.network, p.faster_rcnn.rpn_width, p.faster_rcnn.anchors, p.faster_rcnn.image
+    )
     tensors, origin = weights.load(BACKBONE)
     network = RegionProposalNetwork(shape, float(origin["conv5_rms"]))
     if number == 1:

@@ -6,7 +6,6 @@ Reads data/index/SPLIT.json and the images; writes proposals/SPLIT.h5, reports/m
 reports/plots/proposals_SPLIT.csv.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipeline import params
 from pipeline.core import costs, runtime
 from pipeline.core.code import code_fingerprint
 from pipeline.core.errors import InputError
-from pipeline.core.storage import Scratch, atomic, fingerprint, write_json
+from pipeline.core.storage import Scratch, fingerprint, write_json, write_rows
 from pipeline.data.index import SPLITS, Index
 from pipeline.evaluation.recall import cover, curve, curve_counts, summary
 from pipeline.proposals.extract import extract
@@ -35,7 +34,8 @@ def main() -> None:
     coverage = cover(index, proposals, curve_counts(p.proposals.max_per_image))
     figures = summary(coverage)
     write_json(Path(f"reports/metrics/proposals_{split}.json"), figures)
-    _write_rows(Path(f"reports/plots/proposals_{split}.csv"), curve(coverage))
+    rows = curve(coverage)
+    write_rows(Path(f"reports/plots/proposals_{split}.csv"), rows[0], (row.values() for row in rows))
     costs.record(Path(f"reports/costs/proposals_{split}.json"), len(proposals), "image", resumed=scratch.resumed)
     scratch.clear()
     print(f"{split}: {len(proposals)} images, " + ", ".join(f"{name} {value}" for name, value in figures.items()))
@@ -45,13 +45,6 @@ def _split(arguments: list[str]) -> str:
     if len(arguments) != 1 or arguments[0] not in SPLITS:
         raise InputError(f"the stage takes one split, {', '.join(SPLITS)}; found {' '.join(arguments) or 'nothing'}.")
     return arguments[0]
-
-
-def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.features.regions import label_windows
+from pipeline.features.regions import label_proposals
 from pipeline.features.warp import warp_batch
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
@@ -36,7 +36,7 @@ def main() -> None:
         for split, index in zip(p.data.fit_splits, indices, strict=True)
         for boxes in ProposalSet.load(Path(f"proposals/{split}.h5"), index)
     ]
-    foreground, background = label_windows(images, proposals, settings)
+    foreground, background = label_proposals(images, proposals, settings)
     cache = ImageCache([Path(p.data.root) / image.file for image in images], p.runtime.image_cache_mb)
     batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
 

@@ -13,7 +13,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint, write_json
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
-from pipeline.features.regions import WindowDraws, Windows, label_windows
+from pipeline.features.regions import RegionSampler, RegionSamples, label_proposals
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.proposals.store import ProposalSet
@@ -43,7 +43,7 @@ def main() -> None:
     batches = {
         split: CutBatches(
             maps[split],
-            WindowDraws(*windows[split], settings, "sppnet_finetune"),
+            RegionSampler(*windows[split], settings, "sppnet_finetune"),
             net,
             window,
             seed=p.seed,
@@ -105,11 +105,11 @@ def main() -> None:
     scratch.clear()
 
 
-def windows_of(split: str, settings: PyramidFinetune) -> tuple[Windows, Windows]:
+def windows_of(split: str, settings: PyramidFinetune) -> tuple[RegionSamples, RegionSamples]:
     """Return the foreground and background windows of a split."""
     index = Index.load(Path(f"data/index/{split}.json"))
     proposals = ProposalSet.load(Path(f"proposals/{split}.h5"), index)
-    foreground, background = label_windows(index.images, list(proposals), settings)
+    foreground, background = label_proposals(index.images, list(proposals), settings)
     print(f"{split}: {len(foreground)} foreground and {len(background)} background windows")
     return foreground, background
 

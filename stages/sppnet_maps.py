@@ -30,7 +30,7 @@ def main() -> None:
     net = architecture(metadata["network"])
     conv = net.conv()
     weights.load_conv(conv, net.name, tensors)
-    geometry = Geometry.of(conv)
+    geometry = Geometry.from_layers(conv)
     layout = entries(
         [image.id for image in index.images],
         [Path(p.data.root) / image.file for image in index.images],

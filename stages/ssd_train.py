@@ -14,7 +14,7 @@ from pipeline.data.index import Index
 from pipeline.imaging import to_square
 from pipeline.nets import weights
 from pipeline.systems.ssd.boxes import coverage
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.training import publish_curves
 
@@ -32,7 +32,7 @@ def main() -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    shape = Shape.of(
+    shape = SsdShape.from_params(
         p.backbone.network,
         len(indices[0].classes),
         p.ssd.side,

@@ -30,7 +30,7 @@ def main() -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    shape = YoloShape.of(
+    shape = YoloShape.from_params(
         p.yolo.network, p.backbone.network, p.yolo.side, p.yolo.boxes, len(indices[0].classes), p.yolo.head
     )
     network = Yolo(shape, settings.dropout)

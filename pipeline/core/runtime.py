@@ -1,4 +1,4 @@
-"""Where and how things run: device, workers, seeds, progress, and the frame around a stage's ``main``.
+"""Where and how things run: device, workers, seeds, reading ahead, progress, and the frame of a ``main``.
 
 Nothing here may change a byte of any output: `item_rng` draws from the seed and the item alone, never from a running
 stream, so the order and the number of workers do not matter.
@@ -7,7 +7,9 @@ stream, so the order and the number of workers do not matter.
 import hashlib
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def device(name: str) -> "torch.device":
@@ -62,22 +65,42 @@ def item_rng(seed: int, *item: int | str) -> np.random.Generator:
     return np.random.default_rng(item_seed(seed, *item))
 
 
-def bar(what: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
+def read_ahead(read: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[tuple[T, R]]:
+    """Yield each item with ``read(item)``, in order; threads read up to ``ahead`` items while the caller works.
+
+    What ``read`` raises is raised when its item is due. Where the caller stops early, items not yet begun are dropped.
+    """
+    pending: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="reader") as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(read, item)))
+                if len(pending) > ahead:
+                    due, future = pending.popleft()
+                    yield due, future.result()
+            while pending:
+                due, future = pending.popleft()
+                yield due, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def bar(title: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
     """Return a progress bar on stderr with rate and time left; ``done`` items were finished by an earlier run.
 
     Where stderr is no terminal it prints a line every ten seconds at most.
     """
     interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(desc=what, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
+    return tqdm(desc=title, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
 
 
 def progress(
-    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image", done: int = 0
+    items: Iterable[T], title: str, *, total: int | None = None, unit: str = "image", done: int = 0
 ) -> Iterator[T]:
     """Yield ``items`` under a `bar`."""
     if total is None and isinstance(items, Sized):
         total = len(items) + done
-    with bar(what, total, unit=unit, done=done) as shown:
+    with bar(title, total, unit=unit, done=done) as shown:
         for item in items:
             yield item
             shown.update()

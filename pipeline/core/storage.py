@@ -1,10 +1,11 @@
-"""Files: atomic writes, hashes, and the scratch folder from which an interrupted stage goes on."""
+"""Files: atomic writes, JSON and CSV, hashes, and the scratch folder from which an interrupted stage resumes."""
 
+import csv
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Move the file or folder ``source`` to ``target``, whatever stood there before."""
+    """Move the file or folder ``source`` to ``target``, replacing what was there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() or source.is_dir():
         remove(target)
@@ -50,6 +51,14 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file that this project wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write ``rows`` as CSV below a line with the names of the ``columns``; a value None becomes an empty cell."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(rows)
 
 
 def sha256(path: Path) -> str:
@@ -79,7 +88,11 @@ class Scratch:
     """A folder for the unfinished output of one stage, named by the fingerprint of all that determines it.
 
     The same stage started again with the same fingerprint finds what it had finished; with another fingerprint it
-    starts empty. `publish` moves the finished output to its place and clears the folder.
+    starts empty.
+
+    Attributes:
+        folder: where the unfinished output goes.
+        resumed: whether an earlier run left something there.
     """
 
     def __init__(self, stage: str, fingerprint: str, root: Path = Path(".scratch")) -> None:
@@ -87,10 +100,6 @@ class Scratch:
         self.folder = self._stage / fingerprint
         self.resumed = self.folder.is_dir() and any(self.folder.iterdir())
         self.folder.mkdir(parents=True, exist_ok=True)
-
-    def publish(self, name: str, target: Path) -> None:
-        """Move ``name`` out of the scratch folder to ``target``."""
-        replace(self.folder / name, target)
 
     def clear(self) -> None:
         """Remove this stage's scratch folders, those of older fingerprints too."""

@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar
+from pipeline.core.runtime import bar, read_ahead
 from pipeline.data.images import read_image
 from pipeline.nets.backbones import normalise
 
@@ -219,9 +219,6 @@ def _check_space(folder: Path, raw: int, expected: int) -> None:
         )
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True)
 class Piece:
     """The rows ``start:stop`` of one entry that fall into one shard; ``first`` and ``last`` of that shard."""
@@ -266,7 +263,9 @@ def fill(
     done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
     with bar(f"{what}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         buffers: dict[str, NDArray] = {}
-        for group, image in read_ahead(lambda group: read_image(files[group[0].entry]), groups, workers):
+        for group, image in read_ahead(
+            lambda group: read_image(files[group[0].entry]), groups, workers=workers, ahead=2 * workers
+        ):
             pixels = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))
             for piece in group:
                 if piece.first:
@@ -277,18 +276,6 @@ def fill(
                     shown.update(piece.stop - piece.start)
                 if piece.last:
                     writer.write(piece.shard[0], buffers)
-
-
-def read_ahead(read: Callable[[T], Any], items: Sequence[T], workers: int) -> Iterator[tuple[T, Any]]:
-    """Yield each item with ``read(item)``, in order, read by ``workers`` threads a few items ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        queue = [(item, pool.submit(read, item)) for item in islice(items, 2 * workers)]
-        rest = iter(items[2 * workers :])
-        while queue:
-            item, future = queue.pop(0)
-            yield item, future.result()
-            for following in islice(rest, 1):
-                queue.append((following, pool.submit(read, following)))
 
 
 def saturate(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:

@@ -90,7 +90,7 @@ def choose_scale(boxes: ArrayLike, factors: ArrayLike, scales: ArrayLike, side: 
     return distance.argmin(axis=1)
 
 
-def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, levels: Sequence[int]) -> torch.Tensor:
+def pool_regions(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, levels: Sequence[int]) -> torch.Tensor:
     """Return the pooled vectors ``(N, C * sum of squared levels)``, laid out as `SpatialPyramid` lays them out.
 
     Args:

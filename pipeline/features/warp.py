@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.sections import Region
 from pipeline.data.images import ImageCache
-from pipeline.features.regions import Windows
+from pipeline.features.regions import RegionSamples
 from pipeline.nets.backbones import normalise
 from pipeline.training import LabelledBatch
 
@@ -116,7 +116,7 @@ def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class WindowBatch:
+class WarpBatch:
     """The windows of a step with the pixels of their images, each image once.
 
     Attributes:
@@ -125,22 +125,22 @@ class WindowBatch:
         size: side of the warped window.
     """
 
-    windows: Windows
+    windows: RegionSamples
     pixels: tuple[torch.Tensor, ...]
     size: int
 
 
-def collect(windows: Windows, images: ImageCache, size: int) -> WindowBatch:
+def collect(windows: RegionSamples, images: ImageCache, size: int) -> WarpBatch:
     """Sort the windows by image and read the images."""
     order = np.argsort(windows.images, kind="stable")
     windows = windows.take(order, windows.mirrored[order])
     pixels = tuple(
         torch.from_numpy(images[position]).permute(2, 0, 1) for position in np.unique(windows.images).tolist()
     )
-    return WindowBatch(windows, pixels, size)
+    return WarpBatch(windows, pixels, size)
 
 
-def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> LabelledBatch:
+def warp_batch(batch: WarpBatch, region: Region, device: torch.device) -> LabelledBatch:
     """Return the windows as the network sees them, ``(N, 3, size, size)`` normalised and channels last, on ``device``.
 
     ``batch.size`` replaces ``region.size``; the context keeps its share of the side.

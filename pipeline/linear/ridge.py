@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, as_boxes, decode, encode, iou
+from pipeline.core.boxes import Boxes, as_boxes, best_match, decode, encode
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import BoxRegression
 from pipeline.linear.model import LinearModel
@@ -82,13 +82,11 @@ class _Samples:
 
 
 def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[int, _Samples]:
+    """Return the samples of each class, by label."""
     chosen = {label: _Samples({}, {}) for label in range(1, len(regions.classes) + 1)}
     for image in regions.regions():
-        if not len(image.truth) or not len(image.boxes):
-            continue
-        overlaps = iou(image.boxes, image.truth)
-        best = overlaps.argmax(axis=1)
-        near = overlaps[np.arange(len(best)), best] > settings.min_iou
+        best, overlap = best_match(image.boxes, image.truth)
+        near = overlap > settings.min_iou
         for label in np.unique(image.labels[best[near]]).tolist():
             rows = np.flatnonzero(near & (image.labels[best] == label))
             chosen[label].rows[image.key] = rows

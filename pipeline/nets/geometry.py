@@ -49,7 +49,7 @@ class Geometry:
     field: int
 
     @classmethod
-    def of(cls, layers: nn.Module) -> "Geometry":
+    def from_layers(cls, layers: nn.Module) -> "Geometry":
         """Derive the geometry of ``layers``.
 
         Raises:
@@ -64,10 +64,10 @@ class Geometry:
         return cls(steps, stride, offset, field)
 
     @classmethod
-    def of_network(cls, net: Architecture) -> "Geometry":
+    def from_architecture(cls, net: Architecture) -> "Geometry":
         """Derive the geometry of a network's ``conv`` layers, without giving them weights."""
         with torch.device("meta"):
-            return cls.of(net.conv())
+            return cls.from_layers(net.conv())
 
     def size(self, pixels: int) -> int:
         """Return the number of cells along an axis of ``pixels`` pixels; 0 where the input is too small."""

@@ -1,13 +1,12 @@
 """Pictures from files to batches, read by another thread while the detector works."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.runtime import read_ahead
 from pipeline.data.images import UnreadableImageError, read_image
 from pipeline.imaging import resize
 from pipeline.predict.pictures import Picture
@@ -64,7 +63,8 @@ def batches(pictures: Sequence[Picture], size: int, keep_full: bool) -> Iterator
     seen: list[Seen] = []
     unread: list[Unread] = []
     pixels = 0
-    for outcome in _read_ahead(pictures, keep_full):
+    numbered = enumerate(pictures, 1)
+    for _, outcome in read_ahead(lambda item: _read(*item, keep_full), numbered, workers=1, ahead=AHEAD):
         if isinstance(outcome, Unread):
             unread.append(outcome)
             continue
@@ -75,20 +75,6 @@ def batches(pictures: Sequence[Picture], size: int, keep_full: bool) -> Iterator
             seen, unread, pixels = [], [], 0
     if seen or unread:
         yield seen, unread
-
-
-def _read_ahead(pictures: Sequence[Picture], keep_full: bool) -> Iterator[Seen | Unread]:
-    pending: deque[Future[Seen | Unread]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
-        try:
-            for number, picture in enumerate(pictures, 1):
-                pending.append(pool.submit(_read, number, picture, keep_full))
-                if len(pending) > AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _read(number: int, picture: Picture, keep_full: bool) -> Seen | Unread:

@@ -5,10 +5,9 @@ Single-shot networks at test: batches of squares, boxes and scores of all classe
 YOLO and SSD on pictures: squares, one pass for all of them.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core import runtime
 from pipeline.core.boxes import Boxes, area, clip, nms
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
@@ -227,21 +227,9 @@ def read_ahead(
     def read(record: ImageRecord) -> NDArray[np.uint8]:
         return stretch(read_image(root / record.file), side)
 
-    pending: deque[tuple[Sequence[ImageRecord], list[Future[NDArray[np.uint8]]]]] = deque()
-    with ThreadPoolExecutor(worker_count(workers), thread_name_prefix="reader") as pool:
-        for start in range(0, len(records), batch):
-            part = records[start : start + batch]
-            pending.append((part, [pool.submit(read, record) for record in part]))
-            if len(pending) > AHEAD:
-                yield _read(*pending.popleft())
-        while pending:
-            yield _read(*pending.popleft())
-
-
-def _read(
-    part: Sequence[ImageRecord], images: list[Future[NDArray[np.uint8]]]
-) -> tuple[Sequence[ImageRecord], torch.Tensor]:
-    return part, as_images([image.result() for image in images])
+    images = runtime.read_ahead(read, records, workers=worker_count(workers), ahead=AHEAD * batch)
+    while part := list(islice(images, batch)):
+        yield [record for record, _ in part], as_images([image for _, image in part])
 
 
 class SingleShot:

@@ -19,7 +19,7 @@ PAPER = [((50, 150), (4, 9)), ((100, 110), (6, 6)), ((1, 224), (1, 13)), ((200, 
 
 @lru_cache
 def geometry_of(network: str) -> Geometry:
-    return Geometry.of_network(architecture(network))
+    return Geometry.from_architecture(architecture(network))
 
 
 def along(pixels: tuple[int, int], centre: float, rule: Rule) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.features.pyramid import mosaic, pool_windows, rectangle_maxima
+from pipeline.features.pyramid import mosaic, pool_regions, rectangle_maxima
 from pipeline.pretraining import SpatialPyramid
 
 PYRAMIDS = [(6, 3, 2, 1), (1, 2, 3, 6), (4, 3, 2, 1), (4, 2, 1), (3, 2, 1), (5,)]
@@ -41,7 +41,7 @@ def test_every_window_is_pooled_as_a_slow_loop_pools_it(levels: tuple[int, ...],
     rng = np.random.default_rng(height)
     grid = rng.normal(size=(height, width, 3)).astype(np.float32)
     windows = windows_of(rng, height, width, 25)
-    pooled = pool_windows(torch.from_numpy(grid).flatten(0, 1), (height, width), windows, levels)
+    pooled = pool_regions(torch.from_numpy(grid).flatten(0, 1), (height, width), windows, levels)
     assert pooled.shape == (25, 3 * sum(n * n for n in levels))
     for vector, window in zip(pooled.numpy(), windows.tolist(), strict=True):
         np.testing.assert_array_equal(vector, slow(grid, window, levels))
@@ -54,7 +54,7 @@ def test_a_window_over_the_whole_map_is_what_the_classifier_s_pyramid_gives(
 ) -> None:
     maps = torch.rand(1, 5, *hw, generator=torch.Generator().manual_seed(0))
     cells = maps[0].permute(1, 2, 0).flatten(0, 1)
-    pooled = pool_windows(cells, hw, np.array([[0, 0, hw[1], hw[0]]]), levels)
+    pooled = pool_regions(cells, hw, np.array([[0, 0, hw[1], hw[0]]]), levels)
     assert torch.equal(pooled, SpatialPyramid(levels)(maps))
 
 
@@ -62,7 +62,7 @@ def test_ten_cells_give_six_bins_where_fixed_windows_would_give_nine() -> None:
     # Window ceil(10 / 6) = 2 and stride floor(10 / 6) = 1, the paper's rule for fixed sizes, fit nine times.
     assert (10 - 2) // 1 + 1 == 9
     cells = torch.arange(100.0)[:, None]
-    assert pool_windows(cells, (10, 10), np.array([[0, 0, 10, 10]]), (6,)).shape == (1, 36)
+    assert pool_regions(cells, (10, 10), np.array([[0, 0, 10, 10]]), (6,)).shape == (1, 36)
 
 
 def test_the_fixed_rule_agrees_at_thirteen_cells() -> None:
@@ -70,13 +70,13 @@ def test_the_fixed_rule_agrees_at_thirteen_cells() -> None:
     cells = maps[0].permute(1, 2, 0).flatten(0, 1)
     for level in (6, 3, 2, 1):
         fixed = torch.nn.functional.max_pool2d(maps, ceil(13 / level), 13 // level)
-        assert torch.equal(pool_windows(cells, (13, 13), np.array([[0, 0, 13, 13]]), (level,)), fixed.flatten(1))
+        assert torch.equal(pool_regions(cells, (13, 13), np.array([[0, 0, 13, 13]]), (level,)), fixed.flatten(1))
 
 
 def test_no_window_and_negative_values() -> None:
     cells = -torch.ones(12, 2)
-    assert pool_windows(cells, (3, 4), np.zeros((0, 4), np.int64), (2, 1)).shape == (0, 10)
-    assert (pool_windows(cells, (3, 4), np.array([[0, 0, 1, 1]]), (6, 1)) == -1).all()
+    assert pool_regions(cells, (3, 4), np.zeros((0, 4), np.int64), (2, 1)).shape == (0, 10)
+    assert (pool_regions(cells, (3, 4), np.array([[0, 0, 1, 1]]), (6, 1)) == -1).all()
 
 
 def test_rectangles_of_every_size() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline.features.regions import Windows
 
 from pipeline.core.sections import Region
 from pipeline.data.images import ImageCache, read_image
+from pipeline.features.regions import RegionSamples
 from pipeline.features.warp import collect, warp, warp_batch
 from pipeline.nets.backbones import normalise
 from pipeline.training import LabelledBatch, classification_loss
@@ -33,12 +33,12 @@ def cache(files: list[Path]) -> ImageCache:
     return ImageCache(files, 10)
 
 
-def windows(images: list[int], mirrored: list[bool] | None = None) -> Windows:
+def windows(images: list[int], mirrored: list[bool] | None = None) -> RegionSamples:
     """Return one window an image, whose label says where it stood."""
     count = len(images)
     boxes = np.array([[3 * i, 2 * i, 20 + 3 * i, 25 + i] for i in range(count)], np.float32)
     flags = np.array(mirrored if mirrored is not None else [False] * count)
-    return Windows(np.array(images), boxes, np.arange(count), flags)
+    return RegionSamples(np.array(images), boxes, np.arange(count), flags)
 
 
 def test_windows_are_sorted_by_image_and_each_image_is_read_once(cache: ImageCache, files: list[Path]) -> None:

@@ -171,7 +171,7 @@ def _receptive_fields(cache: FeatureCache) -> Boxes:
     from pipeline.nets.geometry import Geometry
 
     attributes: dict[str, Any] = cache.attributes
-    field = Geometry.of_network(architecture(attributes["network"])).field
+    field = Geometry.from_architecture(architecture(attributes["network"])).field
     stride, offset = attributes["stride"], attributes["offset"]
     boxes = np.empty((int(cache.offsets[-1]), 4), np.float32)
     for entry, ((height, width), factors) in enumerate(zip(cache.table("hw"), cache.table("scale"), strict=True)):

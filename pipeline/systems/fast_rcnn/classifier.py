@@ -19,7 +19,7 @@ from pipeline.systems.fast_rcnn.detector import image_maps, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn
 
 
-class RegionFeatures:
+class Fc7Features:
     """The regions of each image, the ground truth first, and their fc7.
 
     The same reading interface as a feature cache; a pass over all images runs the network again, which is cheap since

@@ -46,7 +46,7 @@ GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
 
 
 @dataclass(frozen=True)
-class Shape:
+class FastRcnnShape:
     """All that is needed to build the network.
 
     Attributes:
@@ -72,7 +72,9 @@ class Shape:
     svm: bool = False
 
     @classmethod
-    def of(cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize) -> "Shape":
+    def from_params(
+        cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize
+    ) -> "FastRcnnShape":
         """Return the shape of a new network; ``grid`` None is the network's own in `GRIDS`."""
         return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
 
@@ -83,17 +85,17 @@ class FastRcnn(ShapedNetwork):
     New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
     """
 
-    SHAPE = Shape
+    SHAPE = FastRcnnShape
     TITLE = "Fast R-CNN"
-    shape: Shape
+    shape: FastRcnnShape
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: FastRcnnShape) -> None:
         super().__init__()
         net = architecture(shape.network)
         width = net.fc[2] if net.fc else shape.fc_width
         self.shape = shape
         self.conv = net.conv()
-        self.geometry = Geometry.of(self.conv)
+        self.geometry = Geometry.from_layers(self.conv)
         self.fc6 = _linear(net.channels * shape.grid**2, width, shape.fc6_rank)
         self.input_scale: torch.Tensor
         self.register_buffer("input_scale", torch.tensor(1.0))

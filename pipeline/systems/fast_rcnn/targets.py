@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.core.boxes import Boxes, best_match, encode
+from pipeline.core.boxes import Boxes, assign, encode
 from pipeline.data.index import ImageRecord
 from pipeline.systems.fast_rcnn.params import RegionTraining
 
@@ -101,14 +101,12 @@ def label_regions(image: ImageRecord, proposals: Boxes, settings: RegionTraining
     used = np.ones(len(image.boxes), np.bool_) if settings.difficult else ~image.ignore
     truth, classes = image.boxes[used], image.labels[used]
     boxes = np.concatenate([truth, proposals])
-    best, overlap = best_match(boxes, truth)
-    low, high = settings.background_iou
-    foreground = overlap >= settings.foreground_iou
-    background = ~foreground & (overlap >= low) & (overlap < high)
+    assigned = assign(boxes, truth, settings.foreground_iou, settings.background_iou)
+    foreground, objects = np.flatnonzero(assigned.foreground), assigned.truth[assigned.foreground]
     labels, targets = np.zeros(len(boxes), np.int64), np.zeros((len(boxes), 4), np.float32)
-    labels[foreground] = classes[best[foreground]]
-    targets[foreground] = encode(boxes[foreground], truth[best[foreground]])
-    return LabelledRegions(boxes, labels, targets, np.flatnonzero(foreground), np.flatnonzero(background))
+    labels[foreground] = classes[objects]
+    targets[foreground] = encode(boxes[foreground], truth[objects])
+    return LabelledRegions(boxes, labels, targets, foreground, np.flatnonzero(assigned.background))
 
 
 def draw(regions: LabelledRegions, settings: RegionTraining, rng: np.random.Generator) -> NDArray[np.int64]:

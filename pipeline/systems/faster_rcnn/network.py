@@ -66,7 +66,7 @@ class RpnShape:
     long_side: int
 
     @classmethod
-    def of(cls, network: str, width: int, anchors: Anchors, size: ImageSize) -> "RpnShape":
+    def from_params(cls, network: str, width: int, anchors: Anchors, size: ImageSize) -> "RpnShape":
         """Return the shape that the parameters describe."""
         return cls(network, width, anchors.sides, anchors.ratios, size.short_sides, size.long_side)
 
@@ -92,7 +92,7 @@ class RegionProposalNetwork(ShapedNetwork):
         net = architecture(shape.network)
         self.shape = shape
         self.conv = net.conv()
-        self.geometry = Geometry.of(self.conv)
+        self.geometry = Geometry.from_layers(self.conv)
         self.reference = reference_anchors(self.geometry.stride, shape.sides, shape.ratios)
         count = len(self.reference)
         self.input_scale: torch.Tensor

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.boxes import Boxes, best_column, encode, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
@@ -46,8 +46,8 @@ def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], setti
 
     Object: an overlap of ``positive_iou`` or more with any object, or the highest overlap with some object, all ties
     included. Background: all overlaps below ``negative_iou``. Anchors that are not ``usable`` (A,) are neither and do
-    not compete for the highest overlap. An object that no usable anchor touches has none; both official codes
-    then take each anchor that misses it for a tie at 0, and so for an object.
+    not compete for the highest overlap. An object that no usable anchor overlaps has no anchor; both official codes
+    then take every anchor for a tie at 0, and so for an object.
     """
     labels = np.full(len(anchors), IGNORED, np.int64)
     nearest = np.zeros(len(anchors), np.int64)
@@ -56,14 +56,11 @@ def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], setti
         labels[rows] = 0
         return AnchorTargets(labels, nearest)
     overlaps = iou(anchors[rows], truth)
-    best = overlaps.max(axis=1)
-    nearest[rows] = overlaps.argmax(axis=1)
-    own = np.full(len(rows), IGNORED, np.int64)
-    own[best < settings.negative_iou] = 0
+    nearest[rows], best = best_column(overlaps)
     highest = overlaps.max(axis=0, initial=0)
-    own[((overlaps == highest) & (highest > 0)).any(axis=1)] = 1
-    own[best >= settings.positive_iou] = 1
-    labels[rows] = own
+    labels[rows[best < settings.negative_iou]] = 0
+    labels[rows[((overlaps == highest) & (highest > 0)).any(axis=1)]] = 1
+    labels[rows[best >= settings.positive_iou]] = 1
     return AnchorTargets(labels, nearest)
 
 

@@ -18,7 +18,7 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
-from pipeline.systems.sppnet.features import window_features
+from pipeline.systems.sppnet.features import region_features
 from pipeline.systems.sppnet.network import PyramidHead
 from pipeline.systems.sppnet.params import Maps
 
@@ -41,7 +41,7 @@ class Sppnet:
         self._proposals = description.section("proposals", Proposals)
         self._scales = description.section("maps", Maps).scales
         self._conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._geometry = Geometry.of(conv)
+        self._geometry = Geometry.from_layers(conv)
         self._head, self._classify, self._device = head.to(device), classify, device
 
     @classmethod
@@ -80,7 +80,7 @@ class Sppnet:
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
             cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
             maps = ImageMaps([saturate(own, self._classify.dtype) for own in cells], hw, factors)
-        taps = window_features(
+        taps = region_features(
             self._head, maps, boxes, self._scales, self._geometry, self._classify.layers, self._device, clock
         )
         return self._classify(boxes, taps, size, clock)

@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 from pipeline.data.index import Index
 from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache
-from pipeline.features.pyramid import choose_scale, pool_windows, project
+from pipeline.features.pyramid import choose_scale, pool_regions, project
 from pipeline.features.regions import Regions, gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -49,7 +49,7 @@ class PooledRegions:
         self.path, self.offsets, self.image_ids = maps.path, regions.offsets, regions.image_ids
         self._maps, self._tables, self._boxes = maps, regions.tables(), regions.boxes
         self._head, self._device = head.to(device).eval(), device
-        self._geometry = Geometry.of_network(architecture(head.source.network))
+        self._geometry = Geometry.from_architecture(architecture(head.source.network))
 
     @classmethod
     def join(
@@ -92,13 +92,13 @@ class PooledRegions:
 
     def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
         with torch.inference_mode():
-            values = window_features(
+            values = region_features(
                 self._head, maps, boxes, self._maps.scales, self._geometry, (layer,), self._device
             )[layer]
         return saturate(values, self._maps.dtype).cpu().numpy()
 
 
-def window_features(
+def region_features(
     head: PyramidHead,
     maps: ImageMaps,
     boxes: Boxes,
@@ -126,7 +126,7 @@ def window_features(
         parts = []
         for start in range(0, len(windows), AT_ONCE):
             with clock.phase("pooling"):
-                pooled = pool_windows(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
+                pooled = pool_regions(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
             with clock.phase("heads"):
                 parts.append(head.head_taps(pooled, layers))
         with clock.phase("heads"):
@@ -143,5 +143,5 @@ def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) ->
         height, width = image.hw[0].tolist()
         grid = torch.as_tensor(image.cells[0], device=device).float()
         whole = np.array([[0, 0, width, height]], np.int64)
-        vectors.append(pool_windows(grid, (height, width), whole, levels)[0].cpu().numpy())
+        vectors.append(pool_regions(grid, (height, width), whole, levels)[0].cpu().numpy())
     return np.stack(vectors)

@@ -4,7 +4,6 @@ The convolutions stay as they are, so a step needs no pixels: it draws windows, 
 their cells out and pools them.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.runtime import item_rng
+from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
-from pipeline.features.pyramid import mosaic, pool_windows, project
-from pipeline.features.regions import WindowDraws
+from pipeline.features.pyramid import mosaic, pool_regions, project
+from pipeline.features.regions import RegionSampler
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.network import PyramidHead
@@ -40,26 +40,17 @@ class CutBatch:
     images: tuple[int, ...]
 
 
-class MapStore:
-    """The most recently used maps of a cache, as many as fit into ``megabytes``, each ``(H, W, C)``."""
+class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
+    """The maps of a cache in memory, by the positions of image and scale."""
 
     def __init__(self, maps: MapCache, megabytes: float) -> None:
+        super().__init__(megabytes)
         self._maps = maps
-        self._room = int(megabytes * (1 << 20))
-        self._held: OrderedDict[tuple[int, int], NDArray] = OrderedDict()
 
-    def __getitem__(self, place: tuple[int, int]) -> NDArray:
-        """Return the map of an image at a scale, both by their positions."""
-        if place in self._held:
-            self._held.move_to_end(place)
-            return self._held[place]
-        height, width = self._maps.hw[place].tolist()
-        cells = self._maps.cells(*place).reshape(height, width, -1)
-        self._held[place] = cells
-        self._room -= cells.nbytes
-        while self._room < 0 and len(self._held) > 1:
-            self._room += self._held.popitem(last=False)[1].nbytes
-        return cells
+    def read(self, key: tuple[int, int]) -> NDArray:
+        """Read the map of an image at a scale, ``(H, W, C)``."""
+        height, width = self._maps.hw[key].tolist()
+        return self._maps.cells(*key).reshape(height, width, -1)
 
 
 class CutBatches:
@@ -78,7 +69,7 @@ class CutBatches:
     def __init__(
         self,
         maps: MapCache,
-        draw: WindowDraws,
+        draw: RegionSampler,
         net: Architecture,
         window: Window,
         *,
@@ -86,8 +77,8 @@ class CutBatches:
         purpose: str,
         megabytes: float,
     ) -> None:
-        self._maps, self._store, self._draw = maps, MapStore(maps, megabytes), draw
-        self._geometry, self._window = Geometry.of_network(net), window
+        self._maps, self._store, self._draw = maps, CachedMaps(maps, megabytes), draw
+        self._geometry, self._window = Geometry.from_architecture(net), window
         self._seed, self._purpose = seed, purpose
 
     def __call__(self, step: int) -> CutBatch:
@@ -106,7 +97,7 @@ def pool_batch(batch: CutBatch, levels: Sequence[int], device: torch.device) -> 
     """Return the pooled vectors ``(N, channels * bins)`` float32, with their labels, on ``device``."""
     height, width, _ = batch.cells.shape
     cells = batch.cells.to(device).float().flatten(0, 1)
-    pooled = pool_windows(cells, (height, width), batch.windows, levels)
+    pooled = pool_regions(cells, (height, width), batch.windows, levels)
     return LabelledBatch(pooled, batch.labels.to(device), batch.images)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.boxes import Boxes, best_column, encode, iou
 from pipeline.core.errors import InputError
 
 
@@ -115,22 +115,19 @@ class Targets:
 def match(defaults: Boxes, truth: Boxes, threshold: float) -> NDArray[np.int64]:
     """Return for each of ``defaults`` (A, 4) the position of its object among ``truth`` (G, 4); -1 for none.
 
-    First every object gets a box of its own: of all pairs left the one that overlaps most, again and again, so that
-    no object loses its box to another; an object that touches no box gets none. Then each box left joins the object
-    that it overlaps most, where that is ``threshold`` or more.
+    First bipartite matching: of all pairs left, the one with the greatest overlap, again and again, so that each object
+    has a box that no other object takes; an object that overlaps no box has none. Then each box left is matched to the
+    object that it overlaps most, where the overlap is ``threshold`` or more.
     """
-    matched = np.full(len(defaults), -1, np.int64)
-    if not len(truth):
-        return matched
     overlaps = iou(defaults, truth)
-    best, most = overlaps.argmax(axis=1), overlaps.max(axis=1)
-    matched[most >= threshold] = best[most >= threshold]
+    best, overlap = best_column(overlaps)
+    matched = np.where(overlap >= threshold, best, -1)
     for _ in range(len(truth)):
-        box, own = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        if overlaps[box, own] <= 0:
+        box, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        if overlaps[box, column] <= 0:
             break
-        matched[box] = own
-        overlaps[box, :] = overlaps[:, own] = -1
+        matched[box] = column
+        overlaps[box, :] = overlaps[:, column] = -1
     return matched
 
 

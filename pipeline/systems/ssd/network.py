@@ -124,7 +124,7 @@ NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
 
 
 @dataclass(frozen=True)
-class Shape:
+class SsdShape:
     """All that is needed to build the network and its default boxes.
 
     Attributes:
@@ -152,7 +152,7 @@ class Shape:
     steps: tuple[float, ...] | None
 
     @classmethod
-    def of(
+    def from_params(
         cls,
         network: str,
         classes: int,
@@ -161,7 +161,7 @@ class Shape:
         extra: tuple[ExtraLayer, ...],
         l2_scale: float,
         boxes: DefaultBoxes,
-    ) -> "Shape":
+    ) -> "SsdShape":
         """Return the shape that the parameters describe.
 
         Raises:
@@ -195,12 +195,12 @@ class Ssd(ShapedNetwork):
         InputError: the backbone has no such maps, or the square is too small for as many.
     """
 
-    SHAPE = Shape
+    SHAPE = SsdShape
     TITLE = "SSD"
     CONVOLUTIONS = "trunk.conv"
-    shape: Shape
+    shape: SsdShape
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: SsdShape) -> None:
         super().__init__()
         self.shape = shape
         self.trunk = Trunk(shape.network, shape.taps)
@@ -233,7 +233,7 @@ class Ssd(ShapedNetwork):
         stacks = self.trunk.layers()
         whole = stacks.pop()
         stacks += [nn.Sequential(whole, *self.extra[: number + 1]) for number in range(len(self.extra))]
-        return [self._boxes_of(number, Geometry.of(layers)) for number, layers in enumerate(stacks)]
+        return [self._boxes_of(number, Geometry.from_layers(layers)) for number, layers in enumerate(stacks)]
 
     def _boxes_of(self, number: int, geometry: Geometry) -> MapBoxes:
         shape, cells = self.shape, geometry.size(self.shape.side)

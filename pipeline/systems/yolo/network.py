@@ -175,7 +175,9 @@ class YoloShape:
     fc_widths: tuple[int, ...]
 
     @classmethod
-    def of(cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead) -> "YoloShape":
+    def from_params(
+        cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead
+    ) -> "YoloShape":
         """Return the shape that the parameters describe."""
         return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline.features.regions import gather
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Region
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.features.regions import gather
 from pipeline.features.warp import windows
 from pipeline.inspect.describing.described_regions import best_of_each_object, describe
 from pipeline.inspect.reading.cached_rows import CachedRows

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape, map_shift, to_cells
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape, map_shift, to_cells
 
-VGG16 = Geometry.of_network(architecture("vgg16"))
+VGG16 = Geometry.from_architecture(architecture("vgg16"))
 
 
 def official(*corners: float) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_boxes_grow_with_the_image() -> None:
 
 
 def test_only_maps_of_unpadded_layers_are_shifted() -> None:
-    shifts = {name: map_shift(Geometry.of_network(architecture(name))) for name in ("small", "vgg16", "alexnet")}
+    shifts = {name: map_shift(Geometry.from_architecture(architecture(name))) for name in ("small", "vgg16", "alexnet")}
     # AlexNet: centres 11/2 - 2 = 3.5, + 4 = 7.5 and + 8 = 15.5 after two poolings, where 8 would be aligned.
     assert shifts == {"small": 0, "vgg16": 0, "alexnet": 7.5}
 
@@ -58,7 +58,7 @@ def pool_slowly(maps: np.ndarray, cells: np.ndarray, grid: int) -> np.ndarray:
 @given(seed=st.integers(0, 10_000), count=st.integers(0, 12))
 def test_pooling_equals_a_slow_loop(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    network = FastRcnn(Shape("small", 5, 8, 2, (64,), 96))
+    network = FastRcnn(FastRcnnShape("small", 5, 8, 2, (64,), 96))
     maps = rng.normal(size=(2, 96, 9, 11)).astype(np.float32)
     corners = np.sort(rng.uniform(-12, 100, (count, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32)
     cells = np.concatenate([rng.integers(0, 2, (count, 1)), to_cells(corners, 1.0, network.geometry)], axis=1)

@@ -5,21 +5,21 @@ import torch
 
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import architecture
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.svd import compress
 
-SHAPE = Shape("small", 3, 8, 2, (64,), 96)
+SHAPE = FastRcnnShape("small", 3, 8, 2, (64,), 96)
 
 
 def test_vgg16_has_the_published_number_of_weights() -> None:
     with torch.device("meta"):
-        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+        network = FastRcnn(FastRcnnShape("vgg16", 7, 0, 20, (600,), 1000))
     assert sum(parameter.numel() for parameter in network.parameters()) == 134_690_729
 
 
 def test_new_layers_start_as_published() -> None:
     torch.manual_seed(0)
-    network = FastRcnn(Shape("small", 5, 256, 100, (64,), 96))
+    network = FastRcnn(FastRcnnShape("small", 5, 256, 100, (64,), 96))
     assert network.scores.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert network.offsets.weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert not network.scores.bias.any()
@@ -35,12 +35,12 @@ def test_fc_layers_come_from_the_backbone_where_they_fit() -> None:
         "classifier.4.weight": torch.rand(4096, 4096),
         "classifier.4.bias": torch.rand(4096),
     }
-    network = FastRcnn(Shape.of("alexnet", None, 0, 2, _size()))
+    network = FastRcnn(FastRcnnShape.from_params("alexnet", None, 0, 2, _size()))
     assert network.load_backbone(conv | fc, 4.0) == ["scores", "offsets"]
     assert network.input_scale.item() == 1
     assert torch.equal(network.fc6.weight, fc["classifier.1.weight"])
     assert torch.equal(network.fc7.bias, fc["classifier.4.bias"])
-    small = FastRcnn(Shape.of("alexnet", 3, 0, 2, _size()))
+    small = FastRcnn(FastRcnnShape.from_params("alexnet", 3, 0, 2, _size()))
     assert small.load_backbone(conv | fc, 4.0) == ["scores", "offsets", "fc6"]
     with pytest.raises(InputError, match="the weights do not fit alexnet"):
         network.load_backbone(fc)
@@ -99,7 +99,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 
 def test_early_layers_are_counted_over_convolutions() -> None:
     with torch.device("meta"):
-        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+        network = FastRcnn(FastRcnnShape("vgg16", 7, 0, 20, (600,), 1000))
     # conv1_1, conv1_2, conv2_1 and conv2_2 are torchvision's features 0, 2, 5 and 7; conv3_1 is 10.
     assert network.early_layers(4) == ("conv.0.", "conv.2.", "conv.5.", "conv.7.")
     assert network.early_layers(0) == ()

@@ -24,7 +24,7 @@ def test_one_side_and_shape() -> None:
 
 
 def test_the_grid_steps_by_the_stride_row_by_row() -> None:
-    geometry = Geometry.of_network(architecture("vgg16"))
+    geometry = Geometry.from_architecture(architecture("vgg16"))
     reference = reference_anchors(16, (128, 256, 512), (0.5, 1, 2))
     grid = anchor_grid(reference, geometry, 37, 62)
     # 600 x 1000 pixels with poolings that round down; Caffe's round up and give 38 x 63 and 21,546 anchors.
@@ -52,7 +52,7 @@ def test_anchors_lie_around_the_centres_of_their_cells(name: str) -> None:
             layer.forward = lambda x, own=layer: torch.nn.functional.avg_pool2d(
                 x, own.kernel_size, own.stride, own.padding, own.ceil_mode
             )
-    geometry = Geometry.of(conv)
+    geometry = Geometry.from_layers(conv)
     image = torch.rand(1, 3, *resized_shape(320, 320, 1.0), requires_grad=True)
     maps = conv(image)
     cell = maps.shape[2] // 2

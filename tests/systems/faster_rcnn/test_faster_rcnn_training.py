@@ -10,7 +10,7 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import check_shared, detect, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -64,7 +64,7 @@ def four_steps(squares, section, tmp_path_factory):
     rpn1 = new_rpn()
     train_rpn(rpn1, records, images, section.rpn, frozen=(), scratch=scratch("rpn1"), **options)
     proposals = propose_all(rpn1, records, root, section.proposals, CPU, "test")
-    detector1 = FastRcnn(Shape("small", 5, 32, 2, (96,), 128))
+    detector1 = FastRcnn(FastRcnnShape("small", 5, 32, 2, (96,), 128))
     start(detector1)
     settings = section.detector
     train_detector(

@@ -85,9 +85,9 @@ def test_saved_and_read_again(network: RegionProposalNetwork, tmp_path) -> None:
     assert copy.shape == SHAPE
     assert np.array_equal(copy.reference, network.reference)
     assert all(torch.equal(tensor, copy.state_dict()[name]) for name, tensor in network.state_dict().items())
-    from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+    from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 
-    FastRcnn(Shape("small", 3, 8, 2, (64,), 96)).save(tmp_path / "fast.safetensors")
+    FastRcnn(FastRcnnShape("small", 3, 8, 2, (64,), 96)).save(tmp_path / "fast.safetensors")
     with pytest.raises(InputError, match=r"no proposal network can be read .* the stage faster_rcnn_rpn1 writes it"):
         RegionProposalNetwork.load(tmp_path / "fast.safetensors", "faster_rcnn_rpn1")
 

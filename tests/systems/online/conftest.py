@@ -25,7 +25,7 @@ from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import detect as detect_fast
 from pipeline.systems.fast_rcnn.detector import image_maps, region_cells
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import detect as detect_faster
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.features import cache_regions
@@ -33,8 +33,7 @@ from pipeline.systems.rcnn.network import RegionNetwork
 from pipeline.systems.sppnet.features import PooledRegions
 from pipeline.systems.sppnet.network import MapSource, PyramidHead
 from pipeline.systems.square import detect as detect_squares
-from pipeline.systems.ssd.network import Shape as SsdShape
-from pipeline.systems.ssd.network import Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 CPU = torch.device("cpu")
@@ -140,7 +139,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     images = made.index.images
     files = [made.root / image.file for image in images]
     path = cache_maps(
-        entries([image.id for image in images], files, made.sizes, maps.scales, Geometry.of(conv)),
+        entries([image.id for image in images], files, made.sizes, maps.scales, Geometry.from_layers(conv)),
         conv,
         NET.channels,
         folder=made.scratch,
@@ -160,7 +159,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
 
 
 def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
-    network = FastRcnn(Shape("small", 3, 32, 2, (96, 160), 320)).eval()
+    network = FastRcnn(FastRcnnShape("small", 3, 32, 2, (96, 160), 320)).eval()
     spread_scores(network, made)
     name = "compressed" if detect.compressed else "detector"
     network.save(made.models / f"fast_rcnn/{name}.safetensors")
@@ -172,7 +171,7 @@ def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
 def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
     detect = altered(detect, proposals__min_side=8, proposals__after=40)
     rpn = RegionProposalNetwork(RpnShape("small", 16, (24.0, 40.0), (1.0, 2.0), (96,), 320)).eval()
-    network = FastRcnn(Shape("small", 3, 32, 2, (96,), 320)).eval()
+    network = FastRcnn(FastRcnnShape("small", 3, 32, 2, (96,), 320)).eval()
     network.conv.load_state_dict(rpn.conv.state_dict())
     spread_scores(network, made)
     folder = made.models / "faster_rcnn"
@@ -184,13 +183,13 @@ def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
 
 def make_yolo(made: Made, sections, altered, settings, detect) -> None:
     yolo = sections.yolo
-    network = Yolo(YoloShape.of("backbone", "small", 64, 2, 2, yolo.head)).eval()
+    network = Yolo(YoloShape.from_params("backbone", "small", 64, 2, 2, yolo.head)).eval()
     single_shot(made, "yolo", network, detect)
 
 
 def make_ssd(made: Made, sections, altered, settings, detect) -> None:
     ssd = sections.ssd
-    network = Ssd(SsdShape.of("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
+    network = Ssd(SsdShape.from_params("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
     single_shot(made, "ssd", network, detect)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.core.sections import Region
 from pipeline.data.images import read_image
-from pipeline.features.cache import FeatureCache, read_ahead
+from pipeline.features.cache import FeatureCache
 from pipeline.features.regions import gather
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import architecture, normalise
@@ -99,9 +99,3 @@ def test_float16_saturates_instead_of_overflowing(regions, network, tmp_path):
     assert values.dtype == np.float16
     assert np.isfinite(values).all()
     assert values.max() == 65504
-
-
-def test_read_ahead_keeps_order_and_passes_errors_on():
-    assert list(read_ahead(lambda x: x * x, list(range(9)), workers=3)) == [(i, i * i) for i in range(9)]
-    with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda x: 1 / x, [2, 1, 0, 4], workers=2))

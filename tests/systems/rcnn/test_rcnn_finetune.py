@@ -11,7 +11,7 @@ from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.features.regions import Windows, label_windows
+from pipeline.features.regions import RegionSamples, label_proposals
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.params import Finetune
 
@@ -51,7 +51,7 @@ def record(number: int, *objects: tuple) -> ImageRecord:
     )
 
 
-def told(windows: Windows) -> list[tuple]:
+def told(windows: RegionSamples) -> list[tuple]:
     return [
         (image, tuple(box), label)
         for image, box, label in zip(
@@ -75,7 +75,7 @@ def images() -> tuple[list[ImageRecord], list[Boxes]]:
 
 
 def test_foreground_is_half_and_more_with_the_class_of_the_best_object() -> None:
-    foreground, background = label_windows(*images(), settings())
+    foreground, background = label_proposals(*images(), settings())
     assert told(foreground) == [(0, CAT, 1), (0, DOG, 2), (0, HALF, 1), (0, (21, 0, 30, 10), 2), (2, CAT, 2)]
     assert told(background) == [(0, LESS, 0), (0, BOTH, 0), (0, FAR, 0), (0, TENTH, 0), (1, CAT, 0)]
     assert not foreground.mirrored.any()
@@ -83,18 +83,18 @@ def test_foreground_is_half_and_more_with_the_class_of_the_best_object() -> None
 
 
 def test_the_background_interval_holds_its_lower_end_and_not_its_upper() -> None:
-    _, background = label_windows(*images(), settings(background_iou=(0.1, 0.4)))
+    _, background = label_proposals(*images(), settings(background_iou=(0.1, 0.4)))
     assert told(background) == [(0, TENTH, 0)]
-    foreground, background = label_windows(*images(), settings(foreground_iou=0.7, background_iou=(0.1, 0.5)))
+    foreground, background = label_proposals(*images(), settings(foreground_iou=0.7, background_iou=(0.1, 0.5)))
     assert (0, HALF, 1) not in told(foreground)
     assert told(background) == [(0, LESS, 0), (0, BOTH, 0), (0, TENTH, 0)]
 
 
 def test_images_without_objects_give_background_alone() -> None:
     records, proposals = images()
-    foreground, background = label_windows(records[1:2], proposals[1:2], settings())
+    foreground, background = label_proposals(records[1:2], proposals[1:2], settings())
     assert (len(foreground), told(background)) == (0, [(0, CAT, 0)])
-    _, background = label_windows(records[1:2], proposals[1:2], settings(background_iou=(0.1, 0.5)))
+    _, background = label_proposals(records[1:2], proposals[1:2], settings(background_iou=(0.1, 0.5)))
     assert len(background) == 0
 
 
@@ -109,7 +109,7 @@ def cache(tmp_path: Path) -> ImageCache:
 
 def batches(cache: ImageCache, seed: int = 1, **changed: object) -> FinetuneBatches:
     chosen = settings(**changed)
-    return FinetuneBatches(*label_windows(*images(), chosen), cache, chosen, 32, seed)
+    return FinetuneBatches(*label_proposals(*images(), chosen), cache, chosen, 32, seed)
 
 
 def test_a_batch_holds_32_foreground_and_96_background_windows(cache: ImageCache) -> None:
@@ -135,7 +135,7 @@ def test_every_window_is_as_likely_as_any_other(cache: ImageCache) -> None:
     """Five of each kind: an image with many windows weighs more, as in the official code."""
     make = batches(cache)
     drawn = [window for step in range(100) for window in told(make(step).windows)]
-    foreground, background = label_windows(*images(), settings())
+    foreground, background = label_proposals(*images(), settings())
     for window in told(foreground):
         assert drawn.count(window) == pytest.approx(3200 / 5, rel=0.15)
     for window in told(background):
@@ -159,7 +159,7 @@ def test_a_dataset_without_background_trains_on_foreground(cache: ImageCache) ->
 def test_a_dataset_without_foreground_is_an_error(cache: ImageCache) -> None:
     records, proposals = images()
     with pytest.raises(InputError, match="no window overlaps an object"):
-        FinetuneBatches(*label_windows(records[1:2], proposals[1:2], settings()), cache, settings(), 32, 1)
+        FinetuneBatches(*label_proposals(records[1:2], proposals[1:2], settings()), cache, settings(), 32, 1)
 
 
 def test_pixels_are_those_of_the_windows_images(cache: ImageCache) -> None:

@@ -21,7 +21,7 @@ from pipeline.systems.sppnet.params import Window
 
 LEVELS = (3, 2, 1)
 CPU = torch.device("cpu")
-GEOMETRY = Geometry.of_network(architecture("small"))
+GEOMETRY = Geometry.from_architecture(architecture("small"))
 HEAD = Path("models/sppnet/network.safetensors")
 
 

@@ -8,9 +8,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from pipeline.core.errors import InputError
 from pipeline.systems.ssd.boxes import MapBoxes, check_maps, default_boxes, linear_sides
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 
-SSD300 = Shape(
+SSD300 = SsdShape(
     "vgg16",
     20,
     300,
@@ -21,7 +21,7 @@ SSD300 = Shape(
     ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
     (8, 16, 32, 64, 100, 300),
 )
-SSD512 = Shape(
+SSD512 = SsdShape(
     "vgg16",
     20,
     512,
@@ -34,7 +34,7 @@ SSD512 = Shape(
 )
 
 
-def map_boxes(shape: Shape) -> list[MapBoxes]:
+def map_boxes(shape: SsdShape) -> list[MapBoxes]:
     with torch.device("meta"):
         return Ssd(shape).map_boxes()
 
@@ -43,14 +43,14 @@ def map_boxes(shape: Shape) -> list[MapBoxes]:
     ("shape", "cells", "total"),
     [(SSD300, [38, 19, 10, 5, 3, 1], 8732), (SSD512, [64, 32, 16, 8, 4, 2, 1], 24564)],
 )
-def test_as_many_as_published_on_maps_of_the_published_sizes(shape: Shape, cells: list[int], total: int) -> None:
+def test_as_many_as_published_on_maps_of_the_published_sizes(shape: SsdShape, cells: list[int], total: int) -> None:
     maps = map_boxes(shape)
     assert [each.cells for each in maps] == cells
     assert len(default_boxes(maps)) == total == sum(each.cells**2 * each.per_cell for each in maps)
 
 
 @pytest.mark.parametrize("shape", [SSD300, SSD512])
-def test_they_are_torchvisions_with_the_published_sizes(shape: Shape) -> None:
+def test_they_are_torchvisions_with_the_published_sizes(shape: SsdShape) -> None:
     maps = map_boxes(shape)
     generator = DefaultBoxGenerator(
         [list(each.ratios) for each in maps],
@@ -97,7 +97,7 @@ def test_wrong_numbers_of_values_are_named() -> None:
 
 def test_without_steps_boxes_lie_around_what_their_cells_see() -> None:
     """Where is the centre of the pixels with a gradient? All weights equal, pooling by averages."""
-    shape = Shape("small", 2, 128, ("conv3", "conv5"), ((8, 8, 3, 2, 1),), 8.0, (16, 32, 64, 96), ((), (), ()), None)
+    shape = SsdShape("small", 2, 128, ("conv3", "conv5"), ((8, 8, 3, 2, 1),), 8.0, (16, 32, 64, 96), ((), (), ()), None)
     network = Ssd(shape).eval()
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     for layer in layers:

@@ -12,11 +12,11 @@ from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.systems.square import SquareBatches, detect
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import MatchedBatches, losses, to_device, train_ssd
 
 CPU = torch.device("cpu")
-SHAPE = Shape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8.0, (26, 40, 60), ((), ()), None)
+SHAPE = SsdShape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8.0, (26, 40, 60), ((), ()), None)
 
 
 def new_network() -> Ssd:

@@ -127,7 +127,7 @@ def image_map(
     if region is None:
         region = int(best_of_each_object(proposals, index.images[position], 1)[0]) if len(proposals) else 0
     image = maps.image(position)
-    geometry = Geometry.of_network(architecture(str(maps.attributes["network"])))
+    geometry = Geometry.from_architecture(architecture(str(maps.attributes["network"])))
     pooled = pool_window(image, regions.boxes[start + region], maps.scales, geometry, window, levels)
     height, width = image.hw[pooled.scale].tolist()
     cells = np.asarray(image.cells[pooled.scale], np.float32).reshape(height, width, -1)
