@@ -60,17 +60,16 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     rpn_settings, detector_settings = (
         stretched(part, data.seen / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
     )
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    rms, cache = float(origin["conv5_rms"]), data.cache()
+    backbone, cache = weights.Backbone.load(Path("models/backbone.safetensors")), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}
     shape = RpnShape.from_params(p.backbone.network, section.rpn_width, section.anchors, section.image)
 
     def rpn(conv: FastRcnn | None, scratch: Path) -> RegionProposalNetwork:
         torch.manual_seed(p.seed)
-        network = RegionProposalNetwork(shape, rms)
+        network = RegionProposalNetwork(shape)
+        network.load_backbone(backbone)
         frozen: tuple[str, ...] = ("conv.",)
         if conv is None:
-            network.load_backbone(backbone)
             frozen = network.early_layers(rpn_settings.frozen_layers)
         else:
             network.conv.load_state_dict(conv.conv.state_dict())
@@ -93,7 +92,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
                 p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image
             )
         )
-        new = network.load_backbone(backbone, rms)
+        new = network.load_backbone(backbone)
         detector(network, first, new, Path(folder, "detector1"))
         second = rpn(network, Path(folder, "rpn2"))
         detector(network, second, (), Path(folder, "detector2"))

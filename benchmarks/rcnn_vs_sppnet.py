@@ -29,10 +29,9 @@ from pipeline.features.maps import ImageMaps, map_cells
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.rcnn.features import region_taps
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.sppnet.features import region_features
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
-from pipeline.systems.sppnet.params import Window
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 
 WIDTH, HEIGHT = 800, 600
 Times = dict[str, list[float]]
@@ -87,7 +86,7 @@ class RcnnTimer:
 
     def __init__(self, name: str, side: int, device: torch.device) -> None:
         self._region = Region(size=side, padding=16, mode="warp")
-        self._network = RegionNetwork(architecture(name), side, fc_width=512, outputs=0).eval()
+        self._network = RegionNetwork(RegionShape(name, side, fc_width=512, outputs=0)).eval()
         self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._batch, self._device = self._network.net.batch(side, device), device
 
@@ -105,9 +104,9 @@ class SppnetTimer:
         net = architecture(args.network)
         self._conv = net.conv().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._geometry, self._scales, self._device = Geometry.from_architecture(net), tuple(args.scales), device
-        window = Window(rule="released", side=208)
-        source = MapSource(net.name, "", net.channels, window)
-        self._head = PyramidHead(source, args.pyramid, net.fc[2] if net.fc else 512, 0).to(device).eval()
+        width = net.fc[2] if net.fc else 512
+        shape = PyramidShape(net.name, "", net.channels, "released", 208, tuple(args.pyramid), width, 0)
+        self._head = PyramidHead(shape).to(device).eval()
 
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""

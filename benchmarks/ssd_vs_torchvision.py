@@ -54,8 +54,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
             section.default_boxes,
         )
     )
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    network.load_backbone(backbone, float(origin["conv5_rms"]))
+    network.load_backbone(weights.Backbone.load(Path("models/backbone.safetensors")))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         train_ssd(
@@ -88,7 +87,7 @@ def stretched(schedule: Schedule, steps: int) -> Schedule:
 class Maps(nn.Module):
     """The backbone's maps at strides 8 and 16 for SqueezeNet, at its end alone for others, and extra ones: three."""
 
-    def __init__(self, network: str, backbone: weights.Weights, size: float) -> None:
+    def __init__(self, network: str, backbone: dict[str, torch.Tensor], size: float) -> None:
         super().__init__()
         self.size = size
         conv = architecture(network).conv()
@@ -122,8 +121,8 @@ def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
     side = p.ssd.side
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    maps = Maps(p.backbone.network, backbone, float(origin["conv5_rms"]))
+    backbone = weights.Backbone.load(Path("models/backbone.safetensors"))
+    maps = Maps(p.backbone.network, dict(backbone.weights), backbone.conv5_rms)
     sides = SsdShape.from_params(
         p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes
     ).sides

@@ -11,7 +11,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
@@ -39,8 +39,7 @@ def main() -> None:
         p.backbone.network, p.fast_rcnn.grid, p.fast_rcnn.fc_width, len(classes), p.fast_rcnn.image
     )
     network = FastRcnn(shape)
-    tensors, origin = weights.load(BACKBONE)
-    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    fresh = network.load_backbone(Backbone.load(BACKBONE))
     print(f"{len(records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
     scratch = Scratch(
         "fast_rcnn_train",

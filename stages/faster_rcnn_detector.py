@@ -18,7 +18,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
@@ -46,8 +46,7 @@ def main() -> None:
             p.backbone.network, p.faster_rcnn.grid, p.faster_rcnn.fc_width, len(classes), p.faster_rcnn.image
         )
         network = FastRcnn(shape)
-        tensors, origin = weights.load(start)
-        new = network.load_backbone(tensors, float(origin["conv5_rms"]))
+        new = network.load_backbone(Backbone.load(start))
         frozen = network.early_layers(settings.frozen_layers)
     else:
         network = FastRcnn.load(start, "faster_rcnn_detector1")

@@ -19,7 +19,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import parse_round, train_rpn
@@ -42,10 +42,9 @@ def main() -> None:
     shape = RpnShape.from_params(
         p.backbone.network, p.faster_rcnn.rpn_width, p.faster_rcnn.anchors, p.faster_rcnn.image
     )
-    tensors, origin = weights.load(BACKBONE)
-    network = RegionProposalNetwork(shape, float(origin["conv5_rms"]))
+    network = RegionProposalNetwork(shape)
+    network.load_backbone(Backbone.load(BACKBONE))
     if number == 1:
-        network.load_backbone(tensors)
         frozen = network.early_layers(settings.frozen_layers)
     else:
         network.conv.load_state_dict(FastRcnn.load(start, "faster_rcnn_detector1").conv.state_dict())

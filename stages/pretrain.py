@@ -34,8 +34,7 @@ def main() -> None:
     weights.load_conv(conv, p.backbone.network, tensors)
     files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
     rms = conv5_rms(conv, files, runtime.device(p.runtime.device))
-    origin = {"network": p.backbone.network, "source": sha256(file), "conv5_rms": f"{rms:.4g}"}
-    weights.save(BACKBONE, tensors, origin)
+    weights.Backbone(tensors, rms, network=p.backbone.network, source=sha256(file)).save(BACKBONE)
     write_json(METRICS, {"steps": 0, "conv5_rms": round(rms, 3)})
     CURVES.mkdir(parents=True, exist_ok=True)
     print(f"{BACKBONE}: published weights of {p.backbone.network} from {file}")
@@ -55,8 +54,7 @@ def train_on_crops() -> None:
     files = [Path(p.data.root) / image.file for image in Index.load(Path("data/index/train.json")).images]
     rms = conv5_rms(network.features, files, runtime.device(p.runtime.device))
     kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
-    origin = {"network": p.backbone.network, "source": "pretrain", "conv5_rms": f"{rms:.4g}"}
-    weights.save(BACKBONE, kept, {**origin, "pyramid": ",".join(map(str, settings.pyramid))})
+    weights.Backbone(kept, rms, settings.pyramid, p.backbone.network, "pretrain").save(BACKBONE)
     write_json(METRICS, {"steps": settings.schedule.steps, "conv5_rms": round(rms, 3), **scores})
     print(f"{BACKBONE}: trained on object crops; held-out accuracy {scores}")
     costs.record(COSTS, crops, "crop", resumed=resumed)

@@ -12,11 +12,10 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.features.regions import label_proposals
 from pipeline.features.warp import warp_batch
-from pipeline.nets import weights
-from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.rcnn.finetune import FinetuneBatches
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.training import StepBatches, Task, classification_loss, publish_curves, train
 
 BACKBONE = Path("models/backbone.safetensors")
@@ -41,10 +40,9 @@ def main() -> None:
     batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
 
     torch.manual_seed(p.seed)
-    net = architecture(p.backbone.network)
-    network = RegionNetwork(net, region.size, p.rcnn.fc_width, len(indices[0].classes) + 1)
-    tensors, origin = weights.load(BACKBONE)
-    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    shape = RegionShape(p.backbone.network, region.size, p.rcnn.fc_width, len(indices[0].classes) + 1)
+    network = RegionNetwork(shape)
+    fresh = network.load_backbone(Backbone.load(BACKBONE))
     print(f"{len(foreground)} foreground and {len(background)} background windows; new layers: {', '.join(fresh)}")
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scratch = Scratch(

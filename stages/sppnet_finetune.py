@@ -14,11 +14,11 @@ from pipeline.core.storage import Scratch, fingerprint, write_json
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
 from pipeline.features.regions import RegionSampler, RegionSamples, label_proposals
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune
 from pipeline.training import StepBatches, Task, chosen, classification_loss, publish_curves, train
 
@@ -33,8 +33,8 @@ def main() -> None:
     p = params.load()
     device = runtime.device(p.runtime.device)
     settings, levels, window = p.sppnet.finetune, p.sppnet.pyramid, p.sppnet.window
-    tensors, origin = weights.load(BACKBONE)
-    net = architecture(origin["network"])
+    backbone = Backbone.load(BACKBONE)
+    net = architecture(backbone.network)
     maps = {
         split: MapCache(Path(f"features/sppnet/{split}.zarr"), f"sppnet_maps@{split}") for split in ("train", "val")
     }
@@ -55,10 +55,13 @@ def main() -> None:
     }
 
     torch.manual_seed(p.seed)
-    source = MapSource(net.name, maps["train"].fingerprint, net.channels, window)
     classes = Index.load(Path("data/index/train.json")).classes
-    head = PyramidHead(source, levels, net.fc[2] if net.fc else p.sppnet.fc_width, len(classes) + 1)
-    fresh = head.load_pretrained(tensors, origin)
+    width = net.fc[2] if net.fc else p.sppnet.fc_width
+    shape = PyramidShape(
+        net.name, maps["train"].fingerprint, net.channels, window.rule, window.side, levels, width, len(classes) + 1
+    )
+    head = PyramidHead(shape)
+    fresh = head.load_backbone(backbone)
     print(f"new layers: {', '.join(fresh)}")
     head.to(device)
     inputs = [Path("data/index"), Path("proposals/train.h5"), Path("proposals/val.h5"), BACKBONE]

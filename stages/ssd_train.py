@@ -12,7 +12,7 @@ from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.imaging import to_square
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.systems.ssd.boxes import coverage
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
@@ -42,8 +42,7 @@ def main() -> None:
         p.ssd.default_boxes,
     )
     network = Ssd(shape)
-    tensors, origin = weights.load(BACKBONE)
-    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    network.load_backbone(Backbone.load(BACKBONE))
     squares = [to_square(record.boxes, record.width, record.height, shape.side) for record in records]
     covered = coverage(network.defaults.numpy(), squares, settings.match_iou)
     print(

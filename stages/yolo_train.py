@@ -11,7 +11,7 @@ from pipeline.core.code import code_fingerprint
 from pipeline.core.storage import Scratch, fingerprint
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.training import train_yolo
 from pipeline.training import publish_curves
@@ -34,8 +34,7 @@ def main() -> None:
         p.yolo.network, p.backbone.network, p.yolo.side, p.yolo.boxes, len(indices[0].classes), p.yolo.head
     )
     network = Yolo(shape, settings.dropout)
-    tensors, origin = weights.load(BACKBONE)
-    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    network.load_backbone(Backbone.load(BACKBONE))
     print(f"{len(records)} images; {network.grid} x {network.grid} cells, {shape.boxes} boxes each")
     scratch = Scratch(
         "yolo_train",

@@ -18,7 +18,7 @@ from pipeline.features.regions import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def _cache_maps(folder: Path, records: list[ImageRecord], rng: np.random.Generat
     replace(writer.path, folder / "features/sppnet/test.zarr")
     torch.manual_seed(0)
     window = Window.model_validate({"rule": "released", "side": 48})
-    head = PyramidHead(MapSource("small", "m", CHANNELS, window), (3, 2, 1), width=12, outputs=3)
+    head = PyramidHead(PyramidShape("small", "m", CHANNELS, window.rule, window.side, (3, 2, 1), 12, outputs=3))
     head.save(folder / "models/sppnet/network.safetensors")
 
 

@@ -24,8 +24,7 @@ class Network(ShapedNetwork):
     CONVOLUTIONS = "inner.conv"
 
     def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         first, second = (nn.Conv2d(3, 3, *layer) for layer in shape.layers)
         self.inner = nn.ModuleDict({"conv": nn.Sequential(first, nn.ReLU(), second)})
         self.output = nn.Linear(*shape.widths)

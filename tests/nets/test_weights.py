@@ -16,7 +16,7 @@ from torch import nn
 from pipeline.core.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 
 def squeezenet() -> dict[str, torch.Tensor]:
@@ -101,8 +101,8 @@ def test_wrong_names_and_shapes_are_named(tmp_path: Path) -> None:
 
 def test_the_shipped_squeezenet_loads_and_has_learned(shared: Path) -> None:
     backbone = weights.published(shared / "weights/squeezenet1_0.safetensors", "squeezenet1_0")
-    network = RegionNetwork(architecture("squeezenet1_0"), side=67, fc_width=8, outputs=2)
-    assert network.load_backbone(backbone) == ["output", "fc6", "fc7"]
+    network = RegionNetwork(RegionShape("squeezenet1_0", side=67, fc_width=8, outputs=2))
+    assert network.load_backbone(weights.Backbone(backbone)) == ["output", "fc6", "fc7"]
     reference = torchvision.models.squeezenet1_0()
     reference.load_state_dict(weights.load(shared / "weights/squeezenet1_0.safetensors")[0])
     image = torch.randn(1, 3, 67, 67)

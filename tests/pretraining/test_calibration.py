@@ -8,8 +8,9 @@ from torch import nn
 
 from pipeline.data.images import read_image
 from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.weights import Backbone
 from pipeline.pretraining import conv5_rms
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 
 @pytest.fixture
@@ -43,8 +44,8 @@ def test_new_layers_do_not_see_how_loud_the_backbone_is():
     outputs = []
     for weights, rms in ((backbone, 1.0), (loud, 64.0)):
         torch.manual_seed(0)
-        network = RegionNetwork(architecture("small"), 32, 16, 3).eval()
-        assert network.load_backbone(weights, rms) == ["output", "fc6", "fc7"]
+        network = RegionNetwork(RegionShape("small", 32, 16, 3)).eval()
+        assert network.load_backbone(Backbone(weights, rms)) == ["output", "fc6", "fc7"]
         outputs.append(network.taps(regions, ("pool5", "fc7")))
     torch.testing.assert_close(outputs[1]["fc7"], outputs[0]["fc7"])
     torch.testing.assert_close(outputs[1]["pool5"], outputs[0]["pool5"] * 64)

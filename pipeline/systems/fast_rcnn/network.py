@@ -3,7 +3,6 @@
 The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +12,9 @@ from torch import nn
 from torchvision.ops import roi_pool
 
 from pipeline.core.boxes import Boxes
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
 from pipeline.systems.fast_rcnn.params import ImageSize
 
 
@@ -90,15 +88,12 @@ class FastRcnn(ShapedNetwork):
     shape: FastRcnnShape
 
     def __init__(self, shape: FastRcnnShape) -> None:
-        super().__init__()
+        super().__init__(shape)
         net = architecture(shape.network)
         width = net.fc[2] if net.fc else shape.fc_width
-        self.shape = shape
         self.conv = net.conv()
         self.geometry = Geometry.from_layers(self.conv)
         self.fc6 = _linear(net.channels * shape.grid**2, width, shape.fc6_rank)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc7 = _linear(width, width, shape.fc7_rank)
         self.dropout = nn.Dropout()
         self.scores = nn.Linear(width, shape.classes + 1)
@@ -138,23 +133,20 @@ class FastRcnn(ShapedNetwork):
         """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
         return self.fc7(self.dropout(self.fc6(pooled * self.input_scale).relu())).relu()
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
-        """Copy backbone weights (torchvision's names), fc6 and fc7 where they fit; return the layers that stay new.
+    def load_backbone(self, backbone: Backbone) -> list[str]:
+        """Copy the convolutions, and fc6 and fc7 where they fit; return the layers that stay new.
 
-        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+        A new fc6 sees the features at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        weights.load_conv(self.conv, self.shape.network, backbone)
-        net = architecture(self.shape.network)
-        places = dict(zip(("fc6", "fc7"), net.fc or (), strict=False))
-        names = {name: f"classifier.{place}" for name, place in places.items()}
-        layers = {"fc6": self.fc6, "fc7": self.fc7}
-        fresh = ["scores", "offsets", *weights.load_fc(layers, backbone, names)]
+        load_conv(self.conv, self.shape.network, backbone.weights)
+        names = architecture(self.shape.network).fc_names
+        fresh = load_fc({"fc6": self.fc6, "fc7": self.fc7}, backbone.weights, names)
         if "fc6" in fresh:
-            self.input_scale.fill_(1 / conv5_rms)
-        return fresh
+            self.scale_input(backbone)
+        return ["scores", "offsets", *fresh]
 
 
 def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:

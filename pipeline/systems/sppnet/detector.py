@@ -55,10 +55,10 @@ class Sppnet:
         description = read_description(folder, cls.system)
         head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
         tensors, _ = weights.load(backbone, "pretrain")
-        conv = architecture(head.source.network).conv()
-        weights.load_conv(conv, head.source.network, tensors)
+        conv = architecture(head.shape.network).conv()
+        weights.load_conv(conv, head.shape.network, tensors)
         scales = description.section("maps", Maps).scales
-        if fingerprint(**maps_origin(head.source.network, conv, scales)) != head.source.fingerprint:
+        if fingerprint(**maps_origin(head.shape.network, conv, scales)) != head.shape.maps:
             raise InputError(
                 f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
                 f"{list(scales)}; dvc repro makes all of them anew."

@@ -43,13 +43,13 @@ class PooledRegions:
     def __init__(
         self, maps: MapCache, regions: Regions, head: PyramidHead, head_file: Path, device: torch.device
     ) -> None:
-        maps.check(head.source.fingerprint, head_file)
+        maps.check(head.shape.maps, head_file)
         if maps.image_ids.tolist() != regions.image_ids.tolist():
             raise InputError(f"{maps.path}: the maps are of other images than the index; dvc repro renews them.")
         self.path, self.offsets, self.image_ids = maps.path, regions.offsets, regions.image_ids
         self._maps, self._tables, self._boxes = maps, regions.tables(), regions.boxes
         self._head, self._device = head.to(device).eval(), device
-        self._geometry = Geometry.from_architecture(architecture(head.source.network))
+        self._geometry = Geometry.from_architecture(architecture(head.shape.network))
 
     @classmethod
     def join(
@@ -113,10 +113,10 @@ def region_features(
     Each box picks its scale. Boxes that cover the same cells are computed once, as the released code merges them.
     ``clock`` times ``pooling`` and ``heads``.
     """
-    window = head.source.window
+    shape = head.shape
     with clock.phase("pooling"):
-        choice = choose_scale(boxes, maps.factors, scales, window.side, window.rule)
-        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, window.rule)
+        choice = choose_scale(boxes, maps.factors, scales, shape.side, shape.rule)
+        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, shape.rule)
         values = {layer: torch.empty(len(boxes), head.width_of(layer), device=device) for layer in layers}
     for scale in np.unique(choice).tolist():
         rows = np.flatnonzero(choice == scale)
@@ -126,7 +126,7 @@ def region_features(
         parts = []
         for start in range(0, len(windows), AT_ONCE):
             with clock.phase("pooling"):
-                pooled = pool_regions(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
+                pooled = pool_regions(grid, (height, width), windows[start : start + AT_ONCE], shape.levels)
             with clock.phase("heads"):
                 parts.append(head.head_taps(pooled, layers))
         with clock.phase("heads"):

@@ -105,6 +105,6 @@ def validation_loss(head: PyramidHead, batches: CutBatches, count: int, device: 
     """Return the mean softmax loss of ``head`` over the first ``count`` batches."""
     total = 0.0
     for step in range(count):
-        batch = pool_batch(batches(step), head.levels, device)
+        batch = pool_batch(batches(step), head.shape.levels, device)
         total += float(torch.nn.functional.cross_entropy(head(batch.inputs), batch.labels))
     return total / count

@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from pipeline.core.boxes import decode
 from pipeline.core.errors import InputError
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.ssd.boxes import VARIANCES, MapBoxes, boxes_per_cell, check_maps, default_boxes, linear_sides
 from pipeline.systems.ssd.params import DefaultBoxes
 
@@ -73,23 +72,23 @@ class Trunk(nn.Module):
         whole = nn.Sequential(*self.conv, *self.fc)
         return [self.conv[:end] for end in self._ends] + ([whole] if len(self.fc) else []) + [whole]
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> None:
-        """Copy weights (torchvision's names); without fc6 and fc7 among them, those stay new.
+    def load_backbone(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Copy the convolutions, and fc6 and fc7 where ``weights`` (torchvision's names) have them.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        weights.load_conv(self.conv, self._network, backbone)
-        fc = architecture(self._network).fc
-        if not len(self.fc) or fc is None or f"classifier.{fc[0]}.weight" not in backbone:
+        net = architecture(self._network)
+        load_conv(self.conv, self._network, weights)
+        if not len(self.fc) or f"{net.fc_names.get('fc6')}.weight" not in weights:
             return
-        fc6, fc7 = (f"classifier.{place}" for place in fc[:2])
+        fc6, fc7 = net.fc_names.values()
         self.fc.load_state_dict(
             {
-                "1.weight": decimate_fc6(backbone[f"{fc6}.weight"], architecture(self._network).channels),
-                "1.bias": backbone[f"{fc6}.bias"][::EVERY],
-                "3.weight": backbone[f"{fc7}.weight"][::EVERY, ::EVERY, None, None],
-                "3.bias": backbone[f"{fc7}.bias"][::EVERY],
+                "1.weight": decimate_fc6(weights[f"{fc6}.weight"], net.channels),
+                "1.bias": weights[f"{fc6}.bias"][::EVERY],
+                "3.weight": weights[f"{fc7}.weight"][::EVERY, ::EVERY, None, None],
+                "3.bias": weights[f"{fc7}.bias"][::EVERY],
             }
         )
 
@@ -201,11 +200,8 @@ class Ssd(ShapedNetwork):
     shape: SsdShape
 
     def __init__(self, shape: SsdShape) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         self.trunk = Trunk(shape.network, shape.taps)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.extra = nn.ModuleList()
         channels = self.trunk.channels
         for layer in shape.extra:
@@ -274,18 +270,17 @@ class Ssd(ShapedNetwork):
         boxes = decode(reference, (offsets * self.variances).reshape(-1, 4))
         return boxes.view_as(offsets), scores.softmax(2)[:, :, 1:]
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> None:
-        """Copy backbone weights (torchvision's names), fc6 and fc7 where they have them.
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the convolutions, and fc6 and fc7 where they fit.
 
-        Extra layers right behind the backbone's convolutions see their map divided by ``conv5_rms``, its size in this
-        backbone.
+        Extra layers right behind the backbone's convolutions see their map at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        self.trunk.load_backbone(backbone)
+        self.trunk.load_backbone(backbone.weights)
         if FC7 not in self.shape.taps:
-            self.input_scale.fill_(1 / conv5_rms)
+            self.scale_input(backbone)
 
 
 def _extra(inputs: int, squeeze: int, channels: int, kernel: int, stride: int, padding: int) -> nn.Sequential:

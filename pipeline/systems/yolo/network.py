@@ -12,15 +12,14 @@ boxes; cells go row by row. The published weights have it, and each part is one 
 The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.yolo.params import YoloHead
 
 SLOPE = 0.1
@@ -195,13 +194,10 @@ class Yolo(ShapedNetwork):
     shape: YoloShape
 
     def __init__(self, shape: YoloShape, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         self.conv, self.head = _convolutions(shape)
         channels, self.grid = _map_size(shape)
         outputs = self.grid**2 * (shape.classes + 5 * shape.boxes)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc = fully_connected(channels * self.grid**2, shape.fc_widths, outputs, dropout)
         for layers in (self.conv, self.head, self.fc):
             draw(layers)
@@ -225,17 +221,17 @@ class Yolo(ShapedNetwork):
         """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` that `forward` means."""
         return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float) -> None:
-        """Copy the convolutions of backbone weights (torchvision's names); the paper's networks stay as drawn.
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the convolutions; the paper's networks stay as drawn.
 
-        The head is new and sees the features divided by ``conv5_rms``, their size in this backbone.
+        The head is new and sees the map at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
         if self.shape.network == "backbone":
-            weights.load_conv(self.conv, self.shape.backbone, backbone)
-            self.input_scale.fill_(1 / conv5_rms)
+            load_conv(self.conv, self.shape.backbone, backbone.weights)
+            self.scale_input(backbone)
 
 
 def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:

@@ -5,6 +5,7 @@ import torch
 
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.svd import compress
 
@@ -36,14 +37,14 @@ def test_fc_layers_come_from_the_backbone_where_they_fit() -> None:
         "classifier.4.bias": torch.rand(4096),
     }
     network = FastRcnn(FastRcnnShape.from_params("alexnet", None, 0, 2, _size()))
-    assert network.load_backbone(conv | fc, 4.0) == ["scores", "offsets"]
+    assert network.load_backbone(Backbone(conv | fc, 4.0)) == ["scores", "offsets"]
     assert network.input_scale.item() == 1
     assert torch.equal(network.fc6.weight, fc["classifier.1.weight"])
     assert torch.equal(network.fc7.bias, fc["classifier.4.bias"])
     small = FastRcnn(FastRcnnShape.from_params("alexnet", 3, 0, 2, _size()))
-    assert small.load_backbone(conv | fc, 4.0) == ["scores", "offsets", "fc6"]
+    assert small.load_backbone(Backbone(conv | fc, 4.0)) == ["scores", "offsets", "fc6"]
     with pytest.raises(InputError, match="the weights do not fit alexnet"):
-        network.load_backbone(fc)
+        network.load_backbone(Backbone(fc))
 
 
 def test_a_new_fc6_sees_features_divided_by_their_size(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_new_fc6_sees_features_divided_by_their_size(tmp_path: Path) -> None:
     network = FastRcnn(SHAPE).eval()
     pooled = torch.rand(5, network.fc6.in_features)
     expected = network.features(pooled)
-    assert network.load_backbone(backbone, 32.0) == ["scores", "offsets", "fc6", "fc7"]
+    assert network.load_backbone(Backbone(backbone, 32.0)) == ["scores", "offsets", "fc6", "fc7"]
     assert torch.allclose(network.features(32 * pooled), expected, atol=1e-5)
     network.save(tmp_path / "n.safetensors")
     copy = FastRcnn.load(tmp_path / "n.safetensors", "s")

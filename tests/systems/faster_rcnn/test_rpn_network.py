@@ -6,6 +6,7 @@ from torchvision.ops import nms
 from pipeline.core.boxes import decode
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord
+from pipeline.nets.weights import Backbone
 from pipeline.systems.faster_rcnn.detector import propose
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import RpnProposals
@@ -44,7 +45,8 @@ def test_outputs_stand_in_the_order_of_the_anchors(network: RegionProposalNetwor
 
 
 def test_new_layers_see_the_map_divided_by_its_size(network: RegionProposalNetwork, tmp_path) -> None:
-    scaled = RegionProposalNetwork(SHAPE, conv5_rms=32.0)
+    scaled = RegionProposalNetwork(SHAPE)
+    scaled.scale_input(Backbone({}, 32.0))
     scaled.load_state_dict({**network.state_dict(), "input_scale": scaled.input_scale})
     maps = torch.rand(1, 96, 4, 5)
     scaled.save(tmp_path / "n.safetensors")

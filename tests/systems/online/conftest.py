@@ -29,9 +29,9 @@ from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import detect as detect_faster
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.features import cache_regions
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.sppnet.features import PooledRegions
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.square import detect as detect_squares
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
@@ -103,7 +103,7 @@ def make(squares, sections, altered, proposal_settings, tmp_path_factory) -> Cal
 
 def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
     region = altered(sections.rcnn.region, size=32, padding=3)
-    network = RegionNetwork(NET, 32, 16, 3).eval()
+    network = RegionNetwork(RegionShape("small", 32, 16, 3)).eval()
     network.save(made.models / "rcnn/network.safetensors")
     images = made.index.images
     regions = gather(
@@ -134,7 +134,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     maps = altered(sections.sppnet.maps, scales=(64, 128))
     conv = NET.conv().eval()
     backbone = {f"features.{name}": tensor for name, tensor in conv.state_dict().items()}
-    weights.save(made.models / "backbone.safetensors", backbone, {"network": "small", "conv5_rms": "1"})
+    weights.Backbone(backbone, network="small").save(made.models / "backbone.safetensors")
     origin = maps_origin("small", conv, maps.scales)
     images = made.index.images
     files = [made.root / image.file for image in images]
@@ -150,8 +150,10 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
         attributes={**origin, "fingerprint": fingerprint(**origin)},
         what="caching",
     )
-    source = MapSource("small", fingerprint(**origin), NET.channels, sections.sppnet.window)
-    head = PyramidHead(source, (3, 2, 1), 16, 3).eval()
+    window = sections.sppnet.window
+    maps_of = fingerprint(**origin)
+    shape = PyramidShape("small", maps_of, NET.channels, window.rule, window.side, (3, 2, 1), 16, 3)
+    head = PyramidHead(shape).eval()
     head.save(made.models / "sppnet/network.safetensors")
     regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
     cache = PooledRegions.join(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)

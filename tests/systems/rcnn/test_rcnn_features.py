@@ -12,9 +12,9 @@ from pipeline.data.images import read_image
 from pipeline.features.cache import FeatureCache
 from pipeline.features.regions import gather
 from pipeline.features.warp import warp
-from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.backbones import normalise
 from pipeline.systems.rcnn.features import cache_regions
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 REGION = Region(size=32, padding=3, mode="warp")
 
@@ -22,7 +22,7 @@ REGION = Region(size=32, padding=3, mode="warp")
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+    return RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=3)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_workers_change_no_byte_and_shards_change_no_value(regions, network, tmp
 
 def test_float16_saturates_instead_of_overflowing(regions, network, tmp_path):
     torch.manual_seed(0)
-    loud = RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+    loud = RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=3)).eval()
     with torch.no_grad():
         loud.fc7.weight.mul_(1e9)
     values = FeatureCache(cached(regions, loud, tmp_path / "half", dtype="float16"), "stage").array("fc7")[:]

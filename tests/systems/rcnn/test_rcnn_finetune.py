@@ -158,7 +158,7 @@ def test_a_dataset_without_background_trains_on_foreground(cache: ImageCache) ->
 
 def test_a_dataset_without_foreground_is_an_error(cache: ImageCache) -> None:
     records, proposals = images()
-    with pytest.raises(InputError, match="no window overlaps an object"):
+    with pytest.raises(InputError, match="no proposal overlaps an object"):
         FinetuneBatches(*label_proposals(records[1:2], proposals[1:2], settings()), cache, settings(), 32, 1)
 
 

@@ -16,7 +16,7 @@ from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.sppnet.features import PooledRegions, whole_images
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 LEVELS = (3, 2, 1)
@@ -28,7 +28,7 @@ HEAD = Path("models/sppnet/network.safetensors")
 def head(fingerprint: str = "abc", rule: str = "released") -> PyramidHead:
     torch.manual_seed(0)
     window = Window.model_validate({"rule": rule, "side": 40})
-    return PyramidHead(MapSource("small", fingerprint, 96, window), LEVELS, width=16, outputs=3).eval()
+    return PyramidHead(PyramidShape("small", fingerprint, 96, window.rule, window.side, LEVELS, 16, outputs=3)).eval()
 
 
 @pytest.fixture(scope="module")

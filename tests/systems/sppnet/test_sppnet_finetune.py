@@ -15,7 +15,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.sppnet.finetune import CachedMaps, CutBatches, pool_batch, validation_loss
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
 
 CPU = torch.device("cpu")
@@ -114,11 +114,11 @@ def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
     store = CachedMaps(maps, megabytes=0.02)
     for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
         np.testing.assert_array_equal(store[place].reshape(-1, 96), maps.cells(*place))
-        assert len(store._held) <= 2
+        assert len(store._arrays) <= 2
 
 
 def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
-    head = PyramidHead(MapSource("small", "abc", 96, WINDOW), (3, 1), 8, outputs=3).eval()
+    head = PyramidHead(PyramidShape("small", "abc", 96, WINDOW.rule, WINDOW.side, (3, 1), 8, outputs=3)).eval()
     made = batches(maps, purpose="val")
     with torch.inference_mode():
         each = []

@@ -11,6 +11,7 @@ from pipeline import params, presets
 from pipeline.core.boxes import encode
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import MEAN, STD, architecture
+from pipeline.nets.weights import Backbone
 from pipeline.systems.ssd.boxes import VARIANCES
 from pipeline.systems.ssd.network import L2Norm, Ssd, SsdShape
 
@@ -90,11 +91,11 @@ def test_extra_layers_see_the_map_divided_by_its_size() -> None:
     network = Ssd(SMALL).eval()
     backbone = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
     images = torch.rand(1, 3, 96, 96) * 255
-    network.load_backbone(backbone, 1.0)
+    network.load_backbone(Backbone(backbone, 1.0))
     before = network(images)[0][:, -36:]
     backbone["features.15.weight"] *= 8
     backbone["features.15.bias"] *= 8
-    network.load_backbone(backbone, 8.0)
+    network.load_backbone(Backbone(backbone, 8.0))
     assert torch.allclose(network(images)[0][:, -36:], before, atol=1e-4)
     assert network.input_scale.item() == 1 / 8
 
@@ -105,7 +106,7 @@ def test_behind_fc7_they_see_it_as_it_is() -> None:
     )
     network = Ssd(shape).eval()
     conv = {f"features.{name}": tensor for name, tensor in architecture("alexnet").conv().state_dict().items()}
-    network.load_backbone(conv, 8.0)
+    network.load_backbone(Backbone(conv, 8.0))
     assert network.input_scale.item() == 1
     assert [type(norm).__name__ for norm in network.norms] == ["L2Norm", "Identity"]
     assert network(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))[0].shape == (1, len(network.defaults), 3)

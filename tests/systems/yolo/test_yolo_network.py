@@ -8,6 +8,7 @@ from torch import nn
 
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import MEAN, STD, architecture
+from pipeline.nets.weights import Backbone
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 SMALL = YoloShape("backbone", "small", 96, 2, 3, ((16, 1), (8, 2)), (24,))
@@ -70,14 +71,14 @@ def test_a_backbone_is_copied_and_its_features_are_brought_to_size() -> None:
         conv[0].weight.mul_(30)
     backbone = {f"features.{name}": tensor for name, tensor in conv.state_dict().items()}
     network = Yolo(SMALL).eval()
-    network.load_backbone(backbone, 8.0)
+    network.load_backbone(Backbone(backbone, 8.0))
     assert torch.equal(network.conv[0].weight, conv[0].weight)
     assert network.input_scale.item() == 0.125
     assert network.early_layers(2) == ("conv.0.", "conv.2.")
     with pytest.raises(InputError, match="do not fit small"):
-        network.load_backbone({}, 1.0)
+        network.load_backbone(Backbone({}, 1.0))
     own = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,)))
-    own.load_backbone({}, 8.0)
+    own.load_backbone(Backbone({}, 8.0))
     assert own.input_scale.item() == 1
 
 
