@@ -132,7 +132,7 @@ def stage(
             device=device,
             workers=runtime.worker_count(args.workers),
             attributes={},
-            what="stage",
+            title="stage",
         )
     finally:
         shutil.rmtree(folder)

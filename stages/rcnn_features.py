@@ -60,7 +60,7 @@ def main() -> None:
         device=device,
         workers=runtime.worker_count(p.runtime.workers),
         attributes={**attributes, "fingerprint": mark},
-        what=f"caching features, {split}",
+        title=f"caching features, {split}",
     )
     replace(cache, Path(f"features/rcnn/{split}.zarr"))
     costs.record(

@@ -66,7 +66,7 @@ def main() -> None:
         device=device,
         workers=runtime.worker_count(p.runtime.workers),
         attributes=attributes,
-        what=f"caching maps, {split}",
+        title=f"caching maps, {split}",
     )
     replace(cache, Path(f"features/sppnet/{split}.zarr"))
     costs.record(Path(f"reports/costs/sppnet_maps_{split}.json"), len(index.images), "image", resumed=scratch.resumed)

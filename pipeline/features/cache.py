@@ -2,9 +2,8 @@
 
 All arrays below ``features/`` share one row axis; ``offsets`` says which rows belong to which image. A shard is a fixed
 stretch of rows, the same stretch in every array, so that it can be computed, written and checked off on its own. An
-image at the border of two shards is computed for each side, rows of the other side left out.
-
-Filling a cache shard by shard: images are decoded ahead, shards are compressed and written behind.
+image at the border of two shards is computed for each side, rows of the other side left out. `fill` keeps the network
+busy: images are decoded ahead of it, shards are compressed and written behind it.
 """
 
 import shutil
@@ -47,18 +46,18 @@ class Column:
 
 
 class CacheWriter:
-    """Writes a cache into ``folder``; what an interrupted writer finished there is kept.
+    """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there.
 
-    Use as a context manager: the last writes end with the block. Each shard is compressed and written on a thread of
-    its own while the next one is computed; no shard ever has two writers.
+    Use as a context manager: the last writes end with the block. A second thread compresses and
+    writes a shard while the next one is computed; no shard ever has two writers.
 
     Args:
         folder: scratch folder; the cache is ``folder / "cache.zarr"``.
         columns: the feature arrays.
         rows: their common length.
         shard_mb: raw megabytes of one shard, all columns together.
-        tables: small arrays that say what the rows are: ``offsets``, ``boxes``, ``image_ids`` and the like.
-        attributes: what the cache was made with.
+        tables: small arrays that describe the rows: ``offsets``, ``boxes``, ``image_ids`` and the like.
+        attributes: network, layers, settings: all that determines the values.
 
     Raises:
         InputError: the disk has no room for the cache.
@@ -147,7 +146,7 @@ class FeatureCache:
 
     Attributes:
         path: of the zarr group.
-        attributes: what it was made with.
+        attributes: network, layers, settings: all that determines the values.
         offsets: ``(images + 1,)`` int64; rows ``offsets[i]:offsets[i + 1]`` belong to image ``i``.
         image_ids: ``(images,)`` int64.
     """
@@ -221,7 +220,16 @@ def _check_space(folder: Path, raw: int, expected: int) -> None:
 
 @dataclass(frozen=True)
 class Piece:
-    """The rows ``start:stop`` of one entry that fall into one shard; ``first`` and ``last`` of that shard."""
+    """The part of one entry (an image, or an image at one scale) that falls into one shard.
+
+    Attributes:
+        entry: position of the entry.
+        start: first row of the part.
+        stop: row after the last.
+        shard: first row of the shard, and the row after its last.
+        first: whether the part is the first of its shard.
+        last: whether it is the last.
+    """
 
     entry: int
     start: int
@@ -232,7 +240,7 @@ class Piece:
 
 
 Compute = Callable[[Piece, torch.Tensor, dict[str, NDArray]], None]
-"""Fills the rows of a piece, given too the normalised image ``(3, H, W)`` on the device."""
+"""Fills the rows of a piece, given it, its normalised image ``(3, H, W)`` on the device, and the rows by column."""
 
 
 def fill(
@@ -243,7 +251,7 @@ def fill(
     *,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
     unit: str,
 ) -> None:
     """Compute and write all shards that ``writer`` still lacks.
@@ -255,13 +263,13 @@ def fill(
         compute: called for the pieces in order; an entry at the border of two shards is computed for each side.
         device: of the images handed to ``compute``.
         workers: threads that decode; they change no byte.
-        what: of the progress bar.
-        unit: of a row there.
+        title: of the progress bar.
+        unit: of a row in the progress bar.
     """
     pieces = [piece for shard in writer.pending() for piece in _pieces(offsets, *shard)]
     groups = [list(group) for _, group in groupby(pieces, key=lambda piece: files[piece.entry])]
     done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
-    with bar(f"{what}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
+    with bar(f"{title}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         buffers: dict[str, NDArray] = {}
         for group, image in read_ahead(
             lambda group: read_image(files[group[0].entry]), groups, workers=workers, ahead=2 * workers
@@ -279,7 +287,7 @@ def fill(
 
 
 def saturate(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
-    """Convert to the cache's type; what float16 cannot hold becomes its largest number, never infinity."""
+    """Convert to the cache's type; values beyond the range of float16 become its largest number, never infinity."""
     if dtype == np.float16:
         return values.float().clamp(-65504, 65504).half()
     return values.float()

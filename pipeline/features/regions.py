@@ -37,7 +37,7 @@ class Regions:
     is_ground_truth: NDArray[np.bool_]
 
     def tables(self) -> dict[str, NDArray]:
-        """Return what the cache keeps beside the features."""
+        """Return the small arrays that the cache holds beside the features."""
         return {
             "offsets": self.offsets,
             "image_ids": self.image_ids,

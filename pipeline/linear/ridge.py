@@ -94,12 +94,12 @@ def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[in
     return {label: _thin(samples, settings.max_samples, seed, label) for label, samples in chosen.items()}
 
 
-def _thin(samples: _Samples, most: int, seed: int, label: int) -> _Samples:
-    """Keep at most ``most`` samples, drawn evenly over all images."""
-    if samples.count <= most:
+def _thin(samples: _Samples, limit: int, seed: int, label: int) -> _Samples:
+    """Keep at most ``limit`` samples, drawn evenly over all images."""
+    if samples.count <= limit:
         return samples
     keep = np.zeros(samples.count, np.bool_)
-    keep[item_rng(seed, "box regression", label).permutation(samples.count)[:most]] = True
+    keep[item_rng(seed, "box regression", label).permutation(samples.count)[:limit]] = True
     parts = np.split(keep, np.cumsum([len(rows) for rows in samples.rows.values()])[:-1])
     return _Samples(
         {key: rows[part] for (key, rows), part in zip(samples.rows.items(), parts, strict=True)},
@@ -134,9 +134,9 @@ def _read(
         wanted = {label: samples.rows[image.key] for label, samples in chosen.items() if image.key in samples.rows}
         if not wanted:
             continue
-        found = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
+        values = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
         for label, part in zip(
-            wanted, np.split(found, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
+            wanted, np.split(values, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
         ):
             features[label][filled[label] : filled[label] + len(part), :width] = part
             filled[label] += len(part)

@@ -15,7 +15,7 @@ from pipeline.features.regions import RegionFeatures
 
 @dataclass(frozen=True)
 class ImageRegions:
-    """The regions of one image.
+    """The regions of one image beside its objects.
 
     Attributes:
         key: ``(cache, image)``, positions that name the image over all caches.

@@ -1,4 +1,4 @@
-"""Where the cells of a convolutional map lie in its input: stride, first centre and size, derived from the layers."""
+"""The places of a convolutional map's cells in its input: stride, first centre and size, derived from the layers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Geometry:
         return pixels
 
     def smallest(self) -> int:
-        """Return the least number of pixels along an axis that gives a cell."""
+        """Return the smallest number of pixels along an axis that gives a cell."""
         return next(pixels for pixels in range(1, self.field + 1) if self.size(pixels) > 0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.boxes import from_voc
 from pipeline.core.sections import Region
-from pipeline.features.warp import resize_each, sample_all, warp, windows
+from pipeline.features.warp import placements, resize_each, sample_all, warp
 
 PAPER = Region(size=227, padding=16, mode="warp")
 
@@ -45,7 +45,7 @@ def matlab_window(box, width, height, size, padding, square):
 @pytest.mark.parametrize("box", [(100, 80, 199, 239), (1, 1, 60, 40), (500, 300, 640, 480), (300, 1, 310, 480)])
 def test_windows_follow_the_official_code(box, mode):
     region = Region(size=227, padding=16, mode=mode)
-    shown, filled = windows(from_voc([box]), 640, 480, region)
+    shown, filled = placements(from_voc([box]), 640, 480, region)
     clipped, (left, top), (wide, high) = matlab_window(box, 640, 480, 227, 16, mode == "square")
     assert tuple(shown[0]) == (clipped[0] - 1, clipped[1] - 1, clipped[2], clipped[3])
     assert tuple(filled[0, :2]) == (left, top)
@@ -54,7 +54,7 @@ def test_windows_follow_the_official_code(box, mode):
 
 
 def test_scale_is_227_over_195():
-    shown, filled = windows(from_voc([(201, 201, 395, 395)]), 640, 640, PAPER)
+    shown, filled = placements(from_voc([(201, 201, 395, 395)]), 640, 640, PAPER)
     assert tuple(filled[0]) == (0, 0, 227, 227)
     assert shown[0, 2] - shown[0, 0] == 228  # 195 * 227 / 195, and the official code's pixel
 
@@ -68,7 +68,7 @@ def test_scale_is_227_over_195():
 @settings(max_examples=150, deadline=None)
 def test_windows_are_never_empty_and_stay_inside(corners, width, height, mode):
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in corners], np.float32).reshape(-1, 4)
-    shown, filled = windows(boxes, width, height, Region(size=48, padding=4, mode=mode))
+    shown, filled = placements(boxes, width, height, Region(size=48, padding=4, mode=mode))
     assert (shown[:, 2:] > shown[:, :2]).all()
     assert (filled[:, 2:] > filled[:, :2]).all()
     assert (shown >= 0).all()
@@ -100,7 +100,7 @@ def test_both_methods_equal_a_slow_loop(method):
     image = np.random.default_rng(0).normal(size=(3, 40, 60)).astype(np.float32)
     region = Region(size=24, padding=3, mode="warp")
     boxes = np.array([[5, 5, 30, 30], [0, 0, 4, 39], [50, 20, 60, 40], [10, 10, 11, 11], [0, 0, 60, 40]], np.float32)
-    shown, filled = windows(boxes, 60, 40, region)
+    shown, filled = placements(boxes, 60, 40, region)
     warped = method(torch.from_numpy(image), shown, filled, 24)
     assert warped.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(warped.numpy(), slow_warp(image, shown, filled, 24), atol=2e-4)

@@ -43,10 +43,10 @@ def windows(images: list[int], mirrored: list[bool] | None = None) -> RegionSamp
 
 def test_windows_are_sorted_by_image_and_each_image_is_read_once(cache: ImageCache, files: list[Path]) -> None:
     batch = collect(windows([3, 0, 3, 2], [True, False, False, True]), cache, 32)
-    assert batch.windows.images.tolist() == [0, 2, 3, 3]
-    assert batch.windows.labels.tolist() == [1, 3, 0, 2]
-    assert batch.windows.mirrored.tolist() == [False, True, True, False]
-    assert batch.windows.boxes[0].tolist() == [3, 2, 23, 26]
+    assert batch.samples.images.tolist() == [0, 2, 3, 3]
+    assert batch.samples.labels.tolist() == [1, 3, 0, 2]
+    assert batch.samples.mirrored.tolist() == [False, True, True, False]
+    assert batch.samples.boxes[0].tolist() == [3, 2, 23, 26]
     assert [pixels.shape[1] for pixels in batch.pixels] == [50, 52, 53]
     for pixels, number in zip(batch.pixels, (0, 2, 3), strict=True):
         np.testing.assert_array_equal(pixels.permute(1, 2, 0), read_image(files[number]))

@@ -32,7 +32,7 @@ def cache_regions(
     device: torch.device,
     workers: int,
     attributes: dict[str, Any],
-    what: str,
+    title: str,
 ) -> Path:
     """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
 
@@ -56,7 +56,7 @@ def cache_regions(
             compute,
             device=device,
             workers=workers,
-            what=what,
+            title=title,
             unit="region",
         )
     return writer.path

@@ -124,7 +124,7 @@ def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
         device=CPU,
         workers=1,
         attributes={},
-        what="caching",
+        title="caching",
     )
     used = {**settings, "region": region, "features": sections.rcnn.features}
     made.linear("rcnn", FeatureCache(path, "rcnn_features"), detect, used)
@@ -148,7 +148,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
         device=CPU,
         workers=1,
         attributes={**origin, "fingerprint": fingerprint(**origin)},
-        what="caching",
+        title="caching",
     )
     window = sections.sppnet.window
     maps_of = fingerprint(**origin)

@@ -52,7 +52,7 @@ def cached(regions, network, folder, **changed):
         folder=folder,
         device=torch.device("cpu"),
         attributes={"network": "small"},
-        what="caching",
+        title="caching",
         **settings,
     )
 

@@ -50,7 +50,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
         device=CPU,
         workers=1,
         attributes={"scales": [32, 96], "fingerprint": "abc", "network": "small"},
-        what="caching",
+        title="caching",
     )
     return MapCache(path, "stage")
 
