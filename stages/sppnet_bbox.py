@@ -21,7 +21,7 @@ def main() -> None:
     head = PyramidHead.load(NETWORK, "sppnet_finetune")
     indices = [Index.load(Path(f"data/index/{split}.json")) for split in p.data.fit_splits]
     features = [
-        PooledRegions.join(
+        PooledRegions.from_proposals(
             MapCache(Path(f"features/sppnet/{split}.zarr"), f"sppnet_maps@{split}"),
             index,
             ProposalSet.load(Path(f"proposals/{split}.h5"), index),

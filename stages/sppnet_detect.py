@@ -26,7 +26,7 @@ def main() -> None:
     index = Index.load(Path("data/index/test.json"))
     svm = LinearModel.load(Path("models/sppnet/svm.safetensors"), "sppnet_svm")
     regressor = BoxRegressor.load(Path("models/sppnet/bbox.safetensors"), "sppnet_bbox")
-    features = PooledRegions.join(
+    features = PooledRegions.from_proposals(
         MapCache(Path("features/sppnet/test.zarr"), "sppnet_maps@test"),
         index,
         ProposalSet.load(Path("proposals/test.h5"), index),

@@ -10,8 +10,8 @@ from pipeline.pretraining import CropBatches
 
 
 def drawn(batch) -> list[tuple]:
-    windows = batch.windows
-    return list(zip(windows.images.tolist(), windows.labels.tolist(), map(tuple, windows.boxes.tolist()), strict=True))
+    samples = batch.samples
+    return list(zip(samples.images.tolist(), samples.labels.tolist(), map(tuple, samples.boxes.tolist()), strict=True))
 
 
 def test_whole_passes_alternate_between_the_sizes(squares: Callable, settings: Callable) -> None:
@@ -46,7 +46,7 @@ def test_a_pass_shows_every_object(squares: Callable, settings: Callable) -> Non
 def test_a_batch_is_filled_where_objects_are_few(squares: Callable, settings: Callable) -> None:
     made = squares(2, 1)
     batch = CropBatches(made.images, made.cache, settings(), seed=1)(0)
-    labels = batch.windows.labels
+    labels = batch.samples.labels
     assert (len(labels), (labels > 0).sum()) == (16, 12)
 
 
@@ -83,15 +83,15 @@ def test_background_shares_little_with_objects_and_has_their_sizes(squares: Call
 
 def test_a_share_of_background_of_none_is_none(squares: Callable, settings: Callable) -> None:
     made = squares(2, 2)
-    assert (CropBatches(made.images, made.cache, settings(background=0), seed=1)(0).windows.labels > 0).all()
+    assert (CropBatches(made.images, made.cache, settings(background=0), seed=1)(0).samples.labels > 0).all()
 
 
 def test_without_any_object_all_is_background(squares: Callable, settings: Callable) -> None:
     made = squares(0, 0)
     crops = CropBatches(made.images, made.cache, settings(), seed=1)
     batch = crops(3)
-    assert batch.windows.labels.tolist() == [0] * 16
-    assert batch.windows.boxes[:, 2] - batch.windows.boxes[:, 0] == pytest.approx(24)
+    assert batch.samples.labels.tolist() == [0] * 16
+    assert batch.samples.boxes[:, 2] - batch.samples.boxes[:, 0] == pytest.approx(24)
 
 
 def test_a_batch_depends_on_seed_and_step_alone(squares: Callable, settings: Callable) -> None:
@@ -110,4 +110,4 @@ def test_crops_are_mirrored_where_that_is_wanted(
 ) -> None:
     made = squares(2, 2)
     crops = CropBatches(made.images, made.cache, settings(flip=flip), seed=1)
-    assert np.mean([crops(step).windows.mirrored.mean() for step in range(30)]) == pytest.approx(share, abs=0.08)
+    assert np.mean([crops(step).samples.mirrored.mean() for step in range(30)]) == pytest.approx(share, abs=0.08)

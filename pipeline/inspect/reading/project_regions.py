@@ -51,7 +51,7 @@ def region_rows(system: str, split: str, index: Index, layer: str | None) -> Reg
     maps = cached_maps(split, index)
     proposals = ProposalSet.load(Path(f"proposals/{split}.h5"), index)
     device = runtime.device(params.load().runtime.device)
-    return PooledRows(PooledRegions.join(maps, index, proposals, head, HEAD, device), layer or PREFERRED[0])
+    return PooledRows(PooledRegions.from_proposals(maps, index, proposals, head, HEAD, device), layer or PREFERRED[0])
 
 
 def cached_rows(split: str, index: Index, layer: str | None) -> CachedRows:

@@ -1,6 +1,6 @@
-"""Boxes in cells of a convolutional map, with the rounding that RoI pooling was published with.
+"""The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
 
-The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
+`to_cells` turns boxes into cells of the map with the rounding that RoI pooling was published with.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,12 @@ from pipeline.nets.geometry import Geometry
 from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
 from pipeline.systems.fast_rcnn.params import ImageSize
 
+# Side of the RoI pooling's output: as fc6 of published networks expects, and about an object's cells in the others.
+GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
+
 
 def map_shift(geometry: Geometry) -> float:
-    """Return the pixels by which cell i lies right of pixels ``stride * i`` up to ``stride * (i + 1)``.
+    """Return the pixels by which cell ``i`` is right of pixels ``stride * i`` up to ``stride * (i + 1)``.
 
     Zero for VGG16, as the papers' rounding rule assumes. Convolutions without full padding (AlexNet, SqueezeNet) move
     the map.
@@ -35,12 +38,8 @@ def to_cells(boxes: Boxes, factor: float, geometry: Geometry) -> NDArray[np.floa
     """
     # The official boxes name the last pixel, ours the one after it.
     inclusive = (boxes - np.array([0, 0, 1, 1], np.float32)).astype(np.float64) * factor
-    places = (inclusive - map_shift(geometry)) / geometry.stride
-    return (np.sign(places) * np.floor(np.abs(places) + 0.5)).astype(np.float32)
-
-
-# Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
-GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
+    cells = (inclusive - map_shift(geometry)) / geometry.stride
+    return (np.sign(cells) * np.floor(np.abs(cells) + 0.5)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -50,13 +49,13 @@ class FastRcnnShape:
     Attributes:
         network: name of the backbone.
         grid: side of the RoI pooling's output.
-        fc_width: of fc6 and fc7 where the backbone has none of its own.
+        fc_width: of fc6 and fc7 where the backbone has neither.
         classes: without the background.
         short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
-        long_side: the most that the longer side may have.
+        long_side: limit of the longer side in pixels.
         fc6_rank: of a truncated SVD of fc6; 0: fc6 is one layer.
-        fc7_rank: likewise.
-        svm: whether the scores are SVMs' and not logits.
+        fc7_rank: of a truncated SVD of fc7; 0: fc7 is one layer.
+        svm: whether the scores are those of SVMs instead of logits.
     """
 
     network: str
@@ -73,7 +72,7 @@ class FastRcnnShape:
     def from_params(
         cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize
     ) -> "FastRcnnShape":
-        """Return the shape of a new network; ``grid`` None is the network's own in `GRIDS`."""
+        """Return the shape of a new network; ``grid`` None takes the one in `GRIDS`."""
         return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
 
 
@@ -107,7 +106,7 @@ class FastRcnn(ShapedNetwork):
         return self.head(self.conv(images), cells)
 
     def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the fully connected layers make of regions of ``maps``.
+        """Return scores and offsets of regions of ``maps``.
 
         Args:
             maps: ``(N, channels, rows, columns)``, of `conv`.

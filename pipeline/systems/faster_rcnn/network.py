@@ -1,6 +1,6 @@
-"""Anchors: reference boxes of several scales and shapes on every cell of the map (Faster R-CNN, section 3.1.1).
+"""The region proposal network, a small network that slides over the shared map (Faster R-CNN, section 3.1).
 
-The region proposal network: a small network that slides over the shared map (Faster R-CNN, section 3.1).
+Its anchors are reference boxes of several scales and shapes on every cell of the map (section 3.1.1).
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class RpnShape:
         sides: of the anchors in pixels of the resized image.
         ratios: height over width.
         short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
-        long_side: the most that the longer side may have.
+        long_side: limit of the longer side in pixels.
     """
 
     network: str
@@ -101,7 +101,7 @@ class RegionProposalNetwork(ShapedNetwork):
         return self.head(self.conv(images))
 
     def head(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is said of the anchors of ``maps`` ``(N, channels, rows, columns)``.
+        """Return scores and offsets of the anchors of ``maps`` ``(N, channels, rows, columns)``.
 
         Returns:
             Scores ``(N, A, 2)``, background before object, and offsets ``(N, A, 4)`` of `boxes.encode`, with the

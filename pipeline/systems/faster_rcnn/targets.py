@@ -1,6 +1,6 @@
-"""Which anchors train the proposal network, and towards what (Faster R-CNN, section 3.1.2).
+"""The anchors that train the proposal network: labels, the draw of a step, offsets (Faster R-CNN, section 3.1.2).
 
-The batch of a step of the proposal network: images, drawn anchors, targets.
+`AnchorBatches` makes the batch of a step: images, drawn anchors, targets.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ IGNORED = -1
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """What each anchor should become.
+    """The label of each anchor, and its object.
 
     Attributes:
         labels: ``(A,)`` int64: 1 object, 0 background, -1 neither.
-        truth: ``(A,)`` int64 position of the object that it overlaps most; read it for objects only.
+        truth: ``(A,)`` int64, position of the object that an anchor with label 1 overlaps most; else undefined.
     """
 
     labels: NDArray[np.int64]
@@ -180,12 +180,12 @@ class AnchorBatches:
 
     def _measure(self) -> TargetStatistics:
         """Measure the offsets of the object anchors of all images at the first scale, mirrored ones included."""
-        found: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
+        offsets: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
         for position, record in enumerate(self._records):
             factor = self._factor(position, self._shape.short_sides[0])
             shape = resized_shape(record.width, record.height, factor)
             anchors = self._anchors(*shape)
             for mirrored in (False, True) if self._settings.flip else (False,):
                 truth, labelled = self._label(position, mirrored, factor, shape, anchors)
-                found.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
-        return TargetStatistics.measure([np.concatenate(found)])
+                offsets.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
+        return TargetStatistics.measure([np.concatenate(offsets)])

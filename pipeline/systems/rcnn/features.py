@@ -36,9 +36,9 @@ def cache_regions(
 ) -> Path:
     """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
 
-    Images are decoded ahead by ``workers`` threads, shards are compressed and written behind, so that the forward pass
-    does not wait. ``batch`` regions go through the network at a time; neither it nor the order of the images depends
-    on the number of workers, and so the bytes do not either.
+    ``workers`` threads decode images ahead, so that the forward pass does not wait; shards are written behind it.
+    ``batch`` regions go through the network at a time; neither the batches nor the order of the images depend on the
+    number of workers, and so the bytes do not either.
     """
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     widths = _widths(network, region.size, layers, device)

@@ -1,4 +1,4 @@
-"""R-CNN's fine-tuning batches: labelled windows of many images, to be warped (R-CNN, section 2.3)."""
+"""R-CNN's fine-tuning batches: labelled regions of many images, to be warped (R-CNN, section 2.3)."""
 
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
@@ -11,7 +11,7 @@ class FinetuneBatches:
     """Makes the batch of a step.
 
     Raises:
-        InputError: there is no foreground window.
+        InputError: there is no foreground.
     """
 
     def __init__(

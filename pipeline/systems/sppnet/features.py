@@ -1,4 +1,4 @@
-"""SPP-net's region features, computed when asked for: windows of cached maps, pooled, through the fc layers."""
+"""SPP-net's region features, computed on demand: regions of cached maps, pooled, through the fc layers."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +20,12 @@ from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.sppnet.network import PyramidHead
 
-# Windows pooled at a time: bounds the memory of their pooled vectors.
+# Regions pooled at a time: bounds the memory of their pooled vectors.
 AT_ONCE = 1024
 
 
 class PooledRegions:
-    """The features of a split's regions; it satisfies `RegionFeatures`, so that all that follows R-CNN follows it too.
+    """The features of a split's regions, as `RegionFeatures`: all that reads R-CNN's cache reads these.
 
     Layers are ``pool5``, the pyramid-pooled vector, ``fc6`` and ``fc7``; values have the type of the cached cells.
 
@@ -33,7 +33,7 @@ class PooledRegions:
         maps: of the split's images.
         regions: of the same images, the ground truth first.
         head: the layers above the map.
-        head_file: where ``head`` is from, for messages.
+        head_file: the file of ``head``, for messages.
         device: where to compute.
 
     Raises:
@@ -52,7 +52,7 @@ class PooledRegions:
         self._geometry = Geometry.from_architecture(architecture(head.shape.network))
 
     @classmethod
-    def join(
+    def from_proposals(
         cls,
         maps: MapCache,
         index: Index,
@@ -61,7 +61,7 @@ class PooledRegions:
         head_file: Path,
         device: torch.device,
     ) -> "PooledRegions":
-        """Put a split's maps, its objects and its proposals together."""
+        """Return the regions of a split: its objects and ``proposals``, on its ``maps``."""
         images = index.images
         regions = gather(
             [image.id for image in images],
@@ -120,19 +120,19 @@ def region_features(
         values = {layer: torch.empty(len(boxes), head.width_of(layer), device=device) for layer in layers}
     for scale in np.unique(choice).tolist():
         rows = np.flatnonzero(choice == scale)
-        windows, place = np.unique(cells[rows], axis=0, return_inverse=True)
+        distinct, copies = np.unique(cells[rows], axis=0, return_inverse=True)
         grid = torch.as_tensor(maps.cells[scale], device=device).float()
         height, width = maps.hw[scale].tolist()
         parts = []
-        for start in range(0, len(windows), AT_ONCE):
+        for start in range(0, len(distinct), AT_ONCE):
             with clock.phase("pooling"):
-                pooled = pool_regions(grid, (height, width), windows[start : start + AT_ONCE], shape.levels)
+                pooled = pool_regions(grid, (height, width), distinct[start : start + AT_ONCE], shape.levels)
             with clock.phase("heads"):
                 parts.append(head.head_taps(pooled, layers))
         with clock.phase("heads"):
-            own, copies = (torch.from_numpy(which.reshape(-1)).to(device) for which in (rows, place))
+            target, source = (torch.from_numpy(index.reshape(-1)).to(device) for index in (rows, copies))
             for layer in layers:
-                values[layer][own] = torch.cat([part[layer] for part in parts])[copies]
+                values[layer][target] = torch.cat([part[layer] for part in parts])[source]
     return values
 
 

@@ -1,9 +1,8 @@
-"""The part of SSD that comes from a classifier: convolutions with taps, fc6 and fc7 as convolutions (section 3).
+"""The network of SSD: maps of several sizes from one pass, and on each a convolution that predicts (sections 2 and 3).
 
-The network of SSD: maps of several sizes from one pass, and on each of them a convolution that predicts (section 2).
-
-For VGG16 it is the published one: conv4_3 under a learned scale, fc6 and fc7 as dilated convolutions, extra layers. Any
-other backbone takes the place of VGG16's convolutions.
+`Trunk` is the part that comes from a classifier: convolutions with taps, fc6 and fc7 as convolutions. For VGG16 the
+network is the published one: conv4_3 under a learned scale, fc6 and fc7 dilated, extra layers. Any other backbone takes
+the place of VGG16's convolutions.
 """
 
 from collections.abc import Mapping
@@ -21,6 +20,10 @@ from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.ssd.boxes import VARIANCES, MapBoxes, boxes_per_cell, check_maps, default_boxes, linear_sides
 from pipeline.systems.ssd.params import DefaultBoxes
 
+ExtraLayer = tuple[int, int, int, int, int]
+
+# Prefixes of the parameters that no backbone has.
+NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
 FC7 = "fc7"
 # The authors keep every fourth of 4,096 units, and 3x3 of fc6's cells.
 FC_WIDTH, EVERY, FC_GRID = 1024, 4, 3
@@ -33,11 +36,61 @@ TAPS: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 
+@dataclass(frozen=True)
+class SsdShape:
+    """All that is needed to build the network and its default boxes.
+
+    Attributes:
+        network: name of the backbone.
+        classes: without the background.
+        side: of the square input, in pixels.
+        taps: maps of the backbone that predict (`TAPS`).
+        extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
+            kernel, stride and padding of the second.
+        l2_scale: initial value of the learned scale of normalised maps.
+        sides: of the smaller square default boxes in pixels, one a map, and one more for the last map's larger square.
+        ratios: of the other default boxes, a tuple a map.
+        steps: pixels between the default boxes of neighbouring cells, for each map; the first lies at half a step.
+            None: boxes are centred on the cells' receptive fields.
+    """
+
+    network: str
+    classes: int
+    side: int
+    taps: tuple[str, ...]
+    extra: tuple[ExtraLayer, ...]
+    l2_scale: float
+    sides: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
+    steps: tuple[float, ...] | None
+
+    @classmethod
+    def from_params(
+        cls,
+        network: str,
+        classes: int,
+        side: int,
+        taps: tuple[str, ...],
+        extra: tuple[ExtraLayer, ...],
+        l2_scale: float,
+        boxes: DefaultBoxes,
+    ) -> "SsdShape":
+        """Return the shape that the parameters describe.
+
+        Raises:
+            InputError: the number of default boxes' settings is not that of the maps.
+        """
+        maps = len(taps) + len(extra)
+        check_maps(maps, boxes.sides, boxes.ratios, boxes.steps)
+        sides = boxes.sides or linear_sides(side, *boxes.scales, maps)
+        return cls(network, classes, side, taps, extra, l2_scale, sides, boxes.ratios, boxes.steps)
+
+
 class Trunk(nn.Module):
     """The convolutions of ``network``, with fc6 and fc7 behind them where ``taps`` asks for the map ``fc7``.
 
     Raises:
-        InputError: the network has no such map, or they stand in another order.
+        InputError: the network has no such map, or the maps are in another order.
     """
 
     def __init__(self, network: str, taps: tuple[str, ...]) -> None:
@@ -60,9 +113,9 @@ class Trunk(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the maps of the taps, first to last, and the last map of all, of ``images`` (N, 3, H, W)."""
         maps, taps = images, []
-        for place, layer in enumerate(self.conv, 1):
+        for position, layer in enumerate(self.conv, 1):
             maps = layer(maps)
-            if place in self._ends:
+            if position in self._ends:
                 taps.append(maps)
         maps = self.fc(maps)
         return ([*taps, maps] if len(self.fc) else taps), maps
@@ -114,62 +167,6 @@ def _dilated(channels: int) -> nn.Sequential:
         nn.Conv2d(FC_WIDTH, FC_WIDTH, 1),
         nn.ReLU(inplace=True),
     )
-
-
-ExtraLayer = tuple[int, int, int, int, int]
-
-# Prefixes of the parameters that no backbone brings along.
-NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
-
-
-@dataclass(frozen=True)
-class SsdShape:
-    """All that is needed to build the network and its default boxes.
-
-    Attributes:
-        network: name of the backbone.
-        classes: without the background.
-        side: of the square input, in pixels.
-        taps: maps of the backbone that predict (`trunk.TAPS`).
-        extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
-            kernel, stride and padding of the second.
-        l2_scale: at which the learned scale of normalised maps starts.
-        sides: of the smaller square default boxes in pixels, one a map, and one more for the last map's larger square.
-        ratios: of the other default boxes, a tuple a map.
-        steps: pixels between the default boxes of neighbouring cells, for each map; the first lies at half a step.
-            None: boxes lie around the centres of what the cells see.
-    """
-
-    network: str
-    classes: int
-    side: int
-    taps: tuple[str, ...]
-    extra: tuple[ExtraLayer, ...]
-    l2_scale: float
-    sides: tuple[float, ...]
-    ratios: tuple[tuple[float, ...], ...]
-    steps: tuple[float, ...] | None
-
-    @classmethod
-    def from_params(
-        cls,
-        network: str,
-        classes: int,
-        side: int,
-        taps: tuple[str, ...],
-        extra: tuple[ExtraLayer, ...],
-        l2_scale: float,
-        boxes: DefaultBoxes,
-    ) -> "SsdShape":
-        """Return the shape that the parameters describe.
-
-        Raises:
-            InputError: the default boxes are not those of as many maps as there are.
-        """
-        maps = len(taps) + len(extra)
-        check_maps(maps, boxes.sides, boxes.ratios, boxes.steps)
-        sides = boxes.sides or linear_sides(side, *boxes.scales, maps)
-        return cls(network, classes, side, taps, extra, l2_scale, sides, boxes.ratios, boxes.steps)
 
 
 class L2Norm(nn.Module):
@@ -235,8 +232,8 @@ class Ssd(ShapedNetwork):
         shape, cells = self.shape, geometry.size(self.shape.side)
         if not cells:
             raise InputError(
-                f"params.yaml, ssd.side: of {shape.side} pixels no cell is left on map {number + 1}; a greater side or "
-                "fewer layers in ssd.extra would be right."
+                f"params.yaml, ssd.side: with {shape.side} pixels no cell is left on map {number + 1}; a greater side "
+                "or fewer layers in ssd.extra would be right."
             )
         step = shape.steps[number] if shape.steps else geometry.stride
         first = step / 2 if shape.steps else geometry.offset

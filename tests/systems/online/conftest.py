@@ -156,7 +156,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     head = PyramidHead(shape).eval()
     head.save(made.models / "sppnet/network.safetensors")
     regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
-    cache = PooledRegions.join(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
+    cache = PooledRegions.from_proposals(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
     made.linear("sppnet", cache, detect, {**settings, "maps": maps})
 
 

@@ -114,10 +114,10 @@ def batches(cache: ImageCache, seed: int = 1, **changed: object) -> FinetuneBatc
 
 def test_a_batch_holds_32_foreground_and_96_background_windows(cache: ImageCache) -> None:
     batch = batches(cache)(0)
-    assert len(batch.windows) == 128
-    assert (batch.windows.labels > 0).sum() == 32
+    assert len(batch.samples) == 128
+    assert (batch.samples.labels > 0).sum() == 32
     assert batch.size == 32
-    assert len(batch.pixels) == len(np.unique(batch.windows.images))
+    assert len(batch.pixels) == len(np.unique(batch.samples.images))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(cache: ImageCache) -> None:
@@ -125,16 +125,16 @@ def test_a_batch_depends_on_seed_and_step_alone(cache: ImageCache) -> None:
     later = one(5)
     for step in (9, 5):
         again = other(step)
-    assert told(again.windows) == told(later.windows)
-    np.testing.assert_array_equal(again.windows.mirrored, later.windows.mirrored)
-    assert told(one(6).windows) != told(later.windows)
-    assert told(batches(cache, seed=2)(5).windows) != told(later.windows)
+    assert told(again.samples) == told(later.samples)
+    np.testing.assert_array_equal(again.samples.mirrored, later.samples.mirrored)
+    assert told(one(6).samples) != told(later.samples)
+    assert told(batches(cache, seed=2)(5).samples) != told(later.samples)
 
 
 def test_every_window_is_as_likely_as_any_other(cache: ImageCache) -> None:
     """Five of each kind: an image with many windows weighs more, as in the official code."""
     make = batches(cache)
-    drawn = [window for step in range(100) for window in told(make(step).windows)]
+    drawn = [window for step in range(100) for window in told(make(step).samples)]
     foreground, background = label_proposals(*images(), settings())
     for window in told(foreground):
         assert drawn.count(window) == pytest.approx(3200 / 5, rel=0.15)
@@ -144,16 +144,16 @@ def test_every_window_is_as_likely_as_any_other(cache: ImageCache) -> None:
 
 def test_half_of_the_windows_are_mirrored_where_that_is_wanted(cache: ImageCache) -> None:
     make, still = batches(cache), batches(cache, flip=False)
-    share = np.mean([make(step).windows.mirrored.mean() for step in range(20)])
+    share = np.mean([make(step).samples.mirrored.mean() for step in range(20)])
     assert share == pytest.approx(0.5, abs=0.05)
-    assert not any(still(step).windows.mirrored.any() for step in range(20))
-    assert told(make(3).windows) == told(still(3).windows)
+    assert not any(still(step).samples.mirrored.any() for step in range(20))
+    assert told(make(3).samples) == told(still(3).samples)
 
 
 def test_a_dataset_without_background_trains_on_foreground(cache: ImageCache) -> None:
     batch = batches(cache, background_iou=(0.45, 0.5))(0)
-    assert len(batch.windows) == 32
-    assert (batch.windows.labels > 0).all()
+    assert len(batch.samples) == 32
+    assert (batch.samples.labels > 0).all()
 
 
 def test_a_dataset_without_foreground_is_an_error(cache: ImageCache) -> None:
@@ -164,5 +164,5 @@ def test_a_dataset_without_foreground_is_an_error(cache: ImageCache) -> None:
 
 def test_pixels_are_those_of_the_windows_images(cache: ImageCache) -> None:
     batch = batches(cache)(0)
-    for position, pixels in zip(np.unique(batch.windows.images).tolist(), batch.pixels, strict=True):
+    for position, pixels in zip(np.unique(batch.samples.images).tolist(), batch.pixels, strict=True):
         assert torch.equal(pixels.permute(1, 2, 0), torch.from_numpy(cache[position]))

@@ -184,7 +184,7 @@ def test_unknown_maps_are_named() -> None:
 
 
 def test_a_square_too_small_is_named() -> None:
-    with pytest.raises(InputError, match=r"ssd.side: of 32 pixels no cell is left on map 2"):
+    with pytest.raises(InputError, match=r"ssd.side: with 32 pixels no cell is left on map 2"):
         Ssd(SsdShape("small", 2, 32, ("conv5",), ((8, 8, 5, 1, 0),), 8.0, (16, 24, 32), ((), ()), None))
 
 
