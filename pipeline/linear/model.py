@@ -14,7 +14,7 @@ from pipeline.core.storage import atomic
 class LinearModel:
     """``outputs = (scale * features) @ weights.T + bias``.
 
-    It is no `pipeline.nets.weights.ShapedNetwork`: detection and SVM training read it without importing torch.
+    It is NumPy's and no `pipeline.nets.weights.ShapedNetwork`: SVMs and regressors are trained without importing torch.
 
     Attributes:
         weights: ``(outputs, width)`` float32.
