@@ -65,7 +65,7 @@ def train(
     seed: int,
     device: torch.device,
     workers: int = 0,
-    what: str = "training",
+    title: str = "training",
 ) -> None:
     """Train ``task.network`` for ``schedule.steps`` steps; it ends on ``device`` in evaluation mode.
 
@@ -81,7 +81,7 @@ def train(
         seed: decides all that is random in a step.
         device: where the network is trained.
         workers: processes that make batches, 0: none; their number changes no byte.
-        what: title of the progress bar.
+        title: of the progress bar.
 
     Raises:
         InputError: a loss is not finite; the sentence names the step and the images of its batch. Or this is a git
@@ -95,7 +95,10 @@ def train(
     checkpoint = scratch / CHECKPOINT
     done = _resume(checkpoint, network, optimizer)
     log_every = max(1, min(10, schedule.steps // 20))
-    with _curves(scratch / "live", resume=done > 0) as live, bar(what, schedule.steps, unit="step", done=done) as shown:
+    with (
+        _curves(scratch / "live", resume=done > 0) as live,
+        bar(title, schedule.steps, unit="step", done=done) as shown,
+    ):
         for step, batch in enumerate(_in_order(batches, range(done, schedule.steps), workers), done):
             torch.manual_seed(item_seed(seed, "step", step))
             for group in optimizer.param_groups:

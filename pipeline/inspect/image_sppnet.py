@@ -147,7 +147,7 @@ def image_map(
     if region is None:
         region = int(image.best_of_each_object(1)[0]) if len(image.proposals) else 0
     cached = maps.image(position)
-    geometry = Geometry.of_network(architecture(str(maps.attributes["network"])))
+    geometry = Geometry.from_architecture(architecture(str(maps.attributes["network"])))
     box = regions.boxes[regions.offsets[position] + region]
     pooled = pool_window(cached, box, maps.scales, geometry, window, levels)
     height, width = cached.hw[pooled.scale].tolist()

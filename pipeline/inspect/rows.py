@@ -209,7 +209,9 @@ def region_rows(system: str, split: str, index: Index, layer: str | None) -> Reg
     proposals = ProposalSet.load(Path(f"proposals/{split}.h5"), index)
     device = runtime.device(params.load().runtime.device)
     maps = MapCache(path, stage_of(path))
-    return PooledRows(PooledRegions.join(maps, index, proposals, head, file, device), layer or REGION_LAYERS[0])
+    return PooledRows(
+        PooledRegions.from_proposals(maps, index, proposals, head, file, device), layer or REGION_LAYERS[0]
+    )
 
 
 def first_of(preferred: Sequence[str], layers: Sequence[str]) -> str:
@@ -235,7 +237,7 @@ def _receptive_fields(cache: "FeatureCache") -> Boxes:
     from pipeline.nets.backbones import architecture
     from pipeline.nets.geometry import Geometry
 
-    field = Geometry.of_network(architecture(cache.attributes["network"])).field
+    field = Geometry.from_architecture(architecture(cache.attributes["network"])).field
     stride, offset = cache.attributes["stride"], cache.attributes["offset"]
     boxes = np.empty((int(cache.offsets[-1]), 4), np.float32)
     for entry, ((height, width), factors) in enumerate(zip(cache.table("hw"), cache.table("scale"), strict=True)):

@@ -251,7 +251,7 @@ def unit_grid(network: str, side: int, layer: str, units: int) -> UnitGrid | Non
     pools = list(pool5) if isinstance(pool5, nn.Sequential) else [pool5]
     adaptive = pools.pop() if isinstance(pools[-1], nn.AdaptiveAvgPool2d) else None
     layers = [conv, *pools] if layer == "pool5" else [conv]
-    steps = Geometry.of(nn.Sequential(*layers)).steps
+    steps = Geometry.from_layers(nn.Sequential(*layers)).steps
     sides = [side]
     for step in steps:
         sides.append(step.size(sides[-1]))

@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of a network without building it.
+    """A network, described without building it.
 
     Attributes:
         name: as in ``params.yaml``.
@@ -38,6 +38,11 @@ class Architecture:
     channels: int
     fc: tuple[str, str, int] | None
     cpu_batch: int
+
+    @property
+    def fc_names(self) -> dict[str, str]:
+        """Return the prefixes of fc6 and fc7 among torchvision's names; empty where the network has neither."""
+        return {name: f"classifier.{place}" for name, place in zip(("fc6", "fc7"), self.fc or (), strict=False)}
 
     def batch(self, side: int, device: torch.device) -> int:
         """Return the number of ``side`` x ``side`` regions for one forward pass on ``device``."""

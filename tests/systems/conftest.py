@@ -16,13 +16,11 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Detector, detect_split
 from pipeline.evaluation.detections import Detections
-from pipeline.systems.fast_rcnn.network import FastRcnn
-from pipeline.systems.fast_rcnn.network import Shape as FastRcnnShape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import train_rpn
-from pipeline.systems.ssd.network import Shape as SsdShape
-from pipeline.systems.ssd.network import Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.training import train_yolo

@@ -149,7 +149,7 @@ def train_detector(
     seed: int,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
 ) -> None:
     """Train ``network`` in place on ``proposals`` of ``records``.
 
@@ -183,7 +183,7 @@ def train_detector(
         seed=seed,
         device=device,
         workers=workers,
-        what=what,
+        title=title,
     )
     fold(network.offsets, statistics)
     network.eval()

@@ -100,7 +100,7 @@ def propose_all(
     device: torch.device,
     title: str,
 ) -> ProposalSet:
-    """Return the proposals of ``records``, files below ``root``, at the network's first scale; ``title`` is the bar's."""
+    """Return the proposals of ``records``, files below ``root``, at the network's first scale."""
     channels_last(network, device)
     proposals = []
     for record in progress(records, title):

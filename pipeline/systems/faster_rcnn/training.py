@@ -51,7 +51,7 @@ def train_rpn(
     seed: int,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
 ) -> None:
     """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`)."""
     batches = AnchorBatches(records, images, network, settings, seed)
@@ -68,7 +68,7 @@ def train_rpn(
         seed=seed,
         device=device,
         workers=workers,
-        what=what,
+        title=title,
     )
     count = len(network.reference)
     shared = TargetStatistics(

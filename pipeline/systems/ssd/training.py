@@ -150,7 +150,7 @@ def train_ssd(
         seed=seed,
         device=device,
         workers=workers,
-        what="training SSD",
+        title="training SSD",
     )
 
 

@@ -136,7 +136,7 @@ def train_yolo(
         seed=seed,
         device=device,
         workers=workers,
-        what="training YOLO",
+        title="training YOLO",
     )
     unite(network)
 

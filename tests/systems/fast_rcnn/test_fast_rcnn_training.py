@@ -13,9 +13,9 @@ from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
+from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 
 CPU = torch.device("cpu")
 
@@ -99,7 +99,7 @@ def test_an_image_without_proposals_is_legal(trained, squares, sections, detecte
 
 def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
     torch.manual_seed(0)
-    network = FastRcnn(Shape("small", 5, 8, 2, (96, 192, 384), 1000)).eval()
+    network = FastRcnn(FastRcnnShape("small", 5, 8, 2, (96, 192, 384), 1000)).eval()
     boxes = np.array([[0, 0, 112, 96], [0, 0, 56, 56], [0, 0, 110, 90]], np.float32)
     _, factors = image_maps(network, read_image(squares[0] / "0.png"), CPU)
     assert factors == [1, 2, 4]
@@ -109,7 +109,7 @@ def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
 
 def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, altered, detected, tmp_path) -> None:
     root, records = squares
-    features = RegionFeatures("squares", trained, records, around, root, CPU)
+    features = Fc7Features("squares", trained, records, around, root, CPU)
     index = Index(("red", "blue"), tuple(records))
     marks = features.table("is_ground_truth")
     assert np.array_equal(features.table("boxes")[marks], np.concatenate([record.boxes for record in records]))
@@ -134,5 +134,5 @@ def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, alt
 
 def test_an_image_without_any_region_has_no_feature(trained, squares) -> None:
     root, records = squares
-    features = RegionFeatures("squares", trained, records[7:], [np.zeros((0, 4), np.float32)], root, CPU)
+    features = Fc7Features("squares", trained, records[7:], [np.zeros((0, 4), np.float32)], root, CPU)
     assert [rows.shape for _, rows in features.images("fc7")] == [(0, 32)]

@@ -8,13 +8,14 @@ import torch
 from pipeline.core.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.pretraining import PyramidNetwork
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 
 def small(outputs: int = 3, dropout: float = 0.5) -> RegionNetwork:
     torch.manual_seed(0)
-    return RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=outputs, dropout=dropout)
+    return RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=outputs), dropout)
 
 
 @torch.inference_mode()
@@ -54,7 +55,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_new_layers_start_as_the_papers_do() -> None:
-    network = RegionNetwork(architecture("small"), side=48, fc_width=256, outputs=21)
+    network = RegionNetwork(RegionShape("small", side=48, fc_width=256, outputs=21))
     assert network.output.weight.std().item() == pytest.approx(0.01, rel=0.05)
     for layer in (network.fc6, network.fc7, network.output):
         assert (layer.bias == 0).all()
@@ -63,7 +64,7 @@ def test_new_layers_start_as_the_papers_do() -> None:
 def test_a_backbone_without_fc_layers_leaves_them_new() -> None:
     donor = PyramidNetwork(architecture("small"), (2, 1), 8, 3)
     network = small()
-    assert network.load_backbone(donor.state_dict()) == ["output", "fc6", "fc7"]
+    assert network.load_backbone(Backbone(donor.state_dict())) == ["output", "fc6", "fc7"]
     for name, tensor in donor.features.state_dict().items():
         assert torch.equal(network.conv.state_dict()[name], tensor)
 
@@ -74,20 +75,20 @@ def test_fc_layers_are_taken_where_the_network_has_its_own() -> None:
         from torchvision.models import alexnet
 
         published = dict(alexnet().state_dict())
-        network = RegionNetwork(architecture("alexnet"), side=67, fc_width=8, outputs=3)
-        assert network.load_backbone(published) == ["output"]
+        network = RegionNetwork(RegionShape("alexnet", side=67, fc_width=8, outputs=3))
+        assert network.load_backbone(Backbone(published)) == ["output"]
         without = {name: tensor for name, tensor in published.items() if not name.startswith("classifier.4")}
-        assert network.load_backbone(without) == ["output", "fc7"]
+        assert network.load_backbone(Backbone(without)) == ["output", "fc7"]
         published["classifier.1.weight"] = torch.zeros(4096, 25088)
-        assert network.load_backbone(published) == ["output", "fc6"]
+        assert network.load_backbone(Backbone(published)) == ["output", "fc6"]
 
 
 def test_another_networks_backbone_is_refused() -> None:
     donor = PyramidNetwork(architecture("squeezenet1_0"), (1,), 8, 3)
     with pytest.raises(InputError, match=r"^backbone: the weights do not fit small: "):
-        small().load_backbone(donor.state_dict())
+        small().load_backbone(Backbone(donor.state_dict()))
     with pytest.raises(InputError, match="Missing key"):
-        small().load_backbone({})
+        small().load_backbone(Backbone({}))
 
 
 @torch.inference_mode()
@@ -111,19 +112,17 @@ def test_memory_layout_changes_no_byte_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    "shape",
     [
-        {},
-        {"network": "resnet", "side": "32", "fc_width": "16", "outputs": "3"},
-        {"network": "small", "side": "32", "fc_width": "16", "outputs": "4"},
-        {"network": "small", "side": "many", "fc_width": "16", "outputs": "3"},
+        "{}",
+        '{"network": "resnet", "side": 32, "fc_width": 16, "outputs": 3}',
+        '{"network": "small", "side": 32, "fc_width": 16, "outputs": 4}',
+        '{"network": "small", "side": "many", "fc_width": 16, "outputs": 3}',
     ],
 )
-def test_a_file_of_something_else_names_the_stage_that_writes_the_right_one(
-    tmp_path: Path, metadata: dict[str, str]
-) -> None:
+def test_a_file_of_something_else_names_the_stage_that_writes_the_right_one(tmp_path: Path, shape: str) -> None:
     file = tmp_path / "network.safetensors"
-    weights.save(file, small().state_dict(), metadata)
+    weights.save(file, small().state_dict(), {"shape": shape})
     with pytest.raises(InputError, match=f"^{file}: .*rcnn_finetune writes it"):
         RegionNetwork.load(file, "rcnn_finetune")
 

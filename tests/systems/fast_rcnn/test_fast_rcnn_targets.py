@@ -7,7 +7,7 @@ from pipeline.core.boxes import encode, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.index import ImageRecord
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.targets import TargetStatistics, draw, fold, label_regions, target_statistics, unfold
 from pipeline.systems.fast_rcnn.training import RegionBatches
 
@@ -99,7 +99,7 @@ def test_a_batch_is_repeatable_and_mirrors_its_targets(sections, altered, square
     regions = [label_regions(record, boxes, settings) for record, boxes in zip(records, around, strict=True)]
     statistics = target_statistics(regions, 2, flip=True)
     assert np.allclose(statistics.mean[:, 0], 0, atol=1e-6)  # as many to the left as to the right
-    network = FastRcnn(Shape("small", 5, 8, 2, (96, 128), 200))
+    network = FastRcnn(FastRcnnShape("small", 5, 8, 2, (96, 128), 200))
     plain = TargetStatistics.none(3)
     batches = RegionBatches(records, regions, cache, plain, network, settings, seed=1)
     first = batches(3)
@@ -136,7 +136,7 @@ def test_without_objects_there_is_nothing_to_train(sections, squares, cache) -> 
             regions,
             cache,
             TargetStatistics.none(3),
-            FastRcnn(Shape("small", 5, 8, 2, (96,), 200)),
+            FastRcnn(FastRcnnShape("small", 5, 8, 2, (96,), 200)),
             sections.fast_rcnn.train,
             seed=1,
         )

@@ -1,13 +1,15 @@
-"""Both engines: their boxes, their edges, and how many real objects they find."""
+"""Proposals of one image: both engines, the filter, the order."""
 
 import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.core.boxes import from_xywh, iou
 from pipeline.core.sections import OpenCV
-from pipeline.proposals.engines import propose
+from pipeline.proposals.engines import propose, rank
 
 ENGINES = ("opencv", "selectivesearch")
 BAR, BLOCK = (10, 12, 40, 30), (50, 35, 72, 55)
@@ -96,3 +98,35 @@ def test_recall_on_a_hundred_photographs(settings, photographs):
     for count, least in ((500, 0.89), (2000, 0.945)):
         best = [iou(truth, boxes[:count]).max(axis=1) for (_, truth), boxes in zip(every, found, strict=True)]
         assert (np.concatenate(best) >= 0.5).mean() >= least
+
+
+whole = st.integers(0, 60)
+box = st.tuples(whole, whole, st.integers(1, 60), st.integers(1, 60)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+
+
+def test_large_first_and_the_near_duplicate_last():
+    large, almost_large, middle, small = (0, 0, 100, 100), (0, 0, 99, 100), (0, 0, 50, 50), (70, 70, 80, 80)
+    ranked = rank(np.array([small, almost_large, middle, large], np.float32))
+    assert ranked.tolist() == [list(map(float, b)) for b in (large, middle, small, almost_large)]
+
+
+def test_far_apart_boxes_of_one_size_are_no_duplicates():
+    first, second, smaller = (0, 0, 40, 40), (200, 0, 240, 40), (0, 100, 10, 110)
+    assert rank(np.array([smaller, second, first], np.float32))[:2, 0].tolist() == [0, 200]
+
+
+def test_no_box():
+    ranked = rank(np.zeros((0, 4), np.float32))
+    assert ranked.shape == (0, 4)
+    assert ranked.dtype == np.float32
+
+
+@given(st.lists(box, max_size=40), st.randoms())
+def test_the_same_boxes_once_each_whatever_their_order(boxes, random):
+    shuffled = boxes * 2
+    random.shuffle(shuffled)
+    ranked = rank(np.array(shuffled, np.float32).reshape(-1, 4))
+    assert ranked.tobytes() == rank(np.array(boxes, np.float32).reshape(-1, 4)).tobytes()
+    assert sorted(map(tuple, ranked.tolist())) == sorted(set(boxes))

@@ -8,12 +8,11 @@ import torch
 from pipeline.core.errors import InputError
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.pretraining import PyramidNetwork
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
-from pipeline.systems.sppnet.params import Window
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 
 LEVELS = (3, 1)
-SOURCE = MapSource("small", "abc", 96, Window(rule="paper", side=48))
 
 
 def pretrained(levels: tuple[int, ...] = LEVELS, width: int = 8) -> PyramidNetwork:
@@ -23,12 +22,12 @@ def pretrained(levels: tuple[int, ...] = LEVELS, width: int = 8) -> PyramidNetwo
 
 def head(width: int = 8) -> PyramidHead:
     torch.manual_seed(4)
-    return PyramidHead(SOURCE, LEVELS, width, outputs=4).eval()
+    return PyramidHead(PyramidShape("small", "abc", 96, "paper", 48, LEVELS, width, outputs=4)).eval()
 
 
 def test_the_pretrained_pyramid_is_taken_over_and_gives_the_same_values() -> None:
     network, own = pretrained(), head()
-    assert own.load_pretrained(network.state_dict(), {"pyramid": "3,1", "conv5_rms": "7"}) == ["output"]
+    assert own.load_backbone(Backbone(network.state_dict(), 7.0, LEVELS)) == ["output"]
     assert own.input_scale == 1
     pooled = network.pyramid["pool"](torch.rand(2, 96, 7, 5))
     with torch.inference_mode():
@@ -41,19 +40,19 @@ def test_the_pretrained_pyramid_is_taken_over_and_gives_the_same_values() -> Non
 
 
 @pytest.mark.parametrize(
-    ("network", "origin", "width", "fresh"),
+    ("network", "levels", "width", "fresh"),
     [
-        (pretrained((1, 3)), {"pyramid": "1,3"}, 8, ["output", "fc6", "fc7"]),  # other bins in the same places
-        (pretrained(), {}, 8, ["output", "fc6", "fc7"]),
-        (pretrained(), {"pyramid": "3,1"}, 16, ["output", "fc6", "fc7"]),
+        (pretrained((1, 3)), (1, 3), 8, ["output", "fc6", "fc7"]),  # other bins in the same places
+        (pretrained(), (), 8, ["output", "fc6", "fc7"]),
+        (pretrained(), (3, 1), 16, ["output", "fc6", "fc7"]),
     ],
 )
 def test_layers_that_do_not_fit_stay_new(
-    network: PyramidNetwork, origin: dict[str, str], width: int, fresh: list[str]
+    network: PyramidNetwork, levels: tuple[int, ...], width: int, fresh: list[str]
 ) -> None:
     own = head(width)
     before = own.fc6.weight.clone()
-    assert own.load_pretrained(network.state_dict(), {**origin, "conv5_rms": "4"}) == fresh
+    assert own.load_backbone(Backbone(network.state_dict(), 4.0, levels)) == fresh
     assert own.input_scale == (0.25 if "fc6" in fresh else 1)
     assert torch.equal(own.fc6.weight, before)
 
@@ -62,7 +61,7 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
     own = head()
     own.save(tmp_path / "head.safetensors")
     again = PyramidHead.load(tmp_path / "head.safetensors", "sppnet_finetune")
-    assert (again.source, again.levels) == (SOURCE, LEVELS)
+    assert again.shape == own.shape
     pooled = torch.rand(3, 960)
     assert torch.equal(again(pooled), own(pooled))
     assert not again.training
@@ -70,7 +69,7 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {"network": "small"})
-    with pytest.raises(InputError, match=r"no SPP-net head can be read.*; sppnet_finetune writes it"):
+    with pytest.raises(InputError, match=r"no SPP-net head can be read.*; the stage sppnet_finetune writes it"):
         PyramidHead.load(tmp_path / "x.safetensors", "sppnet_finetune")
 
 

@@ -16,19 +16,19 @@ from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.sppnet.features import PooledRegions, whole_images
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 LEVELS = (3, 2, 1)
 CPU = torch.device("cpu")
-GEOMETRY = Geometry.of_network(architecture("small"))
+GEOMETRY = Geometry.from_architecture(architecture("small"))
 HEAD = Path("models/sppnet/network.safetensors")
 
 
 def head(fingerprint: str = "abc", rule: str = "released") -> PyramidHead:
     torch.manual_seed(0)
     window = Window.model_validate({"rule": rule, "side": 40})
-    return PyramidHead(MapSource("small", fingerprint, 96, window), LEVELS, width=16, outputs=3).eval()
+    return PyramidHead(PyramidShape("small", fingerprint, 96, window.rule, window.side, LEVELS, 16, outputs=3)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
         device=CPU,
         workers=1,
         attributes={"scales": [32, 96], "fingerprint": "abc", "network": "small"},
-        what="caching",
+        title="caching",
     )
     return MapCache(path, "stage")
 
@@ -76,7 +76,7 @@ def test_features_are_those_of_each_window_alone(
     maps: MapCache, index: Index, proposals: ProposalSet, rule: str, layer: str
 ) -> None:
     network = head(rule=rule)
-    features = PooledRegions.join(maps, index, proposals, network, HEAD, CPU)
+    features = PooledRegions.from_proposals(maps, index, proposals, network, HEAD, CPU)
     boxes, image = features.table("boxes"), maps.image(0)
     found = features.rows(0, layer, np.arange(7))
     np.testing.assert_array_equal(
@@ -96,7 +96,7 @@ def test_features_are_those_of_each_window_alone(
 def test_both_scales_are_used_and_the_ground_truth_comes_first(
     maps: MapCache, index: Index, proposals: ProposalSet
 ) -> None:
-    features = PooledRegions.join(maps, index, proposals, head(), HEAD, CPU)
+    features = PooledRegions.from_proposals(maps, index, proposals, head(), HEAD, CPU)
     assert features.offsets.tolist() == [0, 7, 7]
     assert np.flatnonzero(features.table("is_ground_truth")).tolist() == [0]
     assert features.table("boxes")[0].tolist() == [10, 10, 50, 40]
@@ -106,7 +106,7 @@ def test_both_scales_are_used_and_the_ground_truth_comes_first(
 def test_images_are_read_in_order_and_one_may_have_no_region(
     maps: MapCache, index: Index, proposals: ProposalSet
 ) -> None:
-    features = PooledRegions.join(maps, index, proposals, head(), HEAD, CPU)
+    features = PooledRegions.from_proposals(maps, index, proposals, head(), HEAD, CPU)
     seen = dict(features.images("fc7"))
     assert list(seen) == [0, 1]
     assert len(features) == 2
@@ -119,10 +119,10 @@ def test_a_head_of_other_maps_and_regions_of_other_images_are_refused(
     maps: MapCache, index: Index, proposals: ProposalSet
 ) -> None:
     with pytest.raises(InputError, match=r"fingerprint abc .*network\.safetensors was made for maps of other"):
-        PooledRegions.join(maps, index, proposals, head("other"), HEAD, CPU)
+        PooledRegions.from_proposals(maps, index, proposals, head("other"), HEAD, CPU)
     swapped = Index(index.classes, index.images[::-1])
     with pytest.raises(InputError, match="the maps are of other images than the index"):
-        PooledRegions.join(maps, swapped, proposals, head(), HEAD, CPU)
+        PooledRegions.from_proposals(maps, swapped, proposals, head(), HEAD, CPU)
 
 
 def test_whole_images_are_pooled_at_the_first_scale(maps: MapCache) -> None:
