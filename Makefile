@@ -1,4 +1,7 @@
-# make env | repro | test | lock | clean
+# make env | repro | check | fast | test | format | lock | clean
+#
+# check: format, lint, types, layers; seconds.   fast: check, and the tests that are not slow, on all cores.
+# test: everything, as the server runs it.        format: mends format, imports and what lint can mend.
 #
 # Needs Python 3.11 or newer, make and git. All else goes into .venv, in the versions and with the hashes of
 # requirements.txt. PYTHON=/path/to/python chooses the interpreter.
@@ -13,7 +16,7 @@ READY := $(VENV)/.ready
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv || echo $(BIN)/uv)
 FITS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 
-.PHONY: env repro test lock clean
+.PHONY: env repro check fast test format lock clean
 
 env: $(READY)
 
@@ -32,15 +35,26 @@ $(READY): requirements.txt pyproject.toml
 
 repro: env
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
-	@cat reports/summary.txt
+	@cat reports/summary/summary.txt
 
-test: export PATH := $(CURDIR)/$(BIN):$(PATH)
-test: env
-	ruff check
-	ruff format --check
+check fast test format: export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+check: env
+	ruff check --quiet
+	ruff format --check --quiet
 	mypy
-	python -m pipeline.tools.dvc_deps --check
-	pytest --cov --cov-fail-under=90
+	lint-imports --no-logo
+
+# One thread a process: tests that share the cores would wait for each other.
+fast: check
+	OMP_NUM_THREADS=1 pytest --quiet --numprocesses auto --dist worksteal -m "not slow"
+
+test: check
+	pytest --numprocesses auto --dist loadgroup --cov --cov-fail-under=90
+
+format: env
+	ruff check --quiet --fix
+	ruff format --quiet
 
 # Keeps the versions that are locked already; delete requirements.txt first to renew all of them.
 lock:

@@ -25,11 +25,12 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from benchmarks.against_torchvision import Data, compare, parser, report, torchvisions_detections, train_torchvisions
 from pipeline import params
+from pipeline.detector import Description, detect_split
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
 from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
 from pipeline.systems.fast_rcnn.training import train_detector
-from pipeline.systems.faster_rcnn.detector import detect, propose_all
+from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import train_rpn
 
@@ -96,11 +97,13 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
         second = rpn(network, Path(folder, "rpn2"))
         detector(network, second, (), Path(folder, "detector2"))
         seconds = time.perf_counter() - start
+    description = Description.of("faster_rcnn", data.test.classes, detect=section.detect)
+    complete = FasterRcnnDetector(description, second, network, device)
     report(
         "here",
         data.test,
         seconds,
-        lambda: detect(second, network, data.test.images, data.root, section.detect, device)[0],
+        lambda: detect_split(complete, data.test, data.root)[0],
     )
 
 

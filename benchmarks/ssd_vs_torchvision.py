@@ -25,9 +25,10 @@ from torchvision.models.detection.ssd import SSD
 from benchmarks.against_torchvision import Data, compare, parser, report, torchvisions_detections, train_torchvisions
 from pipeline import params
 from pipeline.core.sections import Schedule
+from pipeline.detector import Description, detect_split
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.systems.square import detect
+from pipeline.systems.square import SquareDetector
 from pipeline.systems.ssd.network import Shape, Ssd
 from pipeline.systems.ssd.training import train_ssd
 
@@ -70,11 +71,13 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
         )
         seconds = time.perf_counter() - start
     test = data.test
+    description = Description.of("ssd", test.classes, detect=section.detect)
+    detector = SquareDetector(description, network, network.decode, section.side, device)
     report(
         "here",
         test,
         seconds,
-        lambda: detect(network, network.decode, section.side, test.images, data.root, section.detect, device),
+        lambda: detect_split(detector, test, data.root)[0],
     )
 
 

@@ -1,6 +1,5 @@
 """The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +11,13 @@ from pipeline.options import (
     Baseline,
     CommandOfSystems,
     Device,
+    Exportable,
     Format,
     HtmlFile,
     Images,
     Json,
     Models,
+    OnnxFile,
     OutFile,
     OutFolder,
     Revisions,
@@ -143,7 +144,7 @@ def predict(
     with errors_as_sentences():
         from pipeline.predict.pictures import NoPictureError, find_pictures
         from pipeline.predict.predict import predict as predict_all
-        from pipeline.systems import all_systems
+        from pipeline.registry import all_systems
 
         try:
             pictures = find_pictures(images, exclude=out)
@@ -181,7 +182,7 @@ def compare(
         from pipeline.compare.comparison import compare as compare_revisions
         from pipeline.compare.page import render
         from pipeline.compare.tables import as_csv, as_markdown, as_text, tables
-        from pipeline.systems import all_systems
+        from pipeline.registry import all_systems
 
         comparison = compare_revisions(revisions or [], baseline, split_names(systems) or list(all_systems()))
         shown = tables(comparison, ["map_voc07"])
@@ -197,42 +198,25 @@ def compare(
             typer.echo(text, nl=False)
 
 
-class SingleShot(StrEnum):
-    """The systems that are one network."""
-
-    YOLO = "yolo"
-    SSD = "ssd"
-
-
-@app.command()
-def export(
-    system: Annotated[SingleShot, typer.Argument(metavar="yolo|ssd", help="Which detector.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; SYSTEM.onnx if none is named.")
-    ] = None,
-) -> None:
-    """Write YOLO or SSD as an ONNX file.
+@app.command(cls=CommandOfSystems)
+def export(system: Exportable, out: OnnxFile = None) -> None:
+    """Write a detector that is one network on squares as an ONNX file.
 
     Raw RGB squares in, boxes and scores out, any number of images at once.
     """
     with errors_as_sentences():
-        from pipeline.core.errors import InputError
-        from pipeline.data.index import Index
+        from pipeline.registry import load
         from pipeline.systems.onnx_export import export_onnx
-        from pipeline.systems.ssd.network import Ssd
-        from pipeline.systems.yolo.network import Yolo
+        from pipeline.systems.square import SquareDetector
 
-        index, target = Path("data/index/test.json"), out or Path(f"{system}.onnx")
-        if not index.is_file():
-            raise InputError(f"{index}: the file does not exist; `dvc repro {system}_train` makes it and the network.")
-        kind: type[Yolo] | type[Ssd] = Yolo if system is SingleShot.YOLO else Ssd
-        network = kind.load(Path(f"models/{system}/network.safetensors"), f"{system}_train")
-        classes, side = Index.load(index).classes, network.shape.side
-        export_onnx(network, network.decode, side, classes, target)
+        detector, target = load(system, "models", "cpu"), out or Path(f"{system}.onnx")
+        assert isinstance(detector, SquareDetector)
+        export_onnx(detector, target)
+        side, classes = detector.side, len(detector.classes)
         typer.echo(
             f"{target}: images (N, 3, {side}, {side}), RGB from 0 to 255, to boxes (N, K, 4) in those pixels and"
         )
-        typer.echo(f"scores (N, K, {len(classes)}); without suppression. Side and classes are in the metadata.")
+        typer.echo(f"scores (N, K, {classes}); without suppression. Side and classes are in the metadata.")
 
 
 def _write(file: Path, text: str) -> None:

@@ -1,92 +1,150 @@
-"""A detector as an object: pictures in, boxes out, no caches in between.
+"""From candidates to detections, the same way for a picture and for the test split.
 
-What a detector needs beside its weights, in ``models/SYSTEM/detector.json``: so the models can be taken elsewhere.
+A `Detector` returns the candidates of each image, scored boxes, and finishes them: box regression, suppression, the
+limits within an image. Between these steps R-CNN, SPP-net and Fast R-CNN limit the candidates of each class over all
+images of a split. The official codes do so with a threshold that rises while the images go by (``rcnn_test.m``,
+``spp_test.m``, ``lib/fast_rcnn/test.py``) and end with one score threshold a class; a picture gets these thresholds.
 
-The detect stage writes it, the last one before a system is whole: a changed setting of the test re-runs that stage and
-no training.
+`Description` is what a detector needs beside its weights; the stage ``detect`` writes it to
+``models/SYSTEM/detector.json``, so that the folder of models can be used elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.core.boxes import Boxes
+from pipeline.core.boxes import Boxes, nms
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
+from pipeline.core.runtime import progress, read_ahead, worker_count
 from pipeline.core.storage import read_json, write_json
 from pipeline.data.images import read_image
-from pipeline.evaluation.detections import Detections, LeastScores
+from pipeline.data.index import Index
+from pipeline.evaluation.detections import Detections
+
+# Batches of a split that are decoded while the detector works on one.
+BATCHES_AHEAD = 2
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` RGB, as `pipeline.data.images.read_image` gives it."""
-Picture = Image | Path | str
-"""An image, or the file that holds one."""
+
+ScoreThresholds = Mapping[int, float]
+"""By label, the lowest score that a candidate may have; a class that is missing here has no threshold."""
 
 
-def opened(picture: Picture, clock: Clock) -> Image:
-    """Return ``picture``, read if it is a file.
+class Picture:
+    """An image to detect in: an array, or a file that is read when its pixels are first needed.
 
-    Raises:
-        UnreadableImageError: the file is missing or broken.
+    Args:
+        source: ``(H, W, 3)`` uint8 RGB, or the file that holds it.
+        image_id: its id in the dataset index; 0 for a picture from elsewhere.
     """
-    if not isinstance(picture, Path | str):
-        return picture
-    with clock.phase("read"):
-        return read_image(Path(picture))
+
+    def __init__(self, source: Image | Path | str, image_id: int = 0) -> None:
+        self.image_id = image_id
+        self._source = source
+        self._pixels = None if isinstance(source, Path | str) else source
+
+    def pixels(self, clock: Clock = NULL_CLOCK) -> Image:
+        """Return the pixels; ``clock`` times ``read``.
+
+        Raises:
+            UnreadableImageError: the file is missing or broken.
+        """
+        if self._pixels is None:
+            assert isinstance(self._source, Path | str)
+            with clock.phase("read"):
+                self._pixels = read_image(Path(self._source))
+        return self._pixels
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found in one image, best first.
+class Candidates:
+    """N scored boxes of one image, from which its detections are chosen.
 
     Attributes:
-        boxes: ``(N, 4)`` float32, in pixels of the image.
-        labels: ``(N,)`` int64, from 1: places among the detector's ``classes``, counted so.
-        scores: ``(N,)`` float32, greater is better; their range is the system's own (an SVM's may be negative).
+        boxes: ``(N, 4)`` float32.
+        labels: ``(N,)`` int64, category ids from 1.
+        scores: ``(N,)`` float32, greater is better.
+        rows: ``(N,)`` int64, the region, anchor or cell that each comes from.
+        source: whatever else the detector's `Detector.finish` needs of the image.
     """
 
     boxes: Boxes
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    source: Any = None
 
     @classmethod
-    def of(cls, detections: Detections) -> "Found":
-        """Take over the detections in one image."""
-        ranked = detections.ranked()
-        return cls(ranked.boxes, ranked.labels, ranked.scores)
+    def above(
+        cls, min_score: float | None, boxes: Boxes, scores: NDArray[np.float32], source: Any = None
+    ) -> "Candidates":
+        """Return each pair of a box and a class that scores more than ``min_score``, class by class.
 
-    @classmethod
-    def nothing(cls) -> "Found":
-        """Return what is found where nothing is."""
-        return cls.of(Detections.join([]))
-
-
-class Detector(Protocol):
-    """One of the systems, trained.
-
-    Attributes:
-        system: its name.
-        classes: their names; label 1 is the first.
-        batched: whether several images at once take less time than one after another.
-    """
-
-    system: str
-    classes: tuple[str, ...]
-    batched: bool
-
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image, an array or a file; ``clock`` learns where the time went.
-
-        Raises:
-            UnreadableImageError: a file is missing or broken.
+        Args:
+            min_score: None: every pair but those with a score of minus infinity, the score of a class that could not
+                be learned.
+            boxes: ``(R, 4)``, shared by the classes, or ``(R, classes, 4)``.
+            scores: ``(R, classes)``, without the background.
+            source: see `Candidates`.
         """
-        ...
+        columns, rows = np.nonzero((scores > (-np.inf if min_score is None else min_score)).T)
+        chosen = boxes[rows] if boxes.ndim == 2 else boxes[rows, columns]
+        return cls(chosen, columns + 1, scores[rows, columns], rows, source)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, which: NDArray) -> "Candidates":
+        """Return the candidates at the positions ``which``, or where the mask ``which`` is true."""
+        return replace(
+            self,
+            boxes=self.boxes[which],
+            labels=self.labels[which],
+            scores=self.scores[which],
+            rows=self.rows[which],
+        )
+
+    def limit(self, most: int | None) -> "Candidates":
+        """Return the ``most`` best of all classes, best first; equal scores keep their order. None: all."""
+        return self.take(np.argsort(-self.scores, kind="stable")[:most])
+
+    def limit_by_class(self, most: int) -> "Candidates":
+        """Return the ``most`` best of each class, class by class, best first; equal scores keep their order."""
+        return self._by_class(lambda own: np.argsort(-self.scores[own], kind="stable")[:most])
+
+    def suppress(self, threshold: float) -> "Candidates":
+        """Return what greedy non-maximum suppression keeps of each class, class by class, best first.
+
+        A box is dropped when its overlap with a kept box of its class is greater than ``threshold``. This calls the
+        operator once a class: ``torchvision.ops.batched_nms`` shifts each class's boxes by an offset instead, which
+        rounds their coordinates, so that boxes near the threshold can fall on the other side of it.
+        """
+        return self._by_class(lambda own: nms(self.boxes[own], self.scores[own], threshold))
+
+    def reach(self, thresholds: ScoreThresholds) -> "Candidates":
+        """Return the candidates that score at least the threshold of their class."""
+        lowest = np.array([thresholds.get(label, -np.inf) for label in self.labels.tolist()], np.float32)
+        return self.take(self.scores >= lowest)
+
+    def detections(self) -> Detections:
+        """Return the candidates as detections; the id of their image is given as 0."""
+        return Detections(np.zeros(len(self), np.int64), self.labels, self.boxes, self.scores)
+
+    def _by_class(self, choose: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> "Candidates":
+        """Return what ``choose`` keeps of each class; it gets positions and returns positions among these."""
+        order = np.argsort(self.labels, kind="stable")
+        classes = np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
+        return self.take(np.concatenate([own[choose(own)] for own in classes]))
 
 
 FILE = "detector.json"
@@ -96,21 +154,27 @@ S = TypeVar("S", bound=Section)
 
 @dataclass(frozen=True)
 class Description:
-    """Class names and settings of one system.
+    """What a detector needs beside its weights.
 
     Attributes:
         system: its name.
         classes: category id 1 first.
-        settings: sections of the parameters, by names of the system's own choice.
-        least: scores below which nothing is detected, by label (`pipeline.evaluation.detections`).
-        path: of the file that it was read from.
+        settings: sections of the parameters as JSON values, by names that the system chooses.
+        score_thresholds: for pictures, instead of the limit over a split.
+        path: the file that it was read from.
     """
 
     system: str
     classes: tuple[str, ...]
-    settings: Mapping[str, Any]
-    least: LeastScores
-    path: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    score_thresholds: ScoreThresholds = field(default_factory=dict)
+    path: Path = Path(FILE)
+
+    @classmethod
+    def of(cls, system: str, classes: Sequence[str], **settings: Section) -> "Description":
+        """Return the description of a system that is tested with ``settings``."""
+        sections = {name: section.model_dump(mode="json") for name, section in settings.items()}
+        return cls(system, tuple(classes), sections)
 
     def section(self, name: str, kind: type[S]) -> S:
         """Return the settings called ``name``.
@@ -123,36 +187,155 @@ class Description:
         except (KeyError, ValidationError) as error:
             raise _unusable(self.path, self.system, f"its settings {name!r} are not {kind.__name__}") from error
 
+    def save(self, folder: Path) -> None:
+        """Write ``detector.json`` into ``folder``, where the system's models are."""
+        thresholds = {self.classes[label - 1]: score for label, score in sorted(self.score_thresholds.items())}
+        content = {
+            "system": self.system,
+            "classes": list(self.classes),
+            "settings": dict(self.settings),
+            "score_thresholds": thresholds,
+        }
+        write_json(folder / FILE, content)
 
-def write_description(
-    folder: Path, system: str, classes: Sequence[str], settings: Mapping[str, Section], least: LeastScores
-) -> None:
-    """Write the file into ``folder``, where the system's models are."""
-    sections = {name: section.model_dump(mode="json") for name, section in settings.items()}
-    scores = {classes[label - 1]: score for label, score in sorted(least.items())}
-    content = {"system": system, "classes": list(classes), "settings": sections, "least_scores": scores}
-    write_json(folder / FILE, content)
+    @classmethod
+    def load(cls, folder: Path, system: str) -> "Description":
+        """Read what `save` wrote.
 
-
-def read_description(folder: Path, system: str) -> Description:
-    """Read what `write_description` wrote.
-
-    Raises:
-        InputError: the file is missing, or is of another system or kind.
-    """
-    path = folder / FILE
-    try:
-        content = read_json(path)
-        classes = tuple(content["classes"])
-        least = {classes.index(name) + 1: float(score) for name, score in content["least_scores"].items()}
-        if content["system"] != system:
-            raise ValueError(f"it is of {content['system']!r}")
-        return Description(system, classes, content["settings"], least, path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: the file does not exist; the stage {system}_detect writes it.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise _unusable(path, system, str(error)) from error
+        Raises:
+            InputError: the file is missing, or describes another system or something else.
+        """
+        path = folder / FILE
+        try:
+            content = read_json(path)
+            classes = tuple(content["classes"])
+            thresholds = {classes.index(name) + 1: float(score) for name, score in content["score_thresholds"].items()}
+            if content["system"] != system:
+                raise ValueError(f"it is of {content['system']!r}")
+            return cls(system, classes, content["settings"], thresholds, path)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: the file does not exist; the stage {system}_detect writes it.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unusable(path, system, str(error)) from error
 
 
 def _unusable(path: Path, system: str, reason: str) -> InputError:
     return InputError(f"{path}: describes no {system} detector ({reason}); the stage {system}_detect writes one.")
+
+
+class Detector(ABC):
+    """A trained system.
+
+    Attributes:
+        description: its name, classes, settings and score thresholds.
+        batched: whether `candidates` of several pictures at once take less time than of one after another.
+        batch: images of a split that `candidates` gets at a time.
+        reads_pixels: whether `candidates` looks at pixels, or only at what a cache holds of the image.
+        detection_limit: how many candidates of each class are finished in a split, as an average over its images; None:
+            all.
+    """
+
+    batched = False
+    batch = 1
+    reads_pixels = True
+    detection_limit: int | None = None
+
+    def __init__(self, description: Description) -> None:
+        self.description = description
+
+    @property
+    def system(self) -> str:
+        """The name of the system."""
+        return self.description.system
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; label 1 is the first."""
+        return self.description.classes
+
+    @abstractmethod
+    def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the candidates of each picture; ``clock`` times the phases.
+
+        Raises:
+            UnreadableImageError: a file is missing or broken.
+        """
+
+    def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
+        """Return the detections among the candidates of one image that the limit or the score thresholds left."""
+        return candidates.detections()
+
+    def detect(self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK) -> list[Detections]:
+        """Return the detections in each of ``images``, arrays or files: best first, with 0 as the image's id.
+
+        Raises:
+            UnreadableImageError: a file is missing or broken.
+        """
+        pictures = [Picture(image) for image in images]
+        together = max(1, len(pictures)) if self.batched else 1
+        thresholds = self.description.score_thresholds
+        detections = []
+        for first in range(0, len(pictures), together):
+            for candidates in self.candidates(pictures[first : first + together], clock):
+                if thresholds:
+                    with clock.phase("suppression"):
+                        candidates = candidates.reach(thresholds)
+                detections.append(self.finish(candidates, clock).ranked())
+        return detections
+
+
+def detect_split(detector: Detector, index: Index, root: Path, workers: int = 0) -> tuple[Detections, ScoreThresholds]:
+    """Detect in all images of ``index``, files below ``root``; return too the score thresholds of the detection limit.
+
+    Args:
+        detector: its settings for `Detector.batch` and `Detector.detection_limit` hold.
+        index: the images of a split.
+        root: of their files.
+        workers: threads that read images ahead, 0: one a core; their number changes nothing.
+
+    Raises:
+        UnreadableImageError: a file is missing or broken.
+    """
+    images: Iterable[Candidates] = progress(
+        _candidates(detector, index, root, workers), f"detecting, {detector.system}", total=len(index.images)
+    )
+    thresholds: ScoreThresholds = {}
+    if detector.detection_limit is not None:
+        limited, thresholds = limit_split(list(images), detector.detection_limit * len(index.images))
+        images = progress(limited, f"finishing, {detector.system}")
+    parts = []
+    for record, candidates in zip(index.images, images, strict=True):
+        detections = detector.finish(candidates)
+        parts.append(replace(detections, image_ids=np.full(len(detections), record.id, np.int64)))
+    return Detections.join(parts), thresholds
+
+
+def limit_split(images: Sequence[Candidates], most: int) -> tuple[list[Candidates], ScoreThresholds]:
+    """Limit the candidates of each class to the ``most`` best over all ``images``; return the thresholds that do so.
+
+    Of equal scores the first are kept. Only a class with more than ``most`` candidates gets a threshold: halfway
+    between the last that is kept and the first that is not, so that last bits do not decide.
+    """
+    labels = np.concatenate([np.zeros(0, np.int64), *(candidates.labels for candidates in images)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(candidates.scores for candidates in images)])
+    keep = np.zeros(len(labels), np.bool_)
+    thresholds = {}
+    for label in np.unique(labels).tolist():
+        own = np.flatnonzero(labels == label)
+        ranked = own[np.argsort(-scores[own], kind="stable")]
+        keep[ranked[:most]] = True
+        if len(own) > most:
+            thresholds[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
+    masks = np.split(keep, np.cumsum([len(candidates) for candidates in images]))
+    return [candidates.take(mask) for candidates, mask in zip(images, masks, strict=False)], thresholds
+
+
+def _candidates(detector: Detector, index: Index, root: Path, workers: int) -> Iterator[Candidates]:
+    """Yield the candidates of each image of a split, in order."""
+    pictures: Iterator[Picture] = (Picture(root / image.file, image.id) for image in index.images)
+    if detector.reads_pixels:
+        ahead = BATCHES_AHEAD * detector.batch
+        loaded = read_ahead(Picture.pixels, pictures, workers=worker_count(workers), ahead=ahead)
+        pictures = (picture for picture, _ in loaded)
+    while batch := list(islice(pictures, detector.batch)):
+        yield from detector.candidates(batch)

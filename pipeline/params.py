@@ -1,45 +1,57 @@
-"""Typed parameters: one frozen model per section of ``params.yaml``; a wrong key or value is named with its path.
+"""All parameters: the shared sections and one of each system's room, read from ``params.yaml`` and checked."""
 
-The meaning of each key stands beside it in ``params.yaml``. Only ``stages/`` and ``pipeline/cli.py`` call `load`.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
-from pipeline.core.sections import Backbone, Data, Evaluation, Pretrain, Proposals, Report, Runtime, Timing
-from pipeline.systems.fast_rcnn.params import FastRcnn
-from pipeline.systems.faster_rcnn.params import FasterRcnn
-from pipeline.systems.rcnn.params import Rcnn
-from pipeline.systems.sppnet.params import Sppnet
-from pipeline.systems.ssd.params import Ssd
-from pipeline.systems.yolo.params import YoloV1
+from pipeline.core.sections import Shared
+from pipeline.registry import all_systems
 
 PARAMS_FILE = Path("params.yaml")
 
+S = TypeVar("S", bound=Section)
 
-class Params(Section):
-    """All of ``params.yaml``."""
 
-    seed: int
-    data: Data
-    proposals: Proposals
-    backbone: Backbone
-    pretrain: Pretrain
-    rcnn: Rcnn
-    sppnet: Sppnet
-    fast_rcnn: FastRcnn
-    faster_rcnn: FasterRcnn
-    yolo: YoloV1
-    ssd: Ssd
-    evaluation: Evaluation
-    timing: Timing
-    report: Report
-    runtime: Runtime
+class Params(Shared):
+    """The shared sections; those of the systems are fields of the class that `model` makes."""
+
+    def section(self, kind: type[S]) -> S:
+        """Return the section of the system whose parameters are of ``kind``."""
+        (name,) = (name for name, system in all_systems().items() if system.params is kind)
+        return getattr(self, name)
+
+
+def model() -> type[Params]:
+    """Return the class of all parameters, the systems' sections before the shared ones on results."""
+    rooms: dict[str, Any] = {
+        name: (system.params, system.params()) for name, system in all_systems().items() if system.params
+    }
+    return create_model("AllParams", __base__=Params, **rooms)
+
+
+def defaults() -> dict[str, Any]:
+    """Return all parameters with their default values, nested, as JSON values, in the order of ``params.yaml``."""
+    values = _plain(model()().model_dump(mode="json"))
+    last = ("evaluation", "timing", "report", "runtime")
+    return {name: value for name, value in values.items() if name not in last} | {name: values[name] for name in last}
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values with whole numbers for floats without a fraction, as a person writes them."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    def section(self, kind: type[S]) -> S:
+        """Return the section of the system whose parameters are of ``kind``."""
+        (section,) = (value for _, value in self if type(value) is kind)
+        return section
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -63,21 +75,42 @@ def parse(content: Any, source: str) -> Params:
     """Check ``content``, nested mappings as YAML gives them; ``source`` names it in errors.
 
     Raises:
-        InputError: a key is unknown, missing or has a wrong value; the sentence names each such key.
+        InputError: a key is unknown, missing or has a wrong value, or `systems` names one that has no room; the
+            sentence names each such key.
     """
+    if not isinstance(content, Mapping):
+        raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
+    faults = [f"{key} is missing; `boxline preset` writes it" for key in _missing(content, defaults())]
     try:
-        return Params.model_validate(content)
+        params = model().model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{source}: " + "; ".join(_sentences(error.errors()))) from None
+        raise InputError(f"{source}: " + "; ".join([*_sentences(error.errors()), *faults])) from None
+    unknown = [name for name in params.systems if name not in all_systems()]
+    faults += [f"systems names {name!r}, but there are only {', '.join(all_systems())}" for name in unknown]
+    if faults:
+        raise InputError(f"{source}: " + "; ".join(faults))
+    return params
 
 
-def _sentences(errors: Iterable[Any]) -> Iterable[str]:
+def _missing(content: Mapping[str, Any], complete: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the keys of ``complete`` that ``content`` lacks; the model would fill them with defaults of its class."""
+    for name, value in complete.items():
+        key = f"{path}{name}"
+        if name not in content:
+            yield key
+        elif isinstance(value, dict) and isinstance(content[name], Mapping) and key not in FREE:
+            yield from _missing(content[name], value, f"{key}.")
+
+
+FREE = ("data.coco.annotations", "evaluation.similar")
+"""Mappings whose keys a person chooses."""
+
+
+def _sentences(errors: Iterable[Any]) -> Iterator[str]:
     for error in errors:
         key = ".".join(str(part) for part in error["loc"]) or "the file"
         if error["type"] == "extra_forbidden":
             yield f"{key} is no known parameter"
-        elif error["type"] == "missing":
-            yield f"{key} is missing"
         else:
             message = error["msg"][0].lower() + error["msg"][1:]
             yield f"{key} is {error['input']!r}: {message}"

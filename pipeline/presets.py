@@ -1,19 +1,35 @@
-"""Presets: files of parameter values that are laid over ``params.yaml``, which keeps its comments and layout."""
+"""``params.yaml`` from the parameter models, and presets: files of differences to the defaults.
+
+The file has the form in which DVC itself writes it, down to the spaces at the ends of wrapped lines, so that
+``dvc exp run -S KEY=VALUE`` changes the lines of that value and no others. The comment above a key is the sentence
+below its field. A block whose kind has been explained further up, such as the SVMs of a second system, is one flow
+mapping.
+"""
 
 import difflib
+import io
+import json
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pipeline import yaml_text
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.comments import CommentedMap
+
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
-from pipeline.parameter_keys import all_keys, members
-from pipeline.params import Params, parse
-from pipeline.yaml_text import KeyPath
+from pipeline.params import FREE, defaults, model, parse
 
-Values = dict[KeyPath, str]
-"""Parameter values as YAML text, by their path."""
+HEADING = """All parameters of the pipeline, each key once; the file has the form in which DVC writes it.
+A changed value re-runs the stages that list it in dvc.yaml, and what follows from them.
+`boxline preset NAME` writes the defaults with the differences of presets/NAME.yaml; an empty value is null."""
+WIDTH = 118
+
+Values = dict[str, Any]
+"""Parameter values, JSON values, by their dotted key."""
 
 
 class UnknownNameError(InputError):
@@ -22,14 +38,14 @@ class UnknownNameError(InputError):
 
 @dataclass(frozen=True)
 class Change:
-    """One parameter that gets another value; both as YAML text."""
+    """One parameter that gets another value."""
 
     key: str
-    old: str
-    new: str
+    old: Any
+    new: Any
 
     def __str__(self) -> str:
-        return " ".join(f"{self.key}: {self.old} -> {self.new}".split())
+        return f"{self.key}: {_flow(self.old)} -> {_flow(self.new)}"
 
 
 def available(folder: Path) -> dict[str, str]:
@@ -38,7 +54,7 @@ def available(folder: Path) -> dict[str, str]:
 
 
 def read(folder: Path, name: str) -> Values:
-    """Return the values that the preset ``name`` sets.
+    """Return the values in which the preset ``name`` differs from the defaults.
 
     Raises:
         UnknownNameError: there is no such preset, or it sets a parameter that does not exist.
@@ -48,8 +64,10 @@ def read(folder: Path, name: str) -> Values:
     if name not in names:
         raise UnknownNameError(f"There is no preset {name!r}; {_near(name, names)}.")
     file = folder / f"{name}.yaml"
-    text = file.read_text(encoding="utf-8")
-    return dict(_leaves(text, yaml_text.compose(text, str(file)), Params))
+    content = _parse(file.read_text(encoding="utf-8"), str(file)) or {}
+    if not isinstance(content, Mapping):
+        raise InputError(f"{file}: holds no keys; `key: value` lines are expected.")
+    return _checked(flatten(content, defaults()))
 
 
 def assigned(assignments: Iterable[str]) -> Values:
@@ -60,63 +78,196 @@ def assigned(assignments: Iterable[str]) -> Values:
         InputError: an argument has no ``=``, or its VALUE is not YAML.
     """
     values: Values = {}
-    known = list(all_keys())
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UnknownNameError(f"{assignment!r} assigns nothing; KEY=VALUE is expected, such as rcnn.svm.C=0.01.")
-        if key not in known:
-            raise UnknownNameError(f"There is no parameter {key!r}; {_near(key, known)}.")
-        value = yaml_text.write_flow(yaml_text.parse(text, f"the value of {key}"))
-        nested = _nest(key.split("."), value)
-        values |= _leaves(nested, yaml_text.compose(nested, assignment), Params)
+        value = _parse(text, f"the value of {key}")
+        block = nested(defaults(), key)
+        if not key or (block is None and key not in flatten(defaults(), defaults())):
+            raise _unknown(key)
+        if isinstance(block, dict) and isinstance(value, Mapping) and key not in FREE:
+            values |= _checked(flatten(value, block, key))
+        else:
+            values[key] = value
     return values
 
 
-def lay_over(text: str, values: Mapping[KeyPath, str], source: str) -> tuple[str, list[Change]]:
-    """Return the text of ``params.yaml`` with ``values`` in it, and what changed; equal values are left untouched.
+def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]:
+    """Return the text of ``params.yaml`` with the defaults and ``values`` in it, and the changes.
+
+    Keys that are missing come with their comments; keys that no longer exist go. Comments of other keys stay, those of
+    the person too.
+
+    Args:
+        text: of the file as it is; empty where there is none.
+        values: differences to the defaults.
+        source: names the file in errors.
 
     Raises:
-        InputError: the result is not a valid set of parameters, the sentence names the key.
+        InputError: the text is not YAML, or the result is not a valid set of parameters; the sentence names the key.
     """
-    tree = yaml_text.compose(text, source)
-    changed: Values = {}
-    changes = []
-    for path, new in values.items():
-        node = yaml_text.find(tree, path)
-        old = yaml_text.one_line(text, node) if node is not None else ""
-        if node is None or yaml_text.parse(old, source) != yaml_text.parse(new, source):
-            changed[path] = new
-            changes.append(Change(".".join(path), old, new))
-    result = yaml_text.replace(text, changed, source)
-    parse(yaml_text.parse(result, source), source)
-    return result, changes
+    target = deepcopy(defaults())
+    for key, value in values.items():
+        *path, last = key.split(".")
+        nested(target, ".".join(path))[last] = value
+    parse(target, source)
+    fresh = _tree(target)
+    if not text.strip():
+        return _dump(fresh), []
+    present = _parse(text, source, round_trip=True)
+    if not isinstance(present, CommentedMap):
+        raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
+    changes = list(_merge(present, fresh, target))
+    written = _dump(fresh)
+    return written if set(_comments(text)) <= set(_comments(written)) else _dump(present), changes
 
 
-def _leaves(
-    text: str, node: yaml_text.MappingNode, section: type[Section], path: KeyPath = ()
-) -> Iterator[tuple[KeyPath, str]]:
-    known = members(section)
-    for name, value in node.value:
-        here = (*path, str(name.value))
-        if name.value not in known:
-            raise UnknownNameError(f"There is no parameter {'.'.join(here)!r}; {_near('.'.join(here), all_keys())}.")
-        inner = known[name.value]
-        if inner is not None and isinstance(value, yaml_text.MappingNode):
-            yield from _leaves(text, value, inner, here)
+def template() -> str:
+    """Return the text of ``params.yaml`` with all default values, as the models give it."""
+    return _dump(_tree(defaults()))
+
+
+def flatten(content: Mapping[str, Any], complete: Mapping[str, Any], path: str = "") -> Values:
+    """Return the values in ``content`` by dotted key, as deep as ``complete`` has sections."""
+    values: Values = {}
+    for name, value in content.items():
+        key = f"{path}.{name}" if path else str(name)
+        block = complete.get(name)
+        if isinstance(block, dict) and isinstance(value, Mapping) and key not in FREE:
+            values |= flatten(value, block, key)
         else:
-            yield here, yaml_text.one_line(text, value)
+            values[key] = value
+    return values
 
 
-def _nest(keys: list[str], value: str) -> str:
-    return "{" + keys[0] + ": " + (value if len(keys) == 1 else _nest(keys[1:], value)) + "}"
+def nested(content: Any, key: str) -> Any:
+    """Return what stands at a dotted ``key`` of nested mappings; None where nothing does. The empty key is all."""
+    for name in key.split(".") if key else ():
+        content = content.get(name) if isinstance(content, Mapping) else None
+    return content
+
+
+def _checked(values: Values) -> Values:
+    known = flatten(defaults(), defaults())
+    for key in values:
+        if key not in known:
+            raise _unknown(key)
+    return values
+
+
+def _unknown(key: str) -> UnknownNameError:
+    return UnknownNameError(f"There is no parameter {key!r}; {_near(key, flatten(defaults(), defaults()))}.")
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def _tree(values: Mapping[str, Any]) -> CommentedMap:
+    """Return ``values`` with the comments of the models, as ruamel.yaml's tree."""
+    tree = _section(model(), values, "", {})
+    tree.yaml_set_start_comment(HEADING)
+    return tree
+
+
+def _section(
+    kind: type[Section], values: Mapping[str, Any], path: str, explained: dict[type[Section], str]
+) -> CommentedMap:
+    """Return the values of one section; ``explained`` holds the kinds of blocks met so far and the key of the first."""
+    tree, depth = CommentedMap(), path.count(".")
+    comments: dict[str, list[str]] = {}
+    owner = ""  # the key above which comments stand
+    for place, (name, value) in enumerate(values.items()):
+        field, key = kind.model_fields[name], f"{path}{name}"
+        inner, comment = field.annotation, field.description
+        tree[name] = value
+        if isinstance(inner, type) and issubclass(inner, Section):
+            first = explained.setdefault(inner, key)
+            tree[name] = _section(inner, value, f"{key}.", explained)
+            comment = comment or (_summary(inner) if first == key else f"See {first}.")
+            if depth and _one_line(inner, value, first == key):
+                tree[name].fa.set_flow_style()
+                for each, told in inner.model_fields.items():
+                    if first == key and told.description:
+                        comment += f"\n{each}: {told.description}"
+        # DVC loses the comment behind a list, so that of the next key stands above the list.
+        if not (owner and isinstance(values[list(values)[place - 1]], list)):
+            owner = name
+            comments[owner] = [comment] if comment else []
+        elif comment:
+            comments[owner].append(f"{name}: {comment}")
+    for number, (name, texts) in enumerate(comments.items()):
+        lines = [line for text in texts for line in text.split("\n")]
+        text = "\n".join(textwrap.fill(line, WIDTH - 2 * depth, break_on_hyphens=False) for line in lines)
+        gap = "\n" if not depth and (isinstance(values[name], dict) or not number) else ""
+        if gap or text:
+            tree.yaml_set_comment_before_after_key(name, before=f"{gap}{text}", indent=2 * depth)
+    return tree
+
+
+def _one_line(kind: type[Section], values: Mapping[str, Any], first: bool) -> bool:
+    """Say whether a block is one flow mapping: it needs no explanation, or ends in a list, whose comments DVC loses."""
+    plain = not any(field.description for field in kind.model_fields.values())
+    return plain or not first or isinstance(list(values.values())[-1], list)
+
+
+def _merge(present: CommentedMap, fresh: CommentedMap, target: Mapping[str, Any], path: str = "") -> Iterator[Change]:
+    """Give ``present`` the keys and values of ``fresh``, yielding what changes; equal values are left untouched."""
+    for name in [name for name in present if name not in target]:
+        yield Change(f"{path}{name}", present.pop(name), None)
+    for place, (name, value) in enumerate(target.items()):
+        key = f"{path}{name}"
+        if name not in present:
+            present.insert(place, name, fresh[name])
+            if name in fresh.ca.items:
+                present.ca.items[name] = fresh.ca.items[name]
+            yield Change(key, None, value)
+        elif isinstance(value, dict) and isinstance(present[name], CommentedMap) and key not in FREE:
+            yield from _merge(present[name], fresh[name], value, f"{key}.")
+        elif present[name] != value:
+            yield Change(key, present[name], value)
+            present[name] = value
+
+
+def _comments(text: str) -> list[str]:
+    """Return the text behind each ``#``; a value that holds one counts too, which does no harm."""
+    return [line.partition("#")[2].strip() for line in text.splitlines() if "#" in line]
+
+
+def _dump(tree: CommentedMap) -> str:
+    yaml: Any = YAML()
+    yaml.default_flow_style = False  # as DVC's own writer
+    stream = io.StringIO()
+    yaml.dump(tree, stream)
+    return stream.getvalue()
+
+
+def _parse(text: str, source: str, *, round_trip: bool = False) -> Any:
+    try:
+        return (YAML() if round_trip else YAML(typ="safe")).load(text)
+    except YAMLError as error:
+        raise InputError(f"{source}: not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def _flow(value: Any) -> str:
+    """Return ``value`` as YAML on one line."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = True, 1_000_000, False
+    stream = io.StringIO()
+    yaml.dump({"x": json.loads(json.dumps(value))}, stream)  # plain lists for ruamel.yaml's
+    return stream.getvalue().strip().removeprefix("{x: ").removesuffix("}")
+
+
+def _summary(kind: type[Section]) -> str:
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def _near(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = [other for other in known if other.endswith(f".{name}")]
     near += [other for other in difflib.get_close_matches(name, known, cutoff=0.5) if other not in near]
-    return f"near it: {', '.join(near)}" if near else f"known: {', '.join(k for k in known if '.' not in k)}"
+    tops = dict.fromkeys(key.partition(".")[0] for key in known)
+    return f"near it: {', '.join(near)}" if near else f"known: {', '.join(tops)}"
 
 
 def _first_comment(file: Path) -> str:

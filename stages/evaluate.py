@@ -1,48 +1,50 @@
-"""Stage ``evaluate@SYSTEM``: AP with its interval, error types and curves of one system's detections.
+"""AP with its interval, error types and curves of one system, and what its stages left behind.
 
     python -m stages.evaluate rcnn
 
-Reads data/index/test.json and detections/SYSTEM.json; writes reports/metrics/SYSTEM.json, the full record, and
-reports/scores/SYSTEM.json, the two figures that runs are compared by; reports/plots/SYSTEM_pr.csv and
-reports/plots/{mean_pr,errors}/SYSTEM.csv.
+Reads data/index/test.json, detections/SYSTEM.json and reports/stages/SYSTEM. Writes below reports/:
+metrics/SYSTEM.json, the full record; scores/SYSTEM.json, the figures that runs are compared by; SYSTEM.csv in errors/,
+precision_recall/ and mean_precision_recall/; shown/SYSTEM.json for the gallery of the report; and, collected from the
+system's stages, costs/SYSTEM.json and curves/SYSTEM/.
 """
 
-import sys
-from pathlib import Path
-
-from pipeline import params, systems
-from pipeline.core import runtime
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
 from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings, write_curves, write_error_trend, write_mean_curve
+from pipeline.evaluation.shown import shown
+from pipeline.evaluation.stages import copy_curves, stage_records
+from pipeline.stage import Stage, run
 
 COMPARED = ("map_voc07", "map_coco")
 
 
-def main() -> None:
-    p = params.load()
-    system = systems.system(sys.argv[1])
-    index = Index.load(Path("data/index/test.json"))
-    path = Path(f"detections/{system.name}.json")
-    detections = Detections.load(path, index, f"dvc repro {system.name}_detect")
-    iou, similar = p.evaluation.iou, p.evaluation.similar
+def main(stage: Stage) -> None:
+    (system,) = stage.args
+    p, maker = stage.params, f"dvc repro systems/{system}/dvc.yaml:detect"
+    index = Index.load(stage.dep("data/index/test.json"))
+    detections = Detections.load(stage.dep(f"detections/{system}.json"), index, maker)
+    iou, similar, bootstrap = p.evaluation.iou, p.evaluation.similar, p.evaluation.bootstrap
     ranked = rankings(index, detections, iou)
     figures = metrics(index, detections, ranked, similar, iou)
-    bootstrap = p.evaluation.bootstrap
     figures["intervals"] = intervals(
         index, detections, iou, samples=bootstrap.samples, level=bootstrap.level, seed=p.seed
     )
-    write_json(Path(f"reports/metrics/{system.name}.json"), figures)
-    write_json(Path(f"reports/scores/{system.name}.json"), {system.name: {name: figures[name] for name in COMPARED}})
-    write_curves(Path(f"reports/plots/{system.name}_pr.csv"), ranked)
-    write_mean_curve(Path(f"reports/plots/mean_pr/{system.name}.csv"), ranked)
-    write_error_trend(Path(f"reports/plots/errors/{system.name}.csv"), index, detections, similar, iou)
-    for name, interval in figures["intervals"].items():
-        known = interval and f"{figures[name]:.4f} ({interval['low']:.4f} to {interval['high']:.4f})"
-        print(f"{system.title}: {name} {known or 'none'}")
+    write_json(stage.out(f"reports/metrics/{system}.json"), figures)
+    write_json(stage.out(f"reports/scores/{system}.json"), {system: {key: figures[key] for key in COMPARED}})
+    write_curves(stage.out(f"reports/precision_recall/{system}.csv"), ranked)
+    write_mean_curve(stage.out(f"reports/mean_precision_recall/{system}.csv"), ranked)
+    write_error_trend(stage.out(f"reports/errors/{system}.csv"), index, detections, similar, iou)
+    gallery = shown(index, detections, ranked, p.report.images, p.report.min_score, similar, iou)
+    write_json(stage.out(f"reports/shown/{system}.json"), gallery)
+    left = stage.dep(f"reports/stages/{system}")
+    write_json(stage.out(f"reports/costs/{system}.json"), stage_records(left))
+    copy_curves(left, stage.out(f"reports/curves/{system}"))
+    for key, interval in figures["intervals"].items():
+        known = interval and f"{figures[key]:.4f} ({interval['low']:.4f} to {interval['high']:.4f})"
+        print(f"{system}: {key} {known or 'none'}")
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    run(main)

@@ -6,28 +6,26 @@ in .scratch/fetch, where a killed run finds what had arrived.
 
 from pathlib import Path
 
-from pipeline import params
-from pipeline.core import runtime
 from pipeline.core.errors import InputError
 from pipeline.core.storage import atomic
 from pipeline.data.digits import write_digits
 from pipeline.data.download import ARCHIVES, fetch_voc
+from pipeline.stage import Stage, run
 
-FETCHED = Path("data/fetched")
 DOWNLOADS = Path(".scratch/fetch")
 
 
-def main() -> None:
-    p = params.load()
-    source, root = p.data.source, Path(p.data.root)
-    if (source == "digits" and root != FETCHED) or (source in ("voc", "coco") and root == FETCHED):
-        right = FETCHED if source == "digits" else "the folder with your images and annotations"
-        raise InputError(f"params.yaml: data.root is {p.data.root}; with source {source} it must be {right}.")
-    with atomic(FETCHED) as folder:
+def main(stage: Stage) -> None:
+    data, fetched = stage.params.data, stage.out("data/fetched")
+    source, root = data.source, stage.files
+    if (source == "digits" and root != fetched) or (source in ("voc", "coco") and root == fetched):
+        right = fetched if source == "digits" else "the folder with your images and annotations"
+        raise InputError(f"params.yaml: data.root is {root}; with source {source} it must be {right}.")
+    with atomic(fetched) as folder:
         if source == "digits":
-            write_digits(folder, p.data.digits, p.seed)
-        elif root == FETCHED and (source == "voc2007" or source == "voc2012"):
-            fetch_voc(folder, ARCHIVES[source], DOWNLOADS, p.data.mirror)
+            write_digits(folder, data.digits, stage.params.seed)
+        elif root == fetched and (source == "voc2007" or source == "voc2012"):
+            fetch_voc(folder, ARCHIVES[source], DOWNLOADS, data.mirror)
         else:
             folder.mkdir()
             text = "Nothing was fetched: the dataset is the folder that data.root in params.yaml names.\n"
@@ -35,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    run(main)

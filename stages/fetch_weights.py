@@ -2,28 +2,23 @@
 
 from pathlib import Path
 
-from pipeline import params
-from pipeline.core import runtime
 from pipeline.core.storage import atomic
-
-WEIGHTS = Path("data/weights")
-PUBLISHED = "backbone.safetensors"
+from pipeline.stage import Stage, run
 
 
-def main() -> None:
-    p = params.load()
-    with atomic(WEIGHTS) as folder:
+def main(stage: Stage) -> None:
+    backbone, target = stage.params.backbone, stage.out("data/weights")
+    with atomic(target) as folder:
         folder.mkdir()
-        if Path(p.backbone.weights) != WEIGHTS or p.backbone.init == "random":
-            (folder / "README.txt").write_text(
-                "Nothing was downloaded: backbone.init or backbone.weights asks for none.\n"
-            )
+        if Path(backbone.weights) != target or backbone.init == "random":
+            text = "Nothing was downloaded: backbone.init or backbone.weights asks for none.\n"
+            (folder / "README.txt").write_text(text, encoding="utf-8")
             return
         from pipeline.nets import weights
 
-        origin = {"network": p.backbone.network, "source": "torchvision IMAGENET1K_V1"}
-        weights.save(folder / PUBLISHED, weights.from_torchvision(p.backbone.network), origin)
+        origin = {"network": backbone.network, "source": "torchvision IMAGENET1K_V1"}
+        weights.save(folder / "backbone.safetensors", weights.from_torchvision(backbone.network), origin)
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    run(main)

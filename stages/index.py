@@ -1,19 +1,14 @@
 """Check the dataset and list its images; reads the source, writes data/index/{train,val,test}.json and report.json."""
 
-from pathlib import Path
-
-from pipeline import params
-from pipeline.core import runtime
 from pipeline.core.storage import atomic, write_json
 from pipeline.data.dataset import read_dataset
+from pipeline.stage import Stage, run
 
-INDEX = Path("data/index")
 
-
-def main() -> None:
-    p = params.load()
+def main(stage: Stage) -> None:
+    p = stage.params
     dataset = read_dataset(p.data, p.seed, p.runtime.workers)
-    with atomic(INDEX) as folder:
+    with atomic(stage.out("data/index")) as folder:
         folder.mkdir()
         for split, index in dataset.splits.items():
             index.save(folder / f"{split}.json")
@@ -22,4 +17,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    runtime.run(main)
+    run(main)

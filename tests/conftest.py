@@ -1,6 +1,9 @@
 """Fixtures that every room uses."""
 
 import os
+import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,3 +18,19 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder with real data at {folder}; set BOXLINE_SHARED")
     return folder
+
+
+@pytest.fixture
+def run_stage() -> Callable[..., None]:
+    """Return a function that runs a stage, such as ``evaluate rcnn``, of the project's graph, in this folder."""
+    from pipeline.stage import Stage
+
+    def run(script: str, *args: str) -> None:
+        for graph in (ROOT / "dvc.yaml", *ROOT.glob("systems/*/dvc.yaml")):
+            target = Path(graph.relative_to(ROOT))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(graph, target)
+        module = f"stages.{script}"
+        import_module(module).main(Stage.of(module, list(args)))
+
+    return run

@@ -9,7 +9,7 @@ from pipeline.compare.revisions import Point, Revision
 from pipeline.compare.tables import TITLES, reasons, tables
 from pipeline.core.colours import class_colour
 from pipeline.html_templates import environment
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 # Side of a panel in SVG units.
 SIDE = 100

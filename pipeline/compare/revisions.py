@@ -23,7 +23,7 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.core.errors import InputError
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 WORKSPACE = "workspace"
 PARAMS = "params.yaml"

@@ -22,7 +22,7 @@ from pipeline.compare.comparison import (
     StageRun,
     Verdict,
 )
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 WIDTH = 120
 # Of the revisions' names in text, longer ones are broken; leaves room for six mean APs with their intervals.

@@ -1,8 +1,9 @@
-"""Which files of this project a script runs: its static import closure, read from the syntax tree without importing.
+"""Code as a dependency by its meaning: which files a stage's script runs, each with a hash of what it says to Python.
 
-Only the project's own packages are followed. Imports inside functions count, those below ``if TYPE_CHECKING:`` do
-not; an ``__init__.py`` without code counts for nothing. Names put together at run time are invisible here, so stage
-scripts import by name.
+The stage ``code`` writes one small text file for each stage; the others depend on theirs. A changed comment, docstring
+or line break changes no hash. Only the project's own packages are followed, without importing them. Imports inside
+functions count, those below ``if TYPE_CHECKING:`` do not; an ``__init__.py`` without code counts for nothing. Files
+that hold parameters are left out: a stage lists the values that it reads.
 """
 
 import ast
@@ -12,6 +13,36 @@ from functools import lru_cache
 from pathlib import Path
 
 PACKAGES = ("pipeline", "stages")
+PARAMETERS = ("params.py", "sections.py")
+ROOMS, REGISTRY = Path("pipeline/systems"), Path("pipeline/registry.py")
+OF_A_SYSTEM = ("detect", "timing")
+"""Shared scripts that take a system's name and run its detector."""
+
+
+def code_files(root: Path) -> dict[str, str]:
+    """Return the text for each stage of the project at ``root``, by name: ``evaluate``, ``rcnn/svm``, ``rcnn/timing``.
+
+    A line is the hash of a file and its path. Scripts in `OF_A_SYSTEM` have one text for each system, with the code of
+    its detector. A script that asks all systems depends on what their ``system.py`` say, not on their detectors.
+
+    Raises:
+        SyntaxError: one of the files is not Python.
+    """
+    rooms = {file.parent.name: file for file in sorted((root / ROOMS).glob("*/system.py"))}
+    texts: dict[str, str] = {}
+    for script in sorted((root / "stages").rglob("*.py")):
+        name = script.relative_to(root / "stages").with_suffix("").as_posix()
+        if script.name in ("__init__.py", "code.py"):
+            continue
+        files = closure(script, root)
+        if name in OF_A_SYSTEM:
+            for room, file in rooms.items():
+                detector = closure(file.with_name("detector.py"), root)
+                texts[f"{room}/{name}"] = _lines({*files, file, *detector}, root)
+        else:
+            asks = (root / REGISTRY).resolve() in files
+            texts[name] = _lines({*files, *(rooms.values() if asks else ())}, root)
+    return texts
 
 
 def closure(script: Path, root: Path) -> list[Path]:
@@ -21,29 +52,44 @@ def closure(script: Path, root: Path) -> list[Path]:
         FileNotFoundError: there is no such script.
         SyntaxError: one of the files is not Python.
     """
-    found: set[Path] = set()
+    reached: set[Path] = set()
     pending = [script.resolve()]
     root = root.resolve()
     while pending:
         file = pending.pop()
-        if file in found:
-            continue
-        found.add(file)
-        pending.extend(_imported_files(file, root))
-    return sorted(found)
+        if file not in reached:
+            reached.add(file)
+            pending.extend(_imported_files(file, root))
+    return sorted(reached)
 
 
-def code_fingerprint(script: Path, root: Path | None = None) -> str:
-    """Return a 16-digit hash of the names and contents of all files in the script's `closure`.
+def meaning(file: Path) -> str:
+    """Return a 12-digit hash of a file's statements, docstrings and other bare strings left out.
 
-    Without ``root`` the script is taken to stand in a folder of the project, such as ``stages/``.
+    Raises:
+        SyntaxError: the file is not Python.
     """
-    root = root or script.resolve().parent.parent
-    digest = hashlib.sha256()
-    for file in closure(script, root):
-        name = file.relative_to(root.resolve()).as_posix()
-        digest.update(f"{name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()[:16]
+    return _meaning(file.read_bytes(), str(file))
+
+
+@lru_cache(maxsize=1024)
+def _meaning(source: bytes, name: str) -> str:
+    tree = ast.parse(source, name)
+    for node in ast.walk(tree):
+        for field in ("body", "orelse", "finalbody"):
+            statements = getattr(node, field, None)
+            if isinstance(statements, list):
+                setattr(node, field, [each for each in statements if not _is_text(each)])
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _lines(files: set[Path], root: Path) -> str:
+    paths = {file.resolve().relative_to(root.resolve()).as_posix(): file.resolve() for file in files}
+    return "".join(f"{meaning(file)}  {path}\n" for path, file in sorted(paths.items()))
 
 
 def _imported_files(file: Path, root: Path) -> Iterator[Path]:
@@ -85,7 +131,7 @@ def _module_file(stem: Path) -> Iterator[Path]:
     if package.is_file():
         if _has_code(package):
             yield package
-    elif module.is_file():
+    elif module.is_file() and module.name not in PARAMETERS:
         yield module
 
 

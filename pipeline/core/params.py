@@ -1,4 +1,7 @@
-"""What all sections of ``params.yaml`` are made of: frozen models and the kinds of their values."""
+"""What parameter sections are made of: frozen models in which a key's type, default, range and meaning stand together.
+
+The sentence below a field is the comment that `pipeline.presets` writes above the key in ``params.yaml``.
+"""
 
 from typing import Annotated, Literal
 
@@ -7,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
 Split = Literal["train", "val", "test"]
 Layer = Literal["conv5", "pool5", "fc6", "fc7"]
@@ -22,4 +26,17 @@ def distinct(values: tuple) -> tuple:
 class Section(BaseModel):
     """A part of the parameters: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Schedule(Section):
+    """Gradient descent with momentum: a linear warmup over so many steps, then the rate times gamma at each decay."""
+
+    steps: Count = 0
+    lr: PositiveFloat = 0.001
+    decay_at: tuple[Positive, ...] = ()
+    gamma: PositiveFloat = 0.1
+    warmup: Count = 0
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 0.0005
+    checkpoint_every: Positive = 100

@@ -7,7 +7,9 @@ stream, so the order and the number of workers do not matter.
 import hashlib
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def device(name: str) -> "torch.device":
@@ -60,6 +63,26 @@ def item_seed(seed: int, *item: int | str) -> int:
 def item_rng(seed: int, *item: int | str) -> np.random.Generator:
     """Return a random generator that depends on ``seed`` and ``item`` alone."""
     return np.random.default_rng(item_seed(seed, *item))
+
+
+def read_ahead(read: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int) -> Iterator[tuple[T, R]]:
+    """Yield each item with ``read(item)``, in order; threads read up to ``ahead`` items while the caller works.
+
+    What ``read`` raises is raised when its item is due. Where the caller stops early, items not yet begun are dropped.
+    """
+    pending: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="reader") as pool:
+        try:
+            for item in items:
+                pending.append((item, pool.submit(read, item)))
+                if len(pending) > ahead:
+                    due, future = pending.popleft()
+                    yield due, future.result()
+            while pending:
+                due, future = pending.popleft()
+                yield due, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def bar(what: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:

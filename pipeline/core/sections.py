@@ -1,225 +1,300 @@
-"""Parameters."""
+"""The sections of ``params.yaml`` that no system owns, and blocks that several systems' sections share."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.core.params import Count, Fraction, Layer, Positive, PositiveFloat, Section, Split, distinct
+from pipeline.core.params import (
+    Count,
+    Fraction,
+    Layer,
+    Positive,
+    PositiveFloat,
+    Schedule,
+    Section,
+    Split,
+    distinct,
+)
 
-
-class Schedule(Section):
-    """A training run: stochastic gradient descent with momentum and step decay."""
-
-    steps: Count
-    lr: PositiveFloat
-    decay_at: tuple[Positive, ...]
-    gamma: PositiveFloat
-    warmup: Count
-    momentum: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    checkpoint_every: Positive
-
-
-class Backbone(Section):
-    """The convolutional network that all systems start from."""
-
-    network: Literal["small", "squeezenet1_0", "alexnet", "vgg16"]
-    init: Literal["random", "torchvision"]
-    weights: str
-
-
-class Pretrain(Section):
-    """Supervised pre-training on object crops, for networks that start without published weights."""
-
-    sizes: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    size_choice: Literal["alternate", "range"]
-    compare_single_size: bool
-    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    fc_width: Positive
-    batch: Positive
-    background: Fraction
-    flip: bool
-    schedule: Schedule
-
-
-class Region(Section):
-    """How a region becomes the network's input (R-CNN, appendix A)."""
-
-    size: Annotated[int, Field(ge=16)]
-    padding: Count
-    mode: Literal["warp", "square"]
-
-
-class WindowSampling(Section):
-    """Which windows a region classifier is fine-tuned on, and how."""
-
-    foreground: Positive
-    background: Count
-    foreground_iou: Fraction
-    background_iou: tuple[Fraction, Fraction]
-    new_layer_lr: PositiveFloat
-    schedule: Schedule
-
-
-class Svm(Section):
-    """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
-
-    layer: Layer
-    C: PositiveFloat
-    positive_weight: PositiveFloat
-    bias_scale: PositiveFloat
-    feature_norm: PositiveFloat
-    negative_iou: Fraction
-    hard_above: float
-    evict_below: float
-    retrain_after: Positive
-    max_negatives: Positive
-    passes: Positive
-    tolerance: PositiveFloat
-    max_iterations: Positive
-
-
-class BoxRegression(Section):
-    """Ridge regression from proposals to boxes (R-CNN, appendix C)."""
-
-    layer: Layer
-    ridge: PositiveFloat
-    min_iou: Fraction
-    whiten: bool
-    max_samples: Positive
-    feature_norm: PositiveFloat
-
-
-class Detection(Section):
-    """From region scores to detections."""
-
-    min_score: float | None
-    nms_before: bool
-    max_per_class: Positive
-    per_class_budget: Positive
-    nms: Fraction
-    box_regression: bool
-
-
-class Features(Section):
-    """The feature cache."""
-
-    layers: Annotated[tuple[Layer, ...], Field(min_length=1), AfterValidator(distinct)]
-    dtype: Literal["float16", "float32"]
-    shard_mb: PositiveFloat
-    batch: Count
+Distinct = AfterValidator(distinct)
+NotEmpty = Field(min_length=1)
+Similarity = Annotated[str, Field(pattern="^[ctsf]+$"), Distinct]
 
 
 class Digits(Section):
-    """The generated dataset: handwritten digits on photographs."""
+    """Source digits: handwritten digits on photographs, generated here."""
 
-    train: Positive
-    val: Positive
-    test: Positive
-    size: Annotated[int, Field(ge=64)]
-    objects: tuple[Count, Count]
-    side: tuple[Positive, Positive]
+    train: Positive = 160
+    val: Positive = 40
+    test: Positive = 80
+    size: Annotated[int, Field(ge=64)] = 192
+    """Side of the square images in pixels."""
+    objects: tuple[Count, Count] = (2, 6)
+    """Least and greatest number of digits in an image."""
+    side: tuple[Positive, Positive] = (28, 80)
+    """Least and greatest side of a digit in pixels."""
 
 
 class SplitShares(Section):
-    """Shares of the images for a dataset that names no splits; the rest is for training."""
+    """Shares of the images for a dataset that names no splits of its own; the rest is for training."""
 
-    val: Fraction
-    test: Fraction
+    val: Fraction = 0.2
+    test: Fraction = 0.2
 
 
 class Coco(Section):
-    """Where a COCO dataset keeps its files, below ``data.root``."""
+    """Source coco: paths below root."""
 
-    images: str
-    annotations: str | dict[Split, str]
+    images: str = "images"
+    annotations: str | dict[Split, str] = "annotations.json"
+    """One file, or one for each split: {train: ..., val: ..., test: ...}."""
 
 
 class Data(Section):
     """Which images, which classes, which splits."""
 
-    source: Literal["digits", "voc", "coco", "voc2007", "voc2012"]
-    root: str
-    classes: Annotated[tuple[str, ...], AfterValidator(distinct)] | None
-    fit_splits: Annotated[tuple[Literal["train", "val"], ...], Field(min_length=1), AfterValidator(distinct)]
-    split: SplitShares
-    skip_unreadable: bool
-    coco: Coco
-    digits: Digits
-    mirror: str | None
+    source: Literal["digits", "voc", "coco", "voc2007", "voc2012"] = "digits"
+    """digits (generated here) | voc (a folder in VOC layout) | coco (a JSON file and images) | voc2007 | voc2012"""
+    root: str = "data/fetched"
+    """The folder with images and annotations; data/fetched is where the fetch stage puts what it makes or downloads."""
+    classes: Annotated[tuple[str, ...], Distinct] | None = None
+    """Empty: all classes in the data, sorted by name. A list: these, in this order; any other is an error."""
+    fit_splits: Annotated[tuple[Literal["train", "val"], ...], NotEmpty, Distinct] = ("train", "val")
+    """The splits that classifiers and regressors are fitted on; test is never among them."""
+    split: SplitShares = SplitShares()
+    skip_unreadable: bool = False
+    """false: a truncated image is an error. true: it is dropped, counted and listed."""
+    coco: Coco = Coco()
+    digits: Digits = Digits()
+    mirror: str | None = None
+    """Sources voc2007 and voc2012: a base address to download from instead of the official one."""
 
 
 class SelectiveSearch(Section):
-    """Settings of the ``selectivesearch`` engine: the union over several segmentation scales."""
+    """Engine selectivesearch: the union of its regions over several segmentation scales."""
 
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    sigma: PositiveFloat
+    scales: Annotated[tuple[Positive, ...], NotEmpty] = (100, 150, 300)
+    sigma: PositiveFloat = 0.8
 
 
 class OpenCV(Section):
-    """Settings of the ``opencv`` engine; the defaults are the fast mode of the selective search paper."""
+    """Engine opencv: one hierarchy for each colour space, k and similarity; the defaults are the paper's fast mode."""
 
-    colours: Annotated[tuple[Literal["hsv", "lab", "rgb", "grey"], ...], Field(min_length=1)]
-    k: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-    similarities: Annotated[
-        tuple[Annotated[str, Field(pattern="^[ctsf]+$"), AfterValidator(distinct)], ...], Field(min_length=1)
-    ]
-    sigma: PositiveFloat
+    colours: Annotated[tuple[Literal["hsv", "lab", "rgb", "grey"], ...], NotEmpty] = ("hsv", "lab")
+    k: Annotated[tuple[PositiveFloat, ...], NotEmpty] = (50, 100)
+    similarities: Annotated[tuple[Similarity, ...], NotEmpty] = ("ctsf", "tsf")
+    """One letter a term: c colour, t texture, s size, f fill."""
+    sigma: PositiveFloat = 0.8
 
 
 class Proposals(Section):
     """Region proposals: engine, number, filter."""
 
-    engine: Literal["selectivesearch", "opencv"]
-    max_per_image: Positive
-    min_side: Count
-    selectivesearch: SelectiveSearch
-    opencv: OpenCV
+    engine: Literal["selectivesearch", "opencv"] = "selectivesearch"
+    """selectivesearch | opencv"""
+    max_per_image: Positive = 300
+    min_side: Count = 12
+    """Boxes with a shorter side are dropped, in pixels (the papers' wrapper: 20)."""
+    selectivesearch: SelectiveSearch = SelectiveSearch()
+    opencv: OpenCV = OpenCV()
+
+
+class Backbone(Section):
+    """The convolutional network that all systems start from."""
+
+    network: Literal["small", "squeezenet1_0", "alexnet", "vgg16"] = "small"
+    """small | squeezenet1_0 | alexnet | vgg16"""
+    init: Literal["random", "torchvision"] = "random"
+    """What fetch_weights puts into data/weights: random (nothing: pretrain trains) | torchvision (published)."""
+    weights: str = "data/weights"
+    """data/weights, or the path of a safetensors file with torchvision's key names."""
+
+
+class Pretrain(Section):
+    """Classification of object crops, for a network without published weights."""
+
+    sizes: Annotated[tuple[Positive, ...], NotEmpty] = (48, 36)
+    """Input sizes of the crops; the weights are shared (SPP-net, section 2.3)."""
+    size_choice: Literal["alternate", "range"] = "alternate"
+    """alternate: whole passes at one size, then at the next | range: each pass draws a size in between."""
+    compare_single_size: bool = True
+    """Train a second network at the largest size alone, for as long again, to compare accuracies."""
+    pyramid: Annotated[tuple[Positive, ...], NotEmpty] = (6, 3, 2, 1)
+    """Levels of the pyramid head."""
+    fc_width: Positive = 256
+    batch: Positive = 64
+    background: Fraction = 0.25
+    """Share of background crops in a batch."""
+    flip: bool = False
+    """Mirror half of the crops; digits have a side."""
+    schedule: Schedule = Schedule(steps=600, lr=0.02, decay_at=(480,), warmup=50)
 
 
 class Bootstrap(Section):
-    """Intervals of the mean APs over samples of the test images."""
+    """Intervals of the mean APs: the share inside, from so many samples of the test images, drawn with replacement."""
 
-    samples: Positive
-    level: Annotated[float, Field(gt=0, lt=1)]
+    samples: Positive = 1000
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
 class Evaluation(Section):
     """How detections are judged."""
 
-    iou: Fraction
-    bootstrap: Bootstrap
-    similar: dict[str, tuple[str, ...]]
+    iou: Fraction = 0.5
+    bootstrap: Bootstrap = Bootstrap()
+    similar: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Sets of similar classes for the error types, by name: {animals: [cat, dog]}."""
 
 
 class Timing(Section):
     """How test times are measured."""
 
-    images: Positive
-    warmup: Count
-    batches: Annotated[tuple[Positive, ...], AfterValidator(distinct)]
+    batches: Annotated[tuple[Positive, ...], Distinct] = (8,)
+    """Batch sizes at which images per second are measured, for systems that take several images at once."""
+    images: Positive = 20
+    """Test images that each system is timed on, one by one."""
+    warmup: Count = 2
+    """How many of them it sees once before, untimed."""
 
 
 class Report(Section):
     """What the report page shows."""
 
-    images: Count
-    min_score: float | None
+    images: Count = 24
+    """Number of test images drawn on the page."""
+    min_score: float | None = None
+    """Least score of a drawn box; empty: chosen by best F1."""
 
 
 class Runtime(Section):
-    """Where things run. No stage depends on it: it changes no byte of any output."""
+    """Where things run. No stage lists these keys: they change no byte of any output."""
 
-    device: str
-    workers: Count
-    image_cache_mb: Count
+    device: str = "auto"
+    """auto | cpu | cuda | cuda:1"""
+    workers: Count = 0
+    """0: one per core."""
+    image_cache_mb: Count = 1024
+
+
+class Shared(Section):
+    """All of ``params.yaml`` but the systems' own sections."""
+
+    systems: Annotated[tuple[str, ...], Distinct] = ("rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd")
+    """The systems that `dvc repro` runs; each is a room in pipeline/systems/ with a section of its name below."""
+    seed: int = 1
+    data: Data = Data()
+    proposals: Proposals = Proposals()
+    backbone: Backbone = Backbone()
+    pretrain: Pretrain = Pretrain()
+    evaluation: Evaluation = Evaluation()
+    timing: Timing = Timing()
+    report: Report = Report()
+    runtime: Runtime = Runtime()
+
+
+# --- blocks of several systems ------------------------------------------------------------------------------------
+
+
+class Region(Section):
+    """How a region becomes the network's input (R-CNN, appendix A)."""
+
+    size: Annotated[int, Field(ge=16)] = 48
+    """Side of the warped region in pixels."""
+    padding: Count = 4
+    """Context around the proposal, in pixels of the warped region."""
+    mode: Literal["warp", "square"] = "warp"
+    """warp | square (the aspect is kept)"""
+
+
+class WindowSampling(Section):
+    """Which regions a classifier is fine-tuned on: so many foreground and background regions in a batch."""
+
+    foreground: Positive = 32
+    background: Count = 96
+    foreground_iou: Fraction = 0.5
+    background_iou: tuple[Fraction, Fraction] = (0.0, 0.5)
+    new_layer_lr: PositiveFloat = 10
+    """The new output layer learns this many times faster."""
+    schedule: Schedule = Schedule(steps=200, lr=0.005, decay_at=(160,))
+
+
+class Features(Section):
+    """The feature cache."""
+
+    layers: Annotated[tuple[Layer, ...], NotEmpty, Distinct] = ("pool5", "fc7")
+    dtype: Literal["float16", "float32"] = "float16"
+    shard_mb: PositiveFloat = 64
+    """Raw size of one shard; a shard is the unit of writing and of resuming."""
+    batch: Count = 0
+    """Regions in a forward pass; 0: by network and device (pipeline/nets/backbones.py)."""
+
+
+class Svm(Section):
+    """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
+
+    layer: Layer = "fc7"
+    C: PositiveFloat = 0.001
+    """Weight of the errors against the margin; the larger, the closer the fit."""
+    positive_weight: PositiveFloat = 2
+    """Errors on objects weigh this many times more."""
+    bias_scale: PositiveFloat = 10
+    """The bias is the weight of a constant feature of this value."""
+    feature_norm: PositiveFloat = 20
+    """Features are scaled so that their mean norm is this."""
+    negative_iou: Fraction = 0.3
+    """Negatives overlap every object of the class by less."""
+    hard_above: float = -1.0001
+    """A negative with a greater score is hard and joins the training set."""
+    evict_below: float = -1.2
+    """A negative with a smaller score leaves it after a training."""
+    retrain_after: Positive = 2000
+    """So many new negatives start the next training."""
+    max_negatives: Positive = 20000
+    """Hardest negatives kept for each class; bounds the memory."""
+    passes: Positive = 1
+    """Passes over the images."""
+    tolerance: PositiveFloat = 0.01
+    """Of the solver; liblinear's default for this loss is 0.1."""
+    max_iterations: Positive = 2000
+
+
+class BoxRegression(Section):
+    """Ridge regression from proposals to boxes (R-CNN, appendix C)."""
+
+    layer: Layer = "pool5"
+    ridge: PositiveFloat = 1000
+    """Weight of the penalty on the coefficients."""
+    min_iou: Fraction = 0.6
+    """Proposals that overlap an object by more are samples."""
+    whiten: bool = True
+    """Whiten the targets as the official code does; the paper does not mention it."""
+    max_samples: Positive = 20000
+    """Samples of each class; bounds the memory."""
+    feature_norm: PositiveFloat = 20
+
+
+class Detection(Section):
+    """From region scores to detections."""
+
+    min_score: float | None = None
+    """Only scores above this; empty: any."""
+    nms_before: bool = False
+    """Suppress before box regression too."""
+    max_per_class: Positive = 100
+    """Boxes of a class in an image before the last suppression."""
+    per_class_budget: Positive = 40
+    """Boxes of a class before the last suppression, on average over the images."""
+    nms: Fraction = 0.3
+    box_regression: bool = True
 
 
 class SquareDetection(Section):
-    """From boxes and scores of a single-shot network to detections (YOLO and SSD)."""
+    """From boxes and scores of a network on squares to detections."""
 
-    batch: Positive
-    min_score: Fraction
-    max_per_class: Positive
-    nms: Fraction
-    max_per_image: Positive
+    batch: Positive = 8
+    """Images in a batch; it changes nothing."""
+    min_score: Fraction = 0.01
+    max_per_class: Positive = 400
+    """Boxes of a class before suppression."""
+    nms: Fraction = 0.45
+    max_per_image: Positive = 200

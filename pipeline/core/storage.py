@@ -1,10 +1,11 @@
 """Files: atomic writes, hashes, and the scratch folder from which an interrupted stage goes on."""
 
+import csv
 import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,20 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table as CSV with one line of column names; None is an empty field."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(columns)
+        table.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read a table with one line of column names, separated by tabs in a ``.tsv``: one dictionary a row."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
@@ -61,7 +76,8 @@ def sha256(path: Path) -> str:
 def fingerprint(**parts: Any) -> str:
     """Return a 16-digit hash of everything that determines an output; the parts must be JSON values or paths.
 
-    A path to a file stands for the file's content, a path to a folder for the content of all files below it.
+    A path to a file stands for the file's content, a path to a folder for the content of all files below it; a zarr
+    group is known by its own ``zarr.json``, whose attributes name all that made it.
     """
     digest = hashlib.sha256()
     for name, part in sorted(parts.items()):
@@ -71,6 +87,9 @@ def fingerprint(**parts: Any) -> str:
 
 
 def _content(path: Path) -> list[list[str]]:
+    mark = path / "zarr.json"
+    if mark.is_file():
+        return [["zarr.json", sha256(mark)]]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [[file.relative_to(path).as_posix(), sha256(file)] for file in files if file.is_file()]
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pipeline.core.runtime import item_rng
 from pipeline.data.index import Index
-from pipeline.evaluation.coco import Verdicts, coco_verdicts, voc_verdicts
+from pipeline.evaluation.coco import coco_verdicts
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.voc import RECALLS_DEVKIT, ap_on_grid, ap_under_curve
+from pipeline.evaluation.voc import RECALLS_DEVKIT, Verdicts, ap_on_grid, ap_under_curve, voc_verdicts
 
 NAMES = ("map_voc07", "map_voc", "map_coco")
 RECALLS_COCO = np.linspace(0, 1, 101)
@@ -123,9 +123,9 @@ def resampled_curves(
     objects = np.maximum(times @ verdicts.objects, 1)[:, None]
     for correct, ignored in zip(verdicts.correct, verdicts.ignored, strict=True):
         at, skipped = np.flatnonzero(correct), np.flatnonzero(ignored)
-        found = weights[:, at].cumsum(axis=1)
+        hits = weights[:, at].cumsum(axis=1)
         left_out = np.pad(weights[:, skipped].cumsum(axis=1), ((0, 0), (1, 0)))[:, np.searchsorted(skipped, at)]
-        yield found / objects, found / np.maximum(ranked[:, at] - left_out, 1)
+        yield hits / objects, hits / np.maximum(ranked[:, at] - left_out, 1)
 
 
 def _intervals(values: NDArray[np.float64], level: float) -> dict[str, dict[str, float] | None]:

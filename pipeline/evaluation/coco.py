@@ -1,11 +1,7 @@
-"""COCO's average precision, computed by faster-coco-eval.
+"""COCO's average precision, computed by faster-coco-eval, and COCO's matching at each overlap.
 
-Which detections of a class are right at which overlaps, image by image: what a bootstrap over images resamples.
-
-A verdict depends on its image alone, by VOC's rules as by COCO's; so it holds however often the image is drawn.
+The library gives the AP and keeps the matches to itself; `coco_verdicts` gives them, by the rules of ``cocoeval.py``.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +9,13 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, to_xywh
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.voc import by_image, judge, objects_per_image
+from pipeline.evaluation.voc import Verdicts, by_image, objects_per_image, positions
 
 IOUS = np.arange(50, 100, 5) / 100
-
-
 # Sizes by area in square pixels, limits included on both sides; what faster-coco-eval and pycocotools use.
 SIZES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
-
-
-def coco_ap(index: Index, detections: Detections) -> NDArray[np.float64]:
-    """Return COCO's AP for each class and each overlap of `IOUS`, objects of all sizes: ``(classes, 10)``."""
-    return coco_ap_by_size(index, detections)["all"]
+# COCO's limit on the detections of a class in an image.
+MOST_PER_IMAGE = 100
 
 
 def coco_ap_by_size(index: Index, detections: Detections) -> dict[str, NDArray[np.float64]]:
@@ -104,46 +95,19 @@ def _results(detections: Detections) -> list[dict]:
     ]
 
 
-# COCO's limit on the detections of a class in an image.
-MOST_PER_IMAGE = 100
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """The K detections of one class, best first, judged at T overlaps.
-
-    Attributes:
-        images: ``(K,)`` int64, positions in the index's images.
-        correct: ``(T, K)`` bool.
-        ignored: ``(T, K)`` bool, neither right nor wrong.
-        objects: ``(images,)`` int64, the objects to find in each image of the index.
-    """
-
-    images: NDArray[np.int64]
-    correct: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
-    objects: NDArray[np.int64]
-
-
-def voc_verdicts(index: Index, detections: Detections, label: int, iou: float) -> Verdicts:
-    """Judge the detections of class ``label`` by VOC's rules at the one overlap ``iou``."""
-    mine, correct, ignored = judge(index, detections, label, iou)
-    return Verdicts(_positions(index, mine), correct[None], ignored[None], objects_per_image(index, label))
-
-
 def coco_verdicts(index: Index, detections: Detections, label: int) -> Verdicts:
-    """Judge the detections of class ``label`` by COCO's rules at the ten overlaps of `IOUS` (``cocoeval.py``).
+    """Match the detections of class ``label`` by COCO's rules at the ten overlaps of `IOUS` (``cocoeval.py``).
 
     Unlike VOC's there is a second choice: a detection takes the unclaimed object that it overlaps most. Objects to
-    ignore are crowds, as in `coco_ap`. Equal scores go by image id, then keep their order.
+    ignore are crowds, as in `coco_ap_by_size`. Equal scores go by image id, then keep their order.
     """
-    mine = detections.take(detections.labels == label)
-    mine = _best_per_image(mine.take(np.lexsort((mine.image_ids, -mine.scores))))
-    correct = np.zeros((len(IOUS), len(mine)), np.bool_)
+    of_class = detections.take(detections.labels == label)
+    ranked = _best_per_image(of_class.take(np.lexsort((of_class.image_ids, -of_class.scores))))
+    correct = np.zeros((len(IOUS), len(ranked)), np.bool_)
     ignored = np.zeros_like(correct)
-    for image, rows in by_image(index, mine, label):
-        correct[:, rows], ignored[:, rows] = _coco_match(mine.take(rows), image, label)
-    return Verdicts(_positions(index, mine), correct, ignored, objects_per_image(index, label))
+    for image, rows in by_image(index, ranked, label):
+        correct[:, rows], ignored[:, rows] = _coco_match(ranked.take(rows), image, label)
+    return Verdicts(positions(index, ranked), correct, ignored, objects_per_image(index, label))
 
 
 def _coco_match(detections: Detections, image: ImageRecord, label: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -175,10 +139,3 @@ def _best_per_image(ranked: Detections) -> Detections:
     place = np.empty(len(ranked), np.int64)
     place[order] = np.arange(len(ranked)) - np.repeat(starts, counts)
     return ranked.take(place < MOST_PER_IMAGE)
-
-
-def _positions(index: Index, detections: Detections) -> NDArray[np.int64]:
-    """Return the position in the index of each detection's image."""
-    ids = np.array([image.id for image in index.images], np.int64)
-    order = np.argsort(ids)
-    return order[np.searchsorted(ids, detections.image_ids, sorter=order)]

@@ -1,14 +1,7 @@
-"""Detections of one system on one split: arrays in memory, COCO results on disk.
-
-The papers' limit on detections: so many of each class over all images, before the last suppression.
-
-The official codes reach it with a threshold that rises while the images go by (``rcnn_test.m``, ``spp_test.m``,
-``lib/fast_rcnn/test.py``), and end with one threshold a class. A single image has no such budget: it gets the
-thresholds that a whole split ended with.
-"""
+"""Detections of one system: arrays in memory, COCO results on disk."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +22,7 @@ class Detections:
     """N detections, in any order.
 
     Attributes:
-        image_ids: ``(N,)`` int64, ids of the dataset index.
+        image_ids: ``(N,)`` int64, ids of the dataset index; 0 for a picture that is in none.
         labels: ``(N,)`` int64, category ids from 1.
         boxes: ``(N, 4)`` float32, the project's box format.
         scores: ``(N,)`` float32, greater is better; any finite number (an SVM's may be negative).
@@ -135,32 +128,3 @@ def _four_numbers(bbox: Any) -> list[float]:
     if len(bbox) != 4:
         raise ValueError(f"a bbox of {len(bbox)} numbers instead of 4")
     return bbox
-
-
-LeastScores = Mapping[int, float]
-"""By label, the least score that is kept; a class that is not in it has no limit."""
-
-
-def within_budget(
-    labels: NDArray[np.int64], scores: NDArray[np.float32], most: int
-) -> tuple[NDArray[np.bool_], LeastScores]:
-    """Return which candidates ``(N,)`` are among the ``most`` best of their class, and where that leaves the limits.
-
-    Of equal scores the first are kept. Only classes that had more than ``most`` candidates get a limit: halfway between
-    the last that is kept and the first that is not, so that last bits do not decide.
-    """
-    keep = np.zeros(len(labels), np.bool_)
-    least = {}
-    for label in np.unique(labels).tolist():
-        own = np.flatnonzero(labels == label)
-        ranked = own[np.argsort(-scores[own], kind="stable")]
-        keep[ranked[:most]] = True
-        if len(own) > most:
-            least[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
-    return keep, least
-
-
-def above_least(labels: NDArray[np.int64], scores: NDArray[np.float32], least: LeastScores) -> NDArray[np.bool_]:
-    """Return which candidates ``(N,)`` reach the limit of their class."""
-    limits = np.array([least.get(label, -np.inf) for label in labels.tolist()], np.float32)
-    return scores >= limits

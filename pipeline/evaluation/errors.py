@@ -25,11 +25,11 @@ WEAK_IOU = 0.1
 MOST_ERRORS = 3200
 
 
-class Judgement(NamedTuple):
-    """What one detection is.
+class TypedDetection(NamedTuple):
+    """One detection with its type.
 
     Attributes:
-        row: its position in the detections that were judged.
+        row: its position in the detections given.
         type: a position in `TYPES`; None where it claims an object to ignore, which is neither right nor wrong.
         claimed: the position of the object that it claims among those of its image; None where it claims none.
     """
@@ -58,10 +58,10 @@ def similar_classes(classes: Sequence[str], sets: Mapping[str, Sequence[str]]) -
     return similar
 
 
-def judge(
+def error_types(
     index: Index, detections: Detections, label: int, similar: NDArray[np.bool_], threshold: float = 0.5
-) -> Iterator[Judgement]:
-    """Judge the detections of class ``label``, best score first; what one is depends on no later one.
+) -> Iterator[TypedDetection]:
+    """Yield the detections of class ``label`` with their types, best score first; a type depends on no later one.
 
     In this order: the unclaimed object of the class with the greatest overlap, if that is ``threshold`` or more, is
     claimed and the detection is Correct; an overlap of 0.1 or more with the class makes it Loc (badly placed, or a
@@ -84,12 +84,12 @@ def judge(
         if open_overlaps.max(initial=0) >= threshold:
             claimed = int(open_overlaps.argmax())
             free[image.id][claimed] = False
-            yield Judgement(row, None if image.ignore[claimed] else CORRECT, claimed)
+            yield TypedDetection(row, None if image.ignore[claimed] else CORRECT, claimed)
         else:
-            yield Judgement(row, _error_type(image.labels[overlaps >= WEAK_IOU], label, similar), None)
+            yield TypedDetection(row, _error_type(image.labels[overlaps >= WEAK_IOU], label, similar), None)
 
 
-def error_types(
+def type_positions(
     index: Index,
     detections: Detections,
     label: int,
@@ -100,7 +100,7 @@ def error_types(
 ) -> NDArray[np.int64]:
     """Return the type of each detection of class ``label``, positions in `TYPES`, best score first.
 
-    The rules are those of `judge`; a detection that claims an object to ignore is left out.
+    The rules are those of `error_types`; a detection that claims an object to ignore is left out.
 
     Args:
         index: the ground truth.
@@ -110,8 +110,8 @@ def error_types(
         threshold: overlap of a correct detection.
         limit: stop after so many types; None for all.
     """
-    judged = judge(index, detections, label, similar, threshold)
-    return np.array([*islice((found.type for found in judged if found.type is not None), limit)], np.int64)
+    typed = error_types(index, detections, label, similar, threshold)
+    return np.array([*islice((one.type for one in typed if one.type is not None), limit)], np.int64)
 
 
 def _error_type(touched: NDArray[np.int64], label: int, similar: NDArray[np.bool_]) -> int:
@@ -135,7 +135,7 @@ def top_shares(
     shares = []
     for label in range(1, len(index.classes) + 1):
         objects = int(objects_per_image(index, label).sum())
-        types = error_types(index, detections, label, similar, threshold=threshold, limit=objects)
+        types = type_positions(index, detections, label, similar, threshold=threshold, limit=objects)
         if len(types):
             shares.append(np.bincount(types, minlength=len(TYPES)) / len(types))
     return np.mean(shares, axis=0) if shares else np.zeros(len(TYPES))
@@ -167,12 +167,12 @@ def error_trend(
     # After so many, each class that has as many has MOST_ERRORS errors; a shorter list would leave the others alone.
     limit = MOST_ERRORS + max(int(objects_per_image(index, label).sum()) for label in labels)
     return pooled_trend(
-        [error_types(index, detections, label, similar, threshold=threshold, limit=limit) for label in labels]
+        [type_positions(index, detections, label, similar, threshold=threshold, limit=limit) for label in labels]
     )
 
 
 def pooled_trend(classes: Sequence[ArrayLike]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return `error_trend`'s two arrays from the types of each class, best score first (`error_types`)."""
+    """Return `error_trend`'s two arrays from the types of each class, best score first (`type_positions`)."""
     lists = [np.asarray(types, np.int64) for types in classes]
     counts = np.zeros((max(map(len, lists), default=0), len(TYPES) - 1), np.int64)  # (rank, type)
     for types in lists:

@@ -1,14 +1,13 @@
-"""Everything that is reported about one system's detections: a flat dictionary of figures, and its curves."""
+"""The figures of one system's detections, and its curves as CSV."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.storage import atomic
+from pipeline.core.storage import write_csv
 from pipeline.data.index import Index
 from pipeline.evaluation.coco import coco_ap_by_size
 from pipeline.evaluation.detections import Detections
@@ -72,7 +71,7 @@ def curve_points(ranking: Ranking, most: int = 100) -> NDArray[np.float64]:
 def write_curves(path: Path, ranked: Mapping[str, Ranking]) -> None:
     """Write the precision-recall curves as a table that ``dvc plots`` draws: columns class, recall, precision."""
     rows = ([name, *map(_figure, point)] for name, ranking in ranked.items() for point in curve_points(ranking))
-    _write_table(path, ["class", "recall", "precision"], rows)
+    write_csv(path, ["class", "recall", "precision"], rows)
 
 
 def write_mean_curve(path: Path, ranked: Mapping[str, Ranking]) -> None:
@@ -83,7 +82,7 @@ def write_mean_curve(path: Path, ranked: Mapping[str, Ranking]) -> None:
     grid = np.arange(101) / 100
     known = [precision_at(r.recall, r.precision, grid) for r in ranked.values() if r.positives]
     rows = zip(grid.tolist(), map(_figure, np.mean(known, axis=0)), strict=True) if known else []
-    _write_table(path, ["recall", "precision"], rows)
+    write_csv(path, ["recall", "precision"], rows)
 
 
 def write_error_trend(
@@ -95,14 +94,7 @@ def write_error_trend(
     """
     errors, shares = error_trend(index, detections, similar, iou)
     rows = ([count, *map(_figure, row)] for count, row in zip(errors.tolist(), shares, strict=True))
-    _write_table(path, ["errors", *TYPES[1:]], rows)
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(columns)
-        table.writerows(rows)
+    write_csv(path, ["errors", *TYPES[1:]], rows)
 
 
 def _mean(values: Any) -> float | None:

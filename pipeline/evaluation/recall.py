@@ -7,11 +7,13 @@ one ``(N, 4)`` array, best first, per image of the index.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, iou
+from pipeline.core.storage import write_csv
 from pipeline.data.index import Index
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10000)
@@ -36,17 +38,17 @@ class Coverage:
 
 def cover(index: Index, proposals: Iterable[Boxes], counts: Sequence[int]) -> Coverage:
     """Measure ``proposals``, the boxes of each image of ``index`` in its order, best first, at each of ``counts``."""
-    overlaps, labels, found = [np.zeros((len(counts), 0), np.float32)], [np.zeros(0, np.int64)], 0
+    overlaps, labels, total = [np.zeros((len(counts), 0), np.float32)], [np.zeros(0, np.int64)], 0
     for image, boxes in zip(index.images, proposals, strict=True):
         judged = ~image.ignore
         overlaps.append(best_overlaps(boxes, image.boxes[judged], counts))
         labels.append(image.labels[judged])
-        found += len(boxes)
+        total += len(boxes)
     return Coverage(
         counts=tuple(counts),
         overlaps=np.concatenate(overlaps, axis=1),
         labels=np.concatenate(labels),
-        boxes_per_image=found / max(1, len(index.images)),
+        boxes_per_image=total / max(1, len(index.images)),
     )
 
 
@@ -83,6 +85,12 @@ def summary(coverage: Coverage) -> dict[str, float]:
         "mabo": mabo(overlaps, coverage.labels),
     }
     return {name: round(value, 4) for name, value in figures.items()}
+
+
+def write_curve(path: Path, coverage: Coverage) -> None:
+    """Write `curve` as CSV."""
+    rows = curve(coverage)
+    write_csv(path, list(rows[0]), [row.values() for row in rows])
 
 
 def curve(coverage: Coverage) -> list[dict[str, float]]:

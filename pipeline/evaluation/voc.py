@@ -1,8 +1,6 @@
-"""The ranked detections of one class over all images, each judged right or wrong by the rules of VOC.
+"""VOC's rules: which detections of a class are right, and the average precision of their ranking.
 
-Average precision as the PASCAL VOC challenge computes it, from recall and precision along a ranking.
-
-Defaults follow the Matlab devkit (``VOCevaldet.m``), the source of the papers' figures. py-faster-rcnn's
+The rules are those of the Matlab devkit (``VOCevaldet.m``), the source of the papers' figures. py-faster-rcnn's
 ``voc_eval.py`` differs in two details, which `rank(strict=True)` and `RECALLS_PY_FASTER_RCNN` reproduce.
 """
 
@@ -15,6 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.core.boxes import best_match
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
+
+# Tenths that equal the nearest double of k/10, so that a recall of 3/5 reaches 0.6: Matlab's 0:.1:1.
+RECALLS_DEVKIT = np.arange(11) / 10
+# Three of these lie a hair above their tenth (0.3, 0.6, 0.7), so that a recall of 3/5 misses the seventh.
+RECALLS_PY_FASTER_RCNN = np.arange(0.0, 1.1, 0.1)
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,38 @@ class Ranking:
         """
         if not self.correct.any():
             return float("inf")
-        found = np.cumsum(self.correct)
-        f1 = 2 * found / (np.arange(1, len(found) + 1) + self.positives)
+        hits = np.cumsum(self.correct)
+        f1 = 2 * hits / (np.arange(1, len(hits) + 1) + self.positives)
         f1[:-1][self.scores[:-1] == self.scores[1:]] = 0
         return float(self.scores[f1.argmax()])
 
 
+@dataclass(frozen=True)
+class Verdicts:
+    """The K detections of one class, best first, matched at T overlaps: what a bootstrap over images resamples.
+
+    A verdict depends on its image alone, by VOC's rules as by COCO's, so it holds however often the image is drawn.
+
+    Attributes:
+        images: ``(K,)`` int64, positions in the index's images.
+        correct: ``(T, K)`` bool.
+        ignored: ``(T, K)`` bool, neither right nor wrong.
+        objects: ``(images,)`` int64, the objects to find in each image of the index.
+    """
+
+    images: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+
+
 def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False) -> Ranking:
-    """Rank and judge the detections of class ``label``; see `judge` for the rules and the arguments."""
-    mine, correct, ignored = judge(index, detections, label, iou, strict=strict)
-    return Ranking(mine.scores[~ignored], correct[~ignored], int(objects_per_image(index, label).sum()))
+    """Rank and judge the detections of class ``label``; see `match_voc` for the rules and the arguments."""
+    of_class, correct, ignored = match_voc(index, detections, label, iou, strict=strict)
+    return Ranking(of_class.scores[~ignored], correct[~ignored], int(objects_per_image(index, label).sum()))
 
 
-def judge(
+def match_voc(
     index: Index, detections: Detections, label: int, iou: float = 0.5, *, strict: bool = False
 ) -> tuple[Detections, NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the K detections of class ``label``, best first, and which are correct ``(K,)`` and ignored ``(K,)``.
@@ -79,18 +101,24 @@ def judge(
         strict: an overlap of exactly ``iou`` fails (py-faster-rcnn's ``voc_eval.py``). The default lets it pass as
             the devkit's ``VOCevaldet.m`` does, which gave the published figures.
     """
-    mine = detections.take(detections.labels == label).ranked()
-    correct, dropped = np.zeros(len(mine), np.bool_), np.zeros(len(mine), np.bool_)
-    for image, rows in by_image(index, mine, label):
-        of_class = image.labels == label
-        best, overlap = best_match(mine.boxes[rows], image.boxes[of_class])
+    ranked = detections.take(detections.labels == label).ranked()
+    correct, ignored = np.zeros(len(ranked), np.bool_), np.zeros(len(ranked), np.bool_)
+    for image, rows in by_image(index, ranked, label):
+        objects = image.labels == label
+        best, overlap = best_match(ranked.boxes[rows], image.boxes[objects])
         passes = overlap > iou if strict else overlap >= iou
-        ignored = image.ignore[of_class][best]
-        dropped[rows[passes & ignored]] = True
-        hits = np.flatnonzero(passes & ~ignored)
+        on_ignored = image.ignore[objects][best]
+        ignored[rows[passes & on_ignored]] = True
+        hits = np.flatnonzero(passes & ~on_ignored)
         first_claims = np.unique(best[hits], return_index=True)[1]
         correct[rows[hits[first_claims]]] = True
-    return mine, correct, dropped
+    return ranked, correct, ignored
+
+
+def voc_verdicts(index: Index, detections: Detections, label: int, iou: float) -> Verdicts:
+    """Match the detections of class ``label`` by VOC's rules at the one overlap ``iou``."""
+    of_class, correct, ignored = match_voc(index, detections, label, iou)
+    return Verdicts(positions(index, of_class), correct[None], ignored[None], objects_per_image(index, label))
 
 
 def objects_per_image(index: Index, label: int) -> NDArray[np.int64]:
@@ -110,10 +138,11 @@ def by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[Ima
             yield image, order[start:end]
 
 
-# Tenths that equal the nearest double of k/10, so that a recall of 3/5 reaches 0.6: Matlab's 0:.1:1.
-RECALLS_DEVKIT = np.arange(11) / 10
-# Three of these lie a hair above their tenth (0.3, 0.6, 0.7), so that a recall of 3/5 misses the seventh.
-RECALLS_PY_FASTER_RCNN = np.arange(0.0, 1.1, 0.1)
+def positions(index: Index, detections: Detections) -> NDArray[np.int64]:
+    """Return the position in the index of each detection's image."""
+    ids = np.array([image.id for image in index.images], np.int64)
+    order = np.argsort(ids)
+    return order[np.searchsorted(ids, detections.image_ids, sorter=order)]
 
 
 def eleven_point_ap(recall: ArrayLike, precision: ArrayLike, grid: NDArray[np.float64] = RECALLS_DEVKIT) -> float:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar
-from pipeline.detector import Detector, read_description
+from pipeline.detector import Description, Detector
 from pipeline.predict.pictures import Broken, Picture, batches
 from pipeline.predict.results import (
     Outcome,
@@ -20,7 +20,7 @@ from pipeline.predict.results import (
     folder_writer,
     line_writer,
 )
-from pipeline.systems import load, system
+from pipeline.registry import load, system
 
 # Pictures that go through a network together, where that is faster than one after another.
 BATCH = 8
@@ -56,7 +56,7 @@ def predict(
         InputError: a model is missing, or results cannot be written.
     """
     for name in systems:
-        read_description(models / name, name)  # a missing model is named before the first picture, not hours later
+        Description.load(models / name, name)  # a missing model is named before the first picture, not hours later
     warnings.filterwarnings("ignore", module="PIL")  # odd metadata and the like: a picture is read, or named as broken
     errors, clean = error_writer(), True
     try:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from pipeline.core.boxes import area, clip, to_xywh
 from pipeline.core.colours import class_colour, ink_on
 from pipeline.core.storage import atomic
 from pipeline.data.voc import VocObject, write_annotation
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict.pictures import Broken, Picture, Pixels, printable
 
 # Detections that a line of text names.
@@ -49,15 +49,15 @@ class Result:
     number: int
     picture: Picture
     size: tuple[int, int]
-    detected: Found
+    detected: Detections
     image: NDArray[np.uint8] | None
 
     @classmethod
-    def of(cls, pixels: Pixels, detected: Found, threshold: float) -> "Result":
+    def of(cls, pixels: Pixels, detected: Detections, threshold: float) -> "Result":
         """Keep what scores at least ``threshold`` and lies in the picture, in the pixels of the full one."""
         boxes = clip(detected.boxes * np.array(pixels.factors * 2, np.float32), *pixels.size)
         good = (detected.scores >= np.float32(threshold)) & (area(boxes) > 0)
-        kept = Found(boxes[good], detected.labels[good], detected.scores[good])
+        kept = replace(detected, boxes=boxes).take(good)
         return cls(pixels.number, pixels.picture, pixels.size, kept, pixels.full)
 
 
@@ -171,7 +171,7 @@ def folder_writer(root: Path, classes: Sequence[str]) -> Iterator[Writer]:
         yield write
 
 
-def draw(image: NDArray[np.uint8], detected: Found, classes: Sequence[str]) -> Image.Image:
+def draw(image: NDArray[np.uint8], detected: Detections, classes: Sequence[str]) -> Image.Image:
     """Return ``image`` (H, W, 3) RGB with the boxes painted just inside their borders, the best on top.
 
     A label stands on the upper edge of its box, or below that edge where the picture has no room above.
@@ -190,7 +190,7 @@ def draw(image: NDArray[np.uint8], detected: Found, classes: Sequence[str]) -> I
     return picture
 
 
-def whole_boxes(detected: Found, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+def whole_boxes(detected: Detections, size: tuple[int, int]) -> list[tuple[int, int, int, int]]:
     """Return the boxes with corners rounded to whole pixels, inside the picture, each at least one pixel wide and high.
 
     Half-open as all boxes here, so that VOC's corners follow by `pipeline.core.boxes.to_voc`.

@@ -1,16 +1,79 @@
-"""The tables of the report, from metrics and index to rows."""
+"""Figures as rows and as words: what the page and the summary both put into their tables."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.core.clock import PHASES
 from pipeline.data.index import Index
+from pipeline.evaluation.errors import TYPES
+from pipeline.report.results import Figures, flat
+
+MEAN_APS = {"map_voc07": "mAP, 11 point", "map_voc": "mAP, area", "map_coco": "COCO AP"}
+DASH = "\N{EN DASH}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with one decimal, a dash for a figure that does not exist."""
+    return DASH if value is None else f"{100 * value:.1f}"
+
+
+def number(value: float | None) -> str:
+    """Return a figure of any kind with up to four significant digits, whole numbers in full."""
+    if value is None:
+        return DASH
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def figure_text(value: Any) -> str:
+    """Return a figure, a word or a yes or no for print."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if value is None or isinstance(value, int | float) else str(value)
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a time in milliseconds with one decimal, a dash for one that does not exist."""
+    return DASH if value is None else f"{value:,.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three significant digits, in milliseconds below a second."""
+    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{1e3 * seconds:.3g} ms"
+
+
+def times(value: float | None) -> str:
+    """Return a speed-up, a dash for one that does not exist."""
+    return DASH if value is None else f"{value:.1f}\N{MULTIPLICATION SIGN}"
+
+
+def size(count: int) -> str:
+    """Return bytes in kB, MB or GB of a thousand each."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.9995 * least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count / 1e3:.3g} kB"
+
+
+def interval(figures: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """Return the interval of a mean AP, low and high; None where the metrics have none."""
+    ends = (figures.get("intervals") or {}).get(name)
+    return None if ends is None or None in ends.values() else (ends["low"], ends["high"])
+
+
+def top_shares(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return the shares of the five `TYPES` among the top N detections, from the metrics of one system."""
+    correct = figures["correct"]
+    return {TYPES[0]: correct} | {name: (1 - correct) * share for name, share in figures["errors"].items()}
 
 
 @dataclass(frozen=True)
 class SplitRow:
-    """What one split holds."""
+    """Images, objects and ignored objects of one split; objects are counted without the ignored ones."""
 
     split: str
     images: int
@@ -18,20 +81,8 @@ class SplitRow:
     ignored: int
 
 
-@dataclass(frozen=True)
-class Table:
-    """Named rows of figures; None is a figure that does not exist."""
-
-    columns: list[str]
-    rows: dict[str, list[float | None]]
-
-    def best(self, name: str) -> float | None:
-        """Return the greatest figure of a row."""
-        return max((value for value in self.rows[name] if value is not None), default=None)
-
-
 def split_rows(indices: Mapping[str, Index]) -> list[SplitRow]:
-    """Count images and objects per split; ignored objects are counted apart."""
+    """Return a row for each split."""
     return [
         SplitRow(
             split,
@@ -43,41 +94,77 @@ def split_rows(indices: Mapping[str, Index]) -> list[SplitRow]:
     ]
 
 
-def class_table(classes: Sequence[str], metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return the 11-point AP of each class (rows) under each system (columns)."""
-    return Table(list(metrics), {name: [m["per_class"][name] for m in metrics.values()] for name in classes})
-
-
-def proposal_table(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Return every figure about the proposals, nested ones under dotted names, one row per split."""
-    flat = {split: dict(_flatten(content)) for split, content in metrics.items()}
-    columns = list(dict.fromkeys(key for content in flat.values() for key in content))
-    return Table(columns, {split: [content.get(key) for key in columns] for split, content in flat.items()})
-
-
 def parameter_rows(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return nested ``parameters`` under dotted names, in their order, values as JSON where they are no text."""
-    flat = _flatten(parameters)
-    return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for key, value in flat]
+    rows = flat(parameters)
+    return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for key, value in rows]
 
 
-def percent(value: float | None) -> str:
-    """Return a share as a percentage with one decimal, a dash for a figure that does not exist."""
-    return "\N{EN DASH}" if value is None else f"{100 * value:.1f}"
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of all columns that any row has, in the order of their first mention."""
+    return list(dict.fromkeys(column for row in rows for column in row))
 
 
-def number(value: float | None) -> str:
-    """Return a figure of any kind with up to four significant digits, whole numbers in full."""
-    if value is None:
-        return "\N{EN DASH}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+def folders(artifacts: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return the bytes of artifacts, given by path, by their folder and the entry in it, both sorted."""
+    entries: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in sorted(artifacts):
+        folder, entry = path.split("/")[:2]
+        entries[folder][entry] += artifacts[path]
+    return {name: dict(of_folder) for name, of_folder in entries.items()}
 
 
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        nested = isinstance(value, Mapping) and value
-        rows += _flatten(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
-    return rows
+@dataclass(frozen=True)
+class TimeRow:
+    """The times of one system for an image, in milliseconds.
+
+    Attributes:
+        phases: medians by name, in the order of all; None for a phase that the system does not have.
+        total: median of the whole.
+        p95: 95th percentile of the whole.
+        speedup: median of the earliest timed system over this one's.
+        speedup_without: the same without proposals, those of a system's own network left out as well.
+        rates: images a second by batch size, where several go in at once.
+    """
+
+    phases: dict[str, float | None]
+    total: float
+    p95: float
+    speedup: float
+    speedup_without: float
+    rates: dict[int, float]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The phases that the system has as shares of their sum."""
+        known = {phase: value for phase, value in self.phases.items() if value is not None}
+        return {phase: value / sum(known.values()) for phase, value in known.items()}
+
+
+def time_rows(timing: Figures) -> dict[str, TimeRow]:
+    """Return a row for each system of ``timing``; the first one is what speed-ups are measured against."""
+    entered = [phase for phase in PHASES if any(f"{phase}_median" in figures for figures in timing.values())]
+    reference = next(iter(timing.values()), {})
+    prefix = "images_per_second_batch_"
+    return {
+        system: TimeRow(
+            phases={
+                phase: None if (median := figures.get(f"{phase}_median")) is None else 1e3 * median for phase in entered
+            },
+            total=1e3 * figures["total_median"],
+            p95=1e3 * figures["total_p95"],
+            speedup=reference["total_median"] / figures["total_median"],
+            speedup_without=reference["without_proposals_median"] / figures["without_proposals_median"],
+            rates={int(key.removeprefix(prefix)): rate for key, rate in figures.items() if key.startswith(prefix)},
+        )
+        for system, figures in timing.items()
+    }
+
+
+def surroundings(timing: Figures) -> list[str]:
+    """Return where the times were taken, each place once; one is right, several cannot be compared."""
+    places = (
+        f"{figures['device_name']} ({figures['device']}), {figures['threads']} threads, torch {figures['torch']}"
+        for figures in timing.values()
+    )
+    return list(dict.fromkeys(places))

@@ -1,40 +1,34 @@
-"""A trained single-shot network as one ONNX file, for use outside of this project."""
+"""A trained network on squares as one ONNX file, for use outside of this project."""
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import nn
 
 from pipeline.core.storage import atomic
+from pipeline.systems.square import Decode, SquareDetector
 
 
-def export_onnx(
-    network: nn.Module,
-    decode: Callable[[Any], tuple[torch.Tensor, torch.Tensor]],
-    side: int,
-    classes: Sequence[str],
-    path: Path,
-) -> None:
-    """Write ``network`` and ``decode`` to ``path``.
+def export_onnx(detector: SquareDetector, path: Path) -> None:
+    """Write the network of ``detector`` and the decoding of its output to ``path``.
 
     The graph takes ``images``, float32 ``(batch, 3, side, side)``, RGB from 0 to 255 as they come out of a picture that
     was stretched to the square: it normalises by itself. It gives ``boxes`` ``(batch, K, 4)``, corners ``x1 y1 x2 y2``
     in pixels of the square, not clipped, and ``scores`` ``(batch, K, classes)`` without a background; suppression is
     left to the user. The metadata hold ``side`` and, as JSON, ``classes`` in the order of the scores.
     """
+    side = detector.side
     example = torch.zeros(2, 3, side, side)  # of two: the exporter takes a size of 1 for a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in ("torch.onnx", "onnxscript"):
             logging.getLogger(name).setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Detector(network, decode).cpu().eval(),
+            _Decoded(detector.network, detector.decode).cpu().eval(),
             (example,),
             input_names=["images"],
             output_names=["boxes", "scores"],
@@ -45,16 +39,17 @@ def export_onnx(
     assert program is not None
     model = program.model_proto
     _forget_sources(model)
-    onnx.helper.set_model_props(model, {"side": str(side), "classes": json.dumps(list(classes), ensure_ascii=False)})
+    classes = json.dumps(list(detector.classes), ensure_ascii=False)
+    onnx.helper.set_model_props(model, {"side": str(side), "classes": classes})
     onnx.checker.check_model(model)
     with atomic(path) as temporary:
         onnx.save(model, temporary)
 
 
-class _Detector(nn.Module):
+class _Decoded(nn.Module):
     """From images to boxes and scores in one graph."""
 
-    def __init__(self, network: nn.Module, decode: Callable[[Any], tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def __init__(self, network: nn.Module, decode: Decode) -> None:
         super().__init__()
         self._network, self._decode = network, decode
 

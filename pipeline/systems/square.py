@@ -1,33 +1,26 @@
-"""The batch of a step for networks that see a whole image as one square: augmented, then stretched.
+"""Networks that see a whole image as one square (YOLO, SSD): the batches that they train on, and their detector.
 
-Single-shot networks at test: batches of squares, boxes and scores of all classes at once, suppression by class.
-
-YOLO and SSD on pictures: squares, one pass for all of them.
+A square is the image stretched to ``side`` pixels both ways, whatever its shape.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, area, clip, nms
+from pipeline.core.boxes import Boxes, area, clip
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar, item_rng, worker_count
+from pipeline.core.runtime import item_rng
 from pipeline.core.sections import SquareDetection
-from pipeline.data.images import ImageCache, read_image
+from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.detector import Description, Found, Picture, opened, read_description
+from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import ImageOrder, from_square, stretch, to_square
-from pipeline.systems.ssd.network import Ssd
-from pipeline.systems.yolo.network import Yolo
 
 Sample = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64]]
 
@@ -133,152 +126,58 @@ def as_images(squares: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
 
 
 Decode = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
-
-# Batches that are read while the network works on one.
-AHEAD = 2
-
-
-def detect(
-    network: torch.nn.Module,
-    decode: Decode,
-    side: int,
-    records: Sequence[ImageRecord],
-    root: Path,
-    settings: SquareDetection,
-    device: torch.device,
-    workers: int = 0,
-) -> Detections:
-    """Detect in the images ``records``, files below ``root``.
-
-    Args:
-        network: takes uint8 RGB ``(N, 3, side, side)``.
-        decode: turns the network's output into boxes ``(N, K, 4)`` in pixels of the square, not clipped, and scores
-            ``(N, K, classes)`` without the background.
-        side: of the square, in pixels.
-        records: the images.
-        root: of their files.
-        settings: batch size, least score, suppression and limits.
-        device: where the network runs.
-        workers: threads that read images, 0: one a core; their number changes nothing.
-    """
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.eval()
-    found = []
-    with bar("detecting", len(records)) as shown, torch.inference_mode():
-        for part, images in read_ahead(records, root, side, settings.batch, workers):
-            boxes, scores = (values.cpu().numpy() for values in decode(network(images.to(device))))
-            for record, own_boxes, own_scores in zip(part, boxes, scores, strict=True):
-                found.append(in_image(own_boxes, own_scores, record.width, record.height, side, settings, record.id))
-            shown.update(len(part))
-    return Detections.join(found)
+"""Returns, from a network's output, boxes ``(N, K, 4)`` in pixels of the square, not clipped, and scores
+``(N, K, classes)`` without the background."""
 
 
-def in_image(
-    boxes: Boxes,
-    scores: NDArray[np.float32],
-    width: int,
-    height: int,
-    side: int,
-    settings: SquareDetection,
-    image_id: int = 0,
-) -> Detections:
-    """Return the detections in one image of ``width`` x ``height`` pixels: `select`, then back from the square.
-
-    Boxes are clipped to the image; what lies outside as a whole is dropped. ``boxes`` and ``scores`` as for `select`.
-    """
-    labels, kept, best = select(boxes, scores, settings)
-    own = clip(from_square(kept, width, height, side), width, height)
-    everything = Detections(np.full(len(own), image_id, np.int64), labels, own, best)
-    return everything.take(area(own) > 0)
-
-
-def select(
-    boxes: Boxes, scores: NDArray[np.float32], settings: SquareDetection
-) -> tuple[NDArray[np.int64], Boxes, NDArray[np.float32]]:
-    """Return labels, boxes and scores of one image's detections, best first.
+class SquareDetector(Detector):
+    """A network on squares as a detector; all of it counts as ``convolution``, YOLO's fully connected layers too.
 
     For each class: scores above ``min_score``, of those the ``max_per_class`` best, suppression. Then the
     ``max_per_image`` best of all classes (``detection_output_layer.cpp`` of SSD; darknet's ``do_nms_sort`` has no
-    limits).
+    limits). Both official codes suppress before they clip. A box that lies outside of the image is dropped.
 
     Args:
-        boxes: ``(K, 4)``, shared by the classes; not clipped, since both official codes suppress before they clip.
-        scores: ``(K, classes)`` without the background.
-        settings: the limits.
+        description: with the settings ``detect``.
+        network: takes uint8 RGB ``(N, 3, side, side)``.
+        decode: of its output.
+        side: of the square, in pixels.
+        device: where the network runs.
     """
-    labels, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for column in np.flatnonzero((scores > settings.min_score).any(axis=0)):
-        above = np.flatnonzero(scores[:, column] > settings.min_score)
-        best = above[np.argsort(-scores[above, column], kind="stable")[: settings.max_per_class]]
-        kept = best[nms(boxes[best], scores[best, column], settings.nms)]
-        rows.append(kept)
-        labels.append(np.full(len(kept), column + 1, np.int64))
-    row, label = np.concatenate(rows), np.concatenate(labels)
-    score = scores[row, label - 1]
-    order = np.argsort(-score, kind="stable")[: settings.max_per_image]
-    return label[order], boxes[row[order]], score[order]
-
-
-def read_ahead(
-    records: Sequence[ImageRecord], root: Path, side: int, batch: int, workers: int
-) -> Iterator[tuple[Sequence[ImageRecord], torch.Tensor]]:
-    """Yield ``batch`` records at a time and their images, uint8 ``(N, 3, side, side)``, read by other threads."""
-
-    def read(record: ImageRecord) -> NDArray[np.uint8]:
-        return stretch(read_image(root / record.file), side)
-
-    pending: deque[tuple[Sequence[ImageRecord], list[Future[NDArray[np.uint8]]]]] = deque()
-    with ThreadPoolExecutor(worker_count(workers), thread_name_prefix="reader") as pool:
-        for start in range(0, len(records), batch):
-            part = records[start : start + batch]
-            pending.append((part, [pool.submit(read, record) for record in part]))
-            if len(pending) > AHEAD:
-                yield _read(*pending.popleft())
-        while pending:
-            yield _read(*pending.popleft())
-
-
-def _read(
-    part: Sequence[ImageRecord], images: list[Future[NDArray[np.uint8]]]
-) -> tuple[Sequence[ImageRecord], torch.Tensor]:
-    return part, as_images([image.result() for image in images])
-
-
-class SingleShot:
-    """A `Detector`; the whole network counts as ``convolution``, YOLO's fully connected layers too."""
 
     batched = True
 
-    def __init__(self, description: Description, network: Yolo | Ssd, device: torch.device) -> None:
-        self.system, self.classes = description.system, description.classes
+    def __init__(
+        self, description: Description, network: torch.nn.Module, decode: Decode, side: int, device: torch.device
+    ) -> None:
+        super().__init__(description)
         self._settings = description.section("detect", SquareDetection)
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._side, self._device = network.shape.side, device
-
-    @classmethod
-    def load_yolo(cls, models: Path, device: torch.device) -> "SingleShot":
-        """Read what the stages of YOLO left below ``models``."""
-        network = Yolo.load(models / "yolo/network.safetensors", "yolo_train")
-        return cls(read_description(models / "yolo", "yolo"), network, device)
-
-    @classmethod
-    def load_ssd(cls, models: Path, device: torch.device) -> "SingleShot":
-        """Read what the stages of SSD left below ``models``."""
-        network = Ssd.load(models / "ssd/network.safetensors", "ssd_train")
-        return cls(read_description(models / "ssd", "ssd"), network, device)
+        self.batch = self._settings.batch
+        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.decode, self.side = decode, side
+        self._device = device
 
     @torch.inference_mode()
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image; all go through the network together."""
-        if not images:
-            return []
-        pixels = [opened(image, clock) for image in images]
+    def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the candidates of each picture, boxes in pixels of the square; all go through the network together."""
+        images = [picture.pixels(clock) for picture in pictures]
         with clock.phase("convolution"):
-            squares = as_images([stretch(image, self._side) for image in pixels]).to(self._device)
-            output = self._network(squares)
+            squares = as_images([stretch(image, self.side) for image in images]).to(self._device)
+            output = self.network(squares)
         with clock.phase("suppression"):
-            boxes, scores = (values.cpu().numpy() for values in self._network.decode(output))
+            batch = (values.cpu().numpy() for values in self.decode(output))
+            settings = self._settings
             return [
-                Found.of(in_image(own, each, image.shape[1], image.shape[0], self._side, self._settings))
-                for own, each, image in zip(boxes, scores, pixels, strict=True)
+                Candidates.above(settings.min_score, boxes, scores, source=image.shape).limit_by_class(
+                    settings.max_per_class
+                )
+                for boxes, scores, image in zip(*batch, images, strict=True)
             ]
+
+    def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
+        """Return the detections of one image, in its own pixels."""
+        height, width, _ = candidates.source
+        with clock.phase("suppression"):
+            kept = candidates.suppress(self._settings.nms).limit(self._settings.max_per_image)
+            boxes = clip(from_square(kept.boxes, width, height, self.side), width, height)
+            return replace(kept, boxes=boxes).take(area(boxes) > 0).detections()

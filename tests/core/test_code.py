@@ -1,4 +1,4 @@
-"""The static import closure, on small made-up projects and against Python's own imports."""
+"""The static import PARAMETERS, closure, on small made-up projects and against Python's own imports."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.code import closure, code_fingerprint
+from pipeline.core.code import PARAMETERS, closure, code_files, meaning
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,32 +97,65 @@ def test_names_of_other_packages_do_not_count(tmp_path: Path) -> None:
     assert names(tmp_path) == ["stages/s.py"]
 
 
-def test_the_fingerprint_follows_the_code_that_runs(tmp_path: Path) -> None:
-    project(tmp_path, {"stages/s.py": "import pipeline.a", "pipeline/a.py": "x = 1", "pipeline/b.py": ""})
-    script = tmp_path / "stages/s.py"
-    first = code_fingerprint(script, tmp_path)
-    project(tmp_path, {"pipeline/b.py": "changed = 1"})
-    assert code_fingerprint(script, tmp_path) == first
+def test_docstrings_comments_and_layout_mean_nothing(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("a.py", "b.py", "c.py"))
+    first.write_text(
+        '"""One."""\n\nclass A:\n    """Two."""\n    x = 1\n    """Three."""\n\ndef f(a, b):\n    "Four"\n'
+    )
+    second.write_text("# other\nclass A:\n    x = (1)\ndef f(a,\n      b): 'five'")
+    third.write_text("class A:\n    x = 2\ndef f(a, b): 'five'")
+    assert meaning(first) == meaning(second) != meaning(third)
+
+
+def test_a_text_a_stage_follows_the_code_that_runs(tmp_path: Path) -> None:
+    files = {"stages/s.py": "import pipeline.a", "stages/room/t.py": "", "pipeline/a.py": "x = 1", "pipeline/b.py": ""}
+    first = code_files(project(tmp_path, files))
+    assert set(first) == {"s", "room/t"}
+    project(tmp_path, {"pipeline/b.py": "changed = 1", "pipeline/a.py": "x = 1  # the same"})
+    assert code_files(tmp_path) == first
     project(tmp_path, {"pipeline/a.py": "x = 2"})
-    second = code_fingerprint(script, tmp_path)
-    assert second != first
-    project(tmp_path, {"stages/s.py": "import pipeline.a, pipeline.b"})
-    assert len({first, second, code_fingerprint(script, tmp_path)}) == 3
+    second = code_files(tmp_path)
+    assert second["s"] != first["s"]
+    assert second["room/t"] == first["room/t"]
 
 
-def test_the_fingerprint_does_not_know_where_the_project_lies(tmp_path: Path) -> None:
-    files = {"stages/s.py": "import pipeline.a", "pipeline/a.py": "x = 1"}
-    here, there = project(tmp_path / "here", files), project(tmp_path / "there", files)
-    assert code_fingerprint(here / "stages/s.py", here) == code_fingerprint(there / "stages/s.py", there)
+def test_parameters_are_no_code(tmp_path: Path) -> None:
+    files = {"stages/s.py": "from pipeline.room.params import A", "pipeline/room/params.py": "from pipeline import b"}
+    first = code_files(project(tmp_path, {**files, "pipeline/b.py": "x = 1"}))
+    project(tmp_path, {"pipeline/room/params.py": "A = 3", "pipeline/b.py": "x = 2"})
+    assert code_files(tmp_path) == first
+
+
+def test_a_script_that_runs_a_system_has_a_text_for_each_and_one_that_asks_all_knows_what_they_say(
+    tmp_path: Path,
+) -> None:
+    rooms = {
+        "pipeline/registry.py": "x = 1",
+        "pipeline/systems/one/system.py": "def load():\n    import pipeline.systems.one.net",
+        "pipeline/systems/one/net.py": "x = 1",
+        "pipeline/systems/two/system.py": "x = 1",
+    }
+    project(
+        tmp_path,
+        {**rooms, "stages/timing.py": "import pipeline.registry", "stages/report.py": "import pipeline.registry"},
+    )
+    first = code_files(tmp_path)
+    assert set(first) == {"one/timing", "two/timing", "report"}
+    project(tmp_path, {"pipeline/systems/one/net.py": "x = 2"})
+    second = code_files(tmp_path)
+    assert {name for name in first if first[name] != second[name]} == {"one/timing"}
+    project(tmp_path, {"pipeline/systems/two/system.py": "x = 2"})
+    third = code_files(tmp_path)
+    assert {name for name in first if second[name] != third[name]} == {"two/timing", "report"}
 
 
 def test_every_module_that_python_loads_is_in_the_closure() -> None:
-    script = ROOT / "pipeline/tools/dvc_deps.py"
-    code = (
-        "import sys, pipeline.tools.dvc_deps\nprint(*(m.__file__ for n, m in sys.modules.items() if 'pipeline' in n))"
-    )
+    script = ROOT / "stages/rcnn/svm.py"
+    code = "import sys, stages.rcnn.svm\nprint(*(m.__file__ for n, m in sys.modules.items() if 'pipeline' in n))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {Path(file) for file in run.stdout.split() if Path(file).is_relative_to(ROOT / "pipeline")}
     with_code = {file for file in loaded if file.name != "__init__.py"}
-    assert with_code - {script} <= set(closure(script, ROOT))
+    # What reads the parameters finds the systems' sections by name.
+    parameters = {f for f in with_code if f.name in PARAMETERS or "systems" in f.parts or f.name == "registry.py"}
+    assert with_code - parameters <= set(closure(script, ROOT))
     assert len(with_code) > 5

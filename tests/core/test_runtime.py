@@ -69,7 +69,7 @@ def test_draws_of_neighbours_are_uniform_and_unrelated() -> None:
 
 
 def test_seeds_are_the_same_in_another_process() -> None:
-    code = "from pipeline import runtime; print(runtime.item_seed(3, 'a', 7))"
+    code = "from pipeline.core import runtime; print(runtime.item_seed(3, 'a', 7))"
     environment = {**os.environ, "PYTHONHASHSEED": "5"}
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

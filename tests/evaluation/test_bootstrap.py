@@ -16,9 +16,9 @@ from pipeline.evaluation.bootstrap import (
     mean_voc_aps,
     sampled_maps,
 )
-from pipeline.evaluation.coco import coco_ap, coco_verdicts, voc_verdicts
+from pipeline.evaluation.coco import coco_ap_by_size, coco_verdicts
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.voc import area_ap, eleven_point_ap, rank
+from pipeline.evaluation.voc import area_ap, eleven_point_ap, rank, voc_verdicts
 
 BOX = (10, 10, 30, 30)
 
@@ -41,7 +41,8 @@ def mean_aps(index, detections):
     ranked = [rank(index, detections, label) for label in range(1, len(index.classes) + 1)]
     curves = [(ranking.recall, ranking.precision) for ranking in ranked if ranking.positives]
     eleven_point = np.mean([eleven_point_ap(*curve) for curve in curves])
-    return eleven_point, np.mean([area_ap(*curve) for curve in curves]), np.nanmean(coco_ap(index, detections))
+    coco = coco_ap_by_size(index, detections)["all"]
+    return eleven_point, np.mean([area_ap(*curve) for curve in curves]), np.nanmean(coco)
 
 
 def resampled(index, detections, times):

@@ -10,10 +10,10 @@ from pipeline.evaluation.errors import (
     SIM,
     error_shares,
     error_trend,
-    error_types,
     pooled_trend,
     similar_classes,
     top_shares,
+    type_positions,
 )
 
 CLASSES = ("cat", "dog", "car")
@@ -33,7 +33,7 @@ def scene(make_index):
 
 
 def types(index, detections, sets=PETS, **options):
-    return error_types(index, detections, 1, similar_classes(index.classes, sets), **options).tolist()
+    return type_positions(index, detections, 1, similar_classes(index.classes, sets), **options).tolist()
 
 
 def test_each_type_once(scene, make_detections):

@@ -1,18 +1,18 @@
 import json
 import shutil
-import sys
 
 import pytest
 
-from pipeline.core.errors import InputError
-from stages import evaluate
+from pipeline.core.storage import write_json
 
 FILES = (
     "metrics/rcnn.json",
     "scores/rcnn.json",
-    "plots/rcnn_pr.csv",
-    "plots/errors/rcnn.csv",
-    "plots/mean_pr/rcnn.csv",
+    "costs/rcnn.json",
+    "errors/rcnn.csv",
+    "mean_precision_recall/rcnn.csv",
+    "precision_recall/rcnn.csv",
+    "shown/rcnn.json",
 )
 
 
@@ -20,46 +20,43 @@ FILES = (
 def project(tmp_path, monkeypatch, request):
     shutil.copy(request.config.rootpath / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["evaluate", "rcnn"])
     return tmp_path
 
 
-def test_writes_metrics_and_curves(project, make_index, make_detections, capsys):
+def test_writes_metrics_and_curves(project, run_stage, make_index, make_detections, capsys):
     box = (10, 10, 30, 30)
     make_index(["a", "b"], [(1, box)]).save(project / "data/index/test.json")
     make_detections((1, 1, box, 0.9)).save(project / "detections/rcnn.json")
-    evaluate.main()
+    write_json(project / "reports/stages/rcnn/svm/cost.json", {"seconds": 1.5})
+    run_stage("evaluate", "rcnn")
     written = json.loads((project / "reports/metrics/rcnn.json").read_text())
     assert written["map_voc07"] == 1
     assert written["per_class"] == {"a": 1, "b": None}
-    assert (project / "reports/plots/rcnn_pr.csv").read_text() == "class,recall,precision\na,1.0,1.0\n"
-    assert (project / "reports/plots/errors/rcnn.csv").read_text() == "errors,Loc,Sim,Oth,BG\n"
+    assert (project / "reports/precision_recall/rcnn.csv").read_text() == "class,recall,precision\na,1.0,1.0\n"
+    assert (project / "reports/errors/rcnn.csv").read_text() == "errors,Loc,Sim,Oth,BG\n"
     assert written["by_size"] == {"small": 1, "medium": None, "large": None}
     assert written["intervals"]["map_coco"] == {"low": 1, "high": 1}
     scores = json.loads((project / "reports/scores/rcnn.json").read_text())
     assert scores == {"rcnn": {"map_voc07": 1, "map_coco": 1}}
-    assert "R-CNN: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
+    assert json.loads((project / "reports/costs/rcnn.json").read_text()) == {"svm": {"seconds": 1.5}}
+    assert json.loads((project / "reports/shown/rcnn.json").read_text())["images"][0]["detected_at"] == [0.9]
+    assert (project / "reports/curves/rcnn").is_dir()
+    assert "rcnn: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
 
 
-def test_a_test_set_without_objects(project, make_index, make_detections, capsys):
+def test_a_test_set_without_objects(project, run_stage, make_index, make_detections, capsys):
     make_index(["a"], []).save(project / "data/index/test.json")
     make_detections().save(project / "detections/rcnn.json")
-    evaluate.main()
-    assert capsys.readouterr().out.splitlines()[0] == "R-CNN: map_voc07 none"
+    (project / "reports/stages/rcnn").mkdir(parents=True)
+    run_stage("evaluate", "rcnn")
+    assert capsys.readouterr().out.splitlines()[0] == "rcnn: map_voc07 none"
 
 
-def test_the_same_bytes_twice(project, voc100):
+def test_the_same_bytes_twice(project, run_stage, voc100):
     voc100.index.save(project / "data/index/test.json")
     voc100.detections.save(project / "detections/rcnn.json")
     outputs = []
     for _ in range(2):
-        evaluate.main()
+        run_stage("evaluate", "rcnn")
         outputs.append([(project / "reports" / name).read_bytes() for name in FILES])
     assert outputs[0] == outputs[1]
-
-
-@pytest.mark.parametrize("arguments", [[], ["alexnet"], ["rcnn", "ssd"]])
-def test_the_argument_is_a_system(project, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
-    with pytest.raises(InputError, match="expected one of rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"):
-        evaluate.main()

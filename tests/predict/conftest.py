@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.detector import write_description
+from pipeline.detector import Description
 from pipeline.systems.ssd.network import Shape, Ssd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     shape = Shape.of("small", len(CLASSES), 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     Ssd(shape).eval().save(folder / "ssd/network.safetensors")
-    write_description(folder / "ssd", "ssd", CLASSES, {"detect": ssd.detect}, {})
+    Description.of("ssd", CLASSES, detect=ssd.detect).save(folder / "ssd")
     return folder
 
 

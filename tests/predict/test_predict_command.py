@@ -13,7 +13,7 @@ from pipeline.core.boxes import from_voc, from_xywh
 from pipeline.data.images import read_image
 from pipeline.data.voc import parse_annotation
 from pipeline.predict import pictures
-from pipeline.systems import all_systems, load
+from pipeline.registry import all_systems, load
 
 LOW = ("--system", "ssd", "--threshold", "0.3")
 
@@ -197,7 +197,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(boxline, noise) -> Non
 
 def test_several_systems_have_a_folder_each(boxline, two: None, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     only = {"ssd": all_systems()["ssd"]}
-    monkeypatch.setattr("pipeline.systems.all_systems", lambda: only)
+    monkeypatch.setattr("pipeline.registry.all_systems", lambda: only)
     Path("in/broken.png").write_text("no picture")
     result = boxline("in", "--system", "all", "--threshold", "0.3", "--out", "found", "--json")
     assert result.exit_code == 1

@@ -8,15 +8,16 @@ from PIL import Image, ImageColor
 
 from pipeline.core.boxes import as_boxes
 from pipeline.core.colours import class_colour, ink_on
-from pipeline.detector import Found
+from pipeline.evaluation.detections import Detections
 from pipeline.predict.pictures import Picture, batches
 from pipeline.predict.results import Result, draw, whole_boxes
 
 
-def detections(*rows: tuple[float, ...]) -> Found:
+def detections(*rows: tuple[float, ...]) -> Detections:
     """Return detections given as x1, y1, x2, y2, label, score."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    return Found(as_boxes(values[:, :4]), values[:, 4].astype(np.int64), values[:, 5])
+    labels, boxes, scores = values[:, 4].astype(np.int64), as_boxes(values[:, :4]), values[:, 5]
+    return Detections(np.zeros(len(values), np.int64), labels, boxes, scores)
 
 
 def painted(width: int, height: int, *rows: tuple[float, ...]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A small project with results of two systems, and a reader of the page."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +12,10 @@ from PIL import Image
 from pipeline.core.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.metrics import curve_points, metrics, rankings
+from pipeline.evaluation.shown import shown
+from pipeline.registry import all_systems
+from pipeline.report.results import Results
 
 CLASSES = ("cat & <dog>", "car")
 
@@ -90,10 +94,33 @@ def indices(tmp_path: Path) -> dict[str, Index]:
 
 @pytest.fixture
 def detections() -> dict[str, Detections]:
-    """Return a system that finds half of the first class, after one error, and one that finds nothing right."""
+    """Return a system that detects half of the first class, after one error, and one that detects nothing right."""
     boxes = [[10, 10, 40, 40], [50, 50, 60, 60], [12, 10, 40, 40], [0, 0, 5, 5]]
-    found = Detections(
+    half = Detections(
         np.array([1, 1, 2, 3]), np.array([1, 1, 1, 1]), as_boxes(boxes), np.array([-0.5, 0.9, -0.7, -0.9], np.float32)
     )
     wrong = Detections(np.array([4]), np.array([2]), as_boxes([[0, 0, 5, 5]]), np.array([0.5], np.float32))
-    return {"rcnn": found, "ssd": wrong}
+    return {"rcnn": half, "ssd": wrong}
+
+
+@pytest.fixture
+def make_results(indices, detections) -> Callable[..., Results]:
+    """Return a function to results of the systems ``evaluated``: scores and pictures, with ``changes`` to fields."""
+
+    def make(evaluated=("rcnn", "ssd"), *, images=24, min_score=None, **changes) -> Results:
+        test = indices["test"]
+        ranked = {name: rankings(test, detections[name], 0.5) for name in evaluated}
+        content = {
+            "systems": {name: all_systems()[name] for name in evaluated},
+            "metrics": {name: metrics(test, detections[name], of, {}, 0.5) for name, of in ranked.items()},
+            "curves": {
+                name: {label: [*map(tuple, curve_points(r).tolist())] for label, r in of.items()}
+                for name, of in ranked.items()
+            },
+            "shown": {
+                name: shown(test, detections[name], of, images, min_score, {}, 0.5) for name, of in ranked.items()
+            },
+        }
+        return replace(Results("voc", indices, {"seed": 1}, **content), **changes)
+
+    return make

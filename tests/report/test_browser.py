@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline.core.colours import class_colour
-from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.report.colours import TYPE_COLOURS
-from pipeline.report.page import Results, render
+from pipeline.report.page import render
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -47,17 +46,16 @@ def browser():
 
 
 @pytest.fixture
-def results(indices, detections):
-    test = indices["test"]
-    figures = {name: metrics(test, found, rankings(test, found, 0.5), {}, 0.5) for name, found in detections.items()}
-    return Results("voc", indices, figures, detections, {}, {"seed": 1}, timing=TIMING)
+def results(make_results):
+    stages = {"rcnn": {"a_stage_with_a_long_name": {"metrics": dict.fromkeys(("one", "two", "three"), 0.125)}}}
+    return make_results(timing=TIMING, stages=stages)
 
 
 @pytest.fixture
 def page(browser, results, tmp_path):
     """Open the page on a desk's screen and return what can be done with it."""
     file = tmp_path / "page.html"
-    file.write_text(render(results, tmp_path / "photos", 24, None, 0.5), encoding="utf-8")
+    file.write_text(render(results, tmp_path / "photos", 24, None, 0.5, 0.95), encoding="utf-8")
     width(browser, 1200)
     browser.get(file.as_uri())
 
@@ -187,7 +185,7 @@ def test_one_image_at_a_time_or_all(page, browser):
 
 
 def test_layers_are_switched_off(page, browser):
-    page.layer("hide-found")
+    page.layer("hide-detections")
     assert page.drawn() == []
     page.layer("hide-tags")
     page.layer("hide-truth")
@@ -227,7 +225,7 @@ def test_the_figures_that_are_read_are_those_of_the_metrics(page, browser, resul
         ]
     totals = browser.find_elements(By.CSS_SELECTOR, "tr[data-phase=total] td")
     assert [cell.text for cell in totals] == ["250.0", "10.0"]
-    titles = browser.find_elements(By.CSS_SELECTOR, ".story .wide [data-story] text")
+    titles = browser.find_elements(By.CSS_SELECTOR, "#headline .wide [data-dot] text")
     assert {title.text for title in titles} == {"R-CNN", "SSD"}
 
 

@@ -7,25 +7,30 @@ import pytest
 from PIL import Image
 
 from pipeline.data.images import UnreadableImageError
-from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.report.page import Results, render
+from pipeline.registry import System
+from pipeline.report.page import render
 
 DASH = "\N{EN DASH}"
 PARAMETERS = {"seed": 1, "data": {"source": "voc", "root": "<root>", "classes": None}}
-PROPOSALS = {"test": {"boxes": 1217, "recall": {"0.5": 0.911}}, "train": {"boxes": 7}}
+PROPOSALS = {
+    "proposals_test": {"metrics": {"boxes": 1217, "recall": {"0.5": 0.911}}},
+    "proposals_train": {"metrics": {"boxes": 7}},
+}
+PLACE = {"device": "cpu", "device_name": "<processor>", "threads": 2, "torch": "2.11"}
+TIMES = {**PLACE, "heads_median": 0.0125, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+COST = {"seconds": 61.5, "seen": 12800, "unit": "window", "memory_mb": 900, "gpu_memory_mb": 0, "resumed": True}
 
 
 @pytest.fixture
-def results(indices, detections):
-    test = indices["test"]
-    figures = {name: metrics(test, found, rankings(test, found, 0.5), {}, 0.5) for name, found in detections.items()}
-    return Results("voc", indices, figures, detections, PROPOSALS, PARAMETERS)
+def results(make_results):
+    return make_results()
 
 
 @pytest.fixture
-def make(results, tmp_path):
+def make(make_results, tmp_path):
     def call(images=24, min_score=None, **changes):
-        return render(Results(**vars(results) | changes), tmp_path / "photos", images, min_score, 0.5)
+        results = make_results(images=images, min_score=min_score, **changes)
+        return render(results, tmp_path / "photos", images, min_score, 0.5, 0.95)
 
     return call
 
@@ -57,11 +62,11 @@ def test_the_dataset_is_summed_up(make, read_page):
 
 
 def test_proposals_and_parameters(make, read_page):
-    page = read_page(make())
+    page = read_page(make(stages={"shared": PROPOSALS}, parameters=PARAMETERS))
     assert values(page.find("data", inside=("data-proposals", "test"))) == [1217, 0.911]
     rows = dict.fromkeys(row.text.strip() for row in page.find("tr", inside=("class", "parameters")))
     assert list(rows) == ["seed1", "data.sourcevoc", "data.root<root>", "data.classesnull"]
-    assert not read_page(make(proposals={})).find("section", inside=("id", "proposals"))
+    assert 'id="proposals"' not in make()
 
 
 def test_intervals_and_sizes_are_shown_where_there_are_any(make, results, read_page):
@@ -116,9 +121,9 @@ def test_the_photographs_are_inside_once_each(make, read_page):
 
 
 def test_names_cannot_break_out(make, read_page):
-    text = make()
+    text = make(timing={"rcnn": TIMES})
     assert "<dog>" not in text
-    assert "<root>" not in text
+    assert "<processor>" not in text
     page = read_page(text)  # which fails on tags that do not match
     assert not page.find("dog")
     assert any(element.text.strip() == "cat & <dog>" for element in page.find("th"))
@@ -167,20 +172,20 @@ def test_ground_truth_is_drawn_for_each_system(make, read_page):
     page = read_page(make(images=1))
     objects = [group for group in page.find("g") if "o" in group.attributes["class"].split()]
     assert [group.text for group in objects] == 2 * ["cat & <dog> (ground truth)", "car (ground truth)"]
-    assert [group.attributes.get("data-found") for group in objects] == ["-0.5", None, None, None]
+    assert [group.attributes.get("data-detected") for group in objects] == ["-0.5", None, None, None]
     assert ["missed" in group.attributes["class"] for group in objects] == [False, True, True, True]
 
 
-def test_one_system(make, results, read_page):
-    page = read_page(make(metrics={"rcnn": results.metrics["rcnn"]}, detections={"rcnn": results.detections["rcnn"]}))
+def test_one_system(make, read_page):
+    page = read_page(make(evaluated=["rcnn"]))
     assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 detector"
     boxes = page.find("input", inside=("aria-label", "What the pictures show"))
     names = [box.attributes["name"] for box in boxes]
-    assert names == ["hide-truth", "hide-found", "hide-tags", "by-type", "all"]
+    assert names == ["hide-truth", "hide-detections", "hide-tags", "by-type", "all"]
 
 
 def test_before_any_system_is_evaluated(make, read_page):
-    page = read_page(make(metrics={}, detections={}, proposals={}))
+    page = read_page(make(evaluated=()))
     assert any("No system has been evaluated yet" in element.text for element in page.find("p"))
     assert len(page.find("use")) == 4
     assert [group.attributes["class"] for group in page.find("g")] == [*7 * ["o"], "o dim"]
@@ -207,59 +212,75 @@ def test_a_missing_image_is_named(make, tmp_path):
 def test_recall_is_drawn_where_it_is_known(make):
     assert "recall over number of proposals" not in make()
     rows = [{"boxes": count, "recall_50": 0.5, "recall_70": 0.4} for count in (1, 10)]
-    text = make(recall={"RPN": rows, "selective search": rows})
+    shared, rpn = {"proposals_test": {"recall": {"recall": rows}}}, {"proposals2": {"recall": {"test": rows}}}
+    text = make(stages={"shared": shared, "rcnn": rpn})
     assert text.count("recall over number of proposals") == 2
-    assert text.index(">RPN<") < text.index("recall over number of proposals")
+    assert text.index(">R-CNN, proposals2<") < text.index("recall over number of proposals")
 
 
-def test_times_and_costs_are_shown_where_there_are_any(make, read_page):
+def test_times_are_shown_where_there_are_any(make, read_page):
     assert not read_page(make()).find("tr", inside=("id", "times"))
-    place = {"device": "cpu", "device_name": "<processor>", "threads": 2, "torch": "2.11"}
-    figures = {**place, "heads_median": 0.0125, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
-    cost = {"seconds": 61.5, "seen": 12800, "unit": "window", "memory_mb": 900, "gpu_memory_mb": 0, "resumed": True}
-    page = read_page(make(timing={"rcnn": figures, "ssd": figures}, costs={"rcnn_finetune": cost}))
-    for phase, shown in {"heads": "12.5", "total": "250.0", "p95": "500.0"}.items():
-        assert [cell.text for cell in page.find("td", inside=("data-phase", phase))] == [shown, shown]
-    for system in ("rcnn", "ssd"):
-        cells = [cell.text for cell in page.find("td", inside=("data-speed", system))]
-        assert cells[:2] == 2 * ["1.0\N{MULTIPLICATION SIGN}"]
-    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn_finetune"))]
+    page = read_page(make(timing={"rcnn": TIMES, "ssd": TIMES | {"total_median": 0.125}}))
+    for phase, cells in {"heads": ["12.5", "12.5"], "total": ["250.0", "125.0"], "p95": ["500.0", "500.0"]}.items():
+        assert [cell.text for cell in page.find("td", inside=("data-phase", phase))] == cells
+    speedups = [page.find("td", inside=("data-speed", system))[0].text for system in ("rcnn", "ssd")]
+    assert speedups == ["1.0\N{MULTIPLICATION SIGN}", "2.0\N{MULTIPLICATION SIGN}"]
+
+
+def test_times_are_compared_with_the_earliest_system(make):
+    assert ">Faster than SSD<" in make(evaluated=["ssd"], timing={"ssd": TIMES})
+
+
+def test_costs_and_figures_of_stages(make, read_page):
+    stages = {
+        "shared": {"pretrain": {"metrics": {"steps": 600}}},
+        "rcnn": {"finetune": COST, "svd": {"metrics": {"map": {"full": 0.5}}, "timing": {"device": "cpu"}}},
+    }
+    page = read_page(make(stages=stages))
+    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn/finetune"))]
     assert cells == ["61.5 after a resume", "12,800 windows", "900"]
-    more = cost | {"cpu_seconds": 101.25, "gpu_memory_mb": 7}
-    page = read_page(make(costs={"rcnn_finetune": more, "rcnn_svm": cost}))
-    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn_finetune"))]
+    assert [cell.text for cell in page.find("td", inside=("data-stage", "shared/pretrain"))] == ["steps 600"]
+    assert [cell.text for cell in page.find("td", inside=("data-stage", "rcnn/svd"))] == ["map.full 0.5 device cpu"]
+    stages["rcnn"] = {"finetune": COST | {"cpu_seconds": 101.25, "gpu_memory_mb": 7}, "svm": COST}
+    page = read_page(make(stages=stages))
+    cells = [cell.text for cell in page.find("td", inside=("data-cost", "rcnn/finetune"))]
     assert cells == ["61.5 after a resume", "101.2", "12,800 windows", "900", "7"]
 
 
-def test_the_story_is_told_where_scores_and_times_are_known(make, results, read_page):
+def test_the_first_screen_needs_scores_and_times(make, results, read_page):
     assert read_page(make()).find("h1")[0].text == "Detectors on voc"
-    place = {"device": "cpu", "device_name": "<processor>", "threads": 2, "torch": "2.11"}
-    figures = {**place, "heads_median": 0.2, "without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
-    page = read_page(make(timing={"rcnn": figures, "ssd": figures | {"total_median": 0.01}}))
+    page = read_page(make(timing={"rcnn": TIMES, "ssd": TIMES | {"total_median": 0.01}}))
     score = {name: 100 * results.metrics[name]["map_voc07"] for name in ("rcnn", "ssd")}
     headline = page.find("h1")[0].text.replace("\N{NO-BREAK SPACE}", " ")
     assert headline == f"From R-CNN to SSD: 25 times faster, mAP {score['rcnn']:.1f} to {score['ssd']:.1f}"
-    told = [group.attributes["data-story"] for group in page.find("g") if "data-story" in group.attributes]
-    assert sorted(told) == ["rcnn", "rcnn", "ssd", "ssd"]  # in the wide chart and in the narrow one
-    assert "published" in {group.attributes.get("class") for group in page.find("g", inside=("id", "story"))}
+    dots = [group.attributes["data-dot"] for group in page.find("g") if "data-dot" in group.attributes]
+    assert sorted(dots) == ["rcnn", "rcnn", "ssd", "ssd"]  # in the wide chart and in the narrow one
+    assert "published" in {group.attributes.get("class") for group in page.find("g", inside=("id", "headline"))}
 
 
-def test_what_lies_behind_the_page(make, read_page):
-    svd = {"fc6_rank": 8, "fc7_rank": 4, "map_voc07": 0.5, "map_voc07_svd": 0.25, "fc_seconds": 0.004}
-    svd |= {"fc_seconds_svd": 0.002, "regions": 300}
-    figures = {"device": "cpu", "device_name": "a", "threads": 2, "torch": "2", "heads_median": 0.2}
-    figures |= {"without_proposals_median": 0.2, "total_median": 0.25, "total_p95": 0.5}
+def test_artifacts_and_versions(make, read_page):
     sizes = {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500_000, "models/net": 999}
-    page = read_page(make(timing={"rcnn": figures}, svd=svd, artifacts=sizes, versions={"torch": "2.11"}))
+    page = read_page(make(artifacts=sizes, versions={"torch": "2.11"}))
     assert [cell.text for cell in page.find("td", inside=("data-artifact", "features/rcnn"))] == ["2.5 MB"]
     assert [cell.text for cell in page.find("td", inside=("data-version", "torch"))] == ["2.11"]
-    assert values(page.find("data", inside=("class", "note"))) == [0.25, 0.5]
-    assert any("2 ms against 4 ms in these layers for 300 regions" in note.text for note in page.find("p"))
 
 
 def test_error_trends_are_drawn_where_there_are_any(make, read_page):
     rows = [{"errors": n, "Loc": 0.5, "Sim": 0.0, "Oth": 0.25, "BG": 0.25} for n in (1, 10)]
-    page = read_page(make(errors={"ssd": rows, "rcnn": rows[:1], "yolo": rows}))
+    page = read_page(make(errors={"ssd": rows, "rcnn": rows[:1]}))
     areas = page.find("path", inside=("data-trend", "ssd"))
     assert [area.text for area in areas if area.attributes["class"] == "area"] == ["Loc", "Oth", "BG"]
     assert not page.find("path", inside=("data-trend", "rcnn"))
+
+
+def test_a_system_with_nothing_but_scores(make, results, read_page):
+    """No paper, no stages, no curves, no proposals: the least that a new system brings."""
+    toy = System("toy", "Toy", "nobody", "2030-01", "#123456", 0.5, load=lambda folder, device: None)
+    changes = {"systems": {"toy": toy}, "timing": {"toy": TIMES}, "stages": {"toy": {"train": COST}}}
+    for name in ("metrics", "shown"):
+        changes[name] = {"toy": getattr(results, name)["rcnn"]}
+    page = read_page(make(**changes, curves={"toy": {}}))
+    assert page.find("h1")[0].text.startswith("Toy: mAP ")
+    assert len(page.find("td", inside=("data-speed", "toy"))) == 4
+    assert "published" not in {group.attributes.get("class") for group in page.find("g")}
+    assert page.find("tr", inside=("id", "facts"))

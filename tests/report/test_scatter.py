@@ -1,16 +1,16 @@
-"""The chart of the story: places by hand, labels by brute force."""
+"""The chart of accuracy against time: places by hand, labels by brute force."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from pipeline.report.published import dots
+from pipeline.registry import all_systems
+from pipeline.report.headline import SIZES, published_marks
 from pipeline.report.scatter import RADIUS, Box, Mark, scatter
-from pipeline.report.story import SIZES
 
 NAMES = ("R-CNN", "SPP-net", "Fast R-CNN", "Faster R-CNN", "YOLO v1", "SSD")
-PAPERS = [Mark(f"{row.system} 2015", row.seconds, row.map / 100) for row in dots()]
+PAPERS = published_marks(all_systems())
 
 
 def test_time_is_logarithmic_and_scores_go_up() -> None:
@@ -41,11 +41,11 @@ def test_labels_overlap_neither_each_other_nor_a_dot_nor_the_edge(size, seed) ->
     seconds[3:5] = seconds[:2] * rng.uniform(1, 1.2, 2)
     scores = rng.uniform(0.5, 0.97, 6)
     scores[3:5] = scores[:2] + rng.uniform(-0.02, 0.02, 2)
-    own = [
+    measured = [
         Mark(name, time, score, (score - 0.02, score + 0.02), "rcnn")
         for name, time, score in zip(NAMES, seconds.tolist(), scores.tolist(), strict=True)
     ]
-    chart = scatter([*own, *PAPERS], *size)
+    chart = scatter([*measured, *PAPERS], *size)
     labels = [dot.label for dot in chart.dots]
     assert all(one.overlap(other) == 0 for one, other in combinations(labels, 2))
     for dot in chart.dots:

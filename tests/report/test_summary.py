@@ -5,7 +5,9 @@ import io
 
 import pytest
 
-from pipeline.report.summary import accuracy_time, as_csv, as_markdown, printed, sections
+from pipeline.registry import all_systems
+from pipeline.report.results import Results
+from pipeline.report.summary import as_csv, as_markdown, as_text, summary_tables
 
 METRICS = {
     "rcnn": {
@@ -34,12 +36,17 @@ TIMING = {
     | {"without_proposals_median": 0.05},
     "ssd": PLACE | {"read_median": 0.001, "total_median": 0.01, "total_p95": 0.02, "without_proposals_median": 0.01},
 }
-COSTS = {"ssd_train": {"seconds": 90.9, "seen": 6400, "unit": "image", "resumed": False}}
+STAGES = {"ssd": {"train": {"seconds": 90.9, "seen": 6400, "unit": "image", "resumed": False}}}
+
+
+def results(metrics=METRICS, **fields):
+    systems = {name: all_systems()[name] for name in ("rcnn", "fast_rcnn", "faster_rcnn", "ssd")}
+    return Results("voc", {}, {}, systems=systems, metrics=metrics, **fields)
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return sections(METRICS, TIMING, COSTS, 0.95)
+    return summary_tables(results(timing=TIMING, stages=STAGES), 0.95)
 
 
 def read_markdown(text):
@@ -71,7 +78,7 @@ def test_markdown(tables):
         ["SSD", "1.0", "-", "10.0", "20.0"],
     ]
     assert found["Speed-up"][2] == ["SSD", "25.0", "5.0"]
-    assert found["Cost of the long stages"][1:] == [["ssd_train", "90.9", "6,400", "image", "no"]]
+    assert found["Cost of the long stages"][1:] == [["ssd/train", "90.9", "6,400", "image", "no"]]
 
 
 def test_csv_has_the_same_figures_in_full(tables):
@@ -83,7 +90,7 @@ def test_csv_has_the_same_figures_in_full(tables):
     assert value["accuracy", "rcnn", "map_coco"] == ""
     assert value["per_class", "a|b", "ssd"] == "0.25"
     assert value["time_ms", "ssd", "total"] == "10.0"
-    assert value["costs", "ssd_train", "seen"] == "6400"
+    assert value["costs", "ssd/train", "seen"] == "6400"
     for system in METRICS:
         top = [float(row["value"]) for row in rows if (row["table"], row["row"]) == ("top_detections", system)]
         assert len(top) == 5
@@ -91,42 +98,46 @@ def test_csv_has_the_same_figures_in_full(tables):
 
 
 def test_no_table_without_rows():
-    assert sections({}, {}, {}, 0.95) == []
-    assert [table.name for table in sections({}, {}, COSTS, 0.95)] == ["costs_by_system", "costs"]
+    assert summary_tables(results({}), 0.95) == []
+    assert [table.name for table in summary_tables(results({}, stages=STAGES), 0.95)] == ["costs_by_system", "costs"]
     assert as_markdown("Nothing", []) == "# Nothing\n"
 
 
-def test_accuracy_beside_time():
-    lines = accuracy_time(METRICS, {"ssd": TIMING["ssd"]}).splitlines()
-    assert lines == ["system,ms,map_voc07,map_coco", "SSD,10.0,0.7,0.4"]
-
-
 def test_what_is_printed():
-    lines = printed(METRICS, {"rcnn": TIMING["rcnn"]}).replace("\N{EN DASH}", "-").splitlines()
+    lines = as_text(results(timing={"rcnn": TIMING["rcnn"]})).replace("\N{EN DASH}", "-").splitlines()
     assert lines[0].split() == ["mAP,", "11", "point", "mAP,", "area", "COCO", "AP", "ms", "an", "image"]
     assert lines[1].split() == ["R-CNN", "60.8", "(55.0-65.0)", "61.4", "-", "250.0"]
     assert lines[2].split() == ["SSD", "70.0", "71.0", "40.0", "-"]
     assert len({len(line) for line in lines}) == 1
 
 
-def test_costs_are_summed_by_system_and_sizes_are_shown() -> None:
-    costs = {
-        "fast_rcnn_train": {"seconds": 10.25, "cpu_seconds": 15.0},
-        "faster_rcnn_rpn1": {"seconds": 1.0, "cpu_seconds": 2.0},
-        "faster_rcnn_rpn2": {"seconds": 2.0},
-        "proposals_train": {"seconds": 7.0, "cpu_seconds": 8.0},
-        "rcnn_svm": {"seconds": 3.0, "cpu_seconds": 4.0},
+def test_costs_are_summed_by_system() -> None:
+    stages = {
+        "shared": {"proposals_train": {"seconds": 7.0, "cpu_seconds": 8.0, "metrics": {"mabo": 0.5}}},
+        "rcnn": {"svm": {"seconds": 3.0, "cpu_seconds": 4.0}, "report": {"metrics": {"a": 1}}},
+        "faster_rcnn": {"rpn1": {"seconds": 1.0, "cpu_seconds": 2.0}, "rpn2": {"seconds": 2.0}},
     }
-    tables = sections(
-        {}, {}, costs, 0.95, {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500}, {"A": "1"}
-    )
-    found = read_markdown(as_markdown("Costs", tables))
+    found = read_markdown(as_markdown("Costs", summary_tables(results({}, stages=stages), 0.95)))
     assert found["Cost by system"] == [
         ["", "seconds", "cpu seconds"],
         ["shared", "7", "8"],
         ["R-CNN", "3", "4"],
-        ["Fast R-CNN", "10.2", "15"],
         ["Faster R-CNN", "3", "2"],
     ]
+    assert [row[0] for row in found["Cost of the long stages"][1:]] == [
+        *("shared/proposals_train", "rcnn/svm", "faster_rcnn/rpn1", "faster_rcnn/rpn2"),
+    ]
+
+
+def test_figures_of_stages_sizes_and_versions() -> None:
+    stages = {"ssd": {"train": {"metrics": {"steps": 1200, "loss": {"box_l1": 0.5}}, "timing": {"device": "cpu"}}}}
+    sizes = {"features/rcnn/test.zarr": 2_000_000, "features/rcnn/val.zarr": 500}
+    tables = summary_tables(results({}, stages=stages, artifacts=sizes, versions={"A": "1"}), 0.95)
+    found = read_markdown(as_markdown("Facts", tables))
+    assert found["Figures of the stages"] == [
+        ["", "figures"],
+        ["ssd/train", "steps 1,200; loss.box l1 0.5; device cpu"],
+    ]
+    assert "stages,ssd/train,loss.box_l1,0.5" in as_csv(tables).splitlines()
     assert found["Artifacts"] == [["", "size"], ["features/rcnn", "2 MB"]]
     assert found["Versions"] == [["", "version"], ["A", "1"]]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("pipeline", "stages", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config")
+PARTS = ("pipeline", "stages", "systems", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore")
+PARTS += (".dvc/config", ".dvc/plots")
 
 
 class Project:
@@ -18,13 +19,13 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
+        self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen:
         """Start ``python -m ARGUMENTS`` in a process group of its own."""
         command = [sys.executable, "-m", *arguments]
         return subprocess.Popen(  # type: ignore[call-overload]
-            command, cwd=self.folder, env=self._environment, text=True, start_new_session=True, **options
+            command, cwd=self.folder, env=self.environment, text=True, start_new_session=True, **options
         )
 
     def run(self, *arguments: str) -> str:
@@ -34,9 +35,9 @@ class Project:
         assert process.returncode == 0, out + err
         return out + err
 
-    def set(self, *assignments: str) -> None:
-        """Change parameters: ``KEY=VALUE``."""
-        self.run("pipeline.cli", "preset", *(part for one in assignments for part in ("--set", one)))
+    def set(self, preset: str, *assignments: str) -> None:
+        """Lay a preset over the defaults, and ``KEY=VALUE`` over it."""
+        self.run("pipeline.cli", "preset", preset, *(part for one in assignments for part in ("--set", one)))
 
 
 def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
@@ -50,15 +51,19 @@ def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return the finished project; tests leave its outputs as they are."""
+    """Return the finished project, its stages run in one process and taken over by DVC; tests leave its outputs."""
     folder = tmp_path_factory.mktemp("tiny")
     copy_parts(ROOT, folder, PARTS)
+    for lock in folder.rglob("dvc.lock"):
+        lock.unlink()
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The project"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
     project = Project(folder)
     project.run("pipeline.cli", "preset", "tiny", "--set", "runtime.workers=2")
-    project.run("dvc", "repro")
+    runner = [sys.executable, str(Path(__file__).with_name("run_stages.py")), str(folder)]
+    subprocess.run(runner, check=True, cwd=folder, env=project.environment)
+    project.run("dvc", "commit", "--force", "--quiet")
     return project
 
 
@@ -67,7 +72,7 @@ def copy(tiny: Project, tmp_path: Path):
     """Return a function that makes a project with the tiny one's data, proposals and models, and nothing else."""
 
     def make(name: str) -> Project:
-        parts = ("pipeline", "stages", "presets", "params.yaml", "data", "proposals", "models")
+        parts = ("pipeline", "stages", "systems", "presets", "params.yaml", "dvc.yaml", "data", "proposals", "models")
         copy_parts(tiny.folder, tmp_path / name, parts)
         return Project(tmp_path / name)
 

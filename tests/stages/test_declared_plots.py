@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.systems import all_systems
+from pipeline.registry import all_systems
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))

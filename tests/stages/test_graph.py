@@ -8,9 +8,24 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+RCNN = "systems/rcnn/dvc.yaml:"
 
-def stages_run(output: str) -> list[str]:
-    return re.findall(r"^Running stage '(.+)':", output, re.MULTILINE)
+
+def stages_run(output: str) -> set[str]:
+    return set(re.findall(r"^Running stage '(.+)':", output, re.MULTILINE))
+
+
+def edited(project, path: str, old: str, new: str) -> set[str]:
+    """Return the stages that `dvc repro` would run after an edit of one file, which is taken back."""
+    file = project.folder / path
+    before = file.read_text()
+    assert old in before
+    file.write_text(before.replace(old, new, 1))
+    project.run("dvc", "repro", "--single-item", "code")
+    reached = stages_run(project.run("dvc", "repro", "--dry"))
+    file.write_text(before)
+    project.run("dvc", "repro", "--single-item", "code")
+    return reached
 
 
 def test_everything_is_made_and_nothing_is_made_twice(tiny) -> None:
@@ -23,37 +38,54 @@ def test_everything_is_made_and_nothing_is_made_twice(tiny) -> None:
         "detections/rcnn.json",
         "reports/scores/rcnn.json",
         "reports/speed/rcnn.json",
-        "reports/plots/mean_pr/ssd.csv",
         "reports/plots/accuracy_time.csv",
         "reports/index.html",
-        "reports/summary.md",
+        "reports/summary/summary.md",
     ):
         assert (tiny.folder / made).is_file(), made
     metrics = json.loads((tiny.folder / "reports/metrics/rcnn.json").read_text())
     assert {"map_voc07", "map_voc", "map_coco", "per_class", "errors", "by_size", "intervals"} <= metrics.keys()
     assert not (tiny.folder / ".scratch").exists() or not list((tiny.folder / ".scratch").iterdir())
-    assert stages_run(tiny.run("dvc", "repro")) == []
+    assert stages_run(tiny.run("dvc", "repro")) == set()
+    assert "up to date" in tiny.run("dvc", "status")
 
 
 def test_the_number_of_workers_and_the_device_make_nothing_again(tiny) -> None:
     before = (tiny.folder / "params.yaml").read_text()
-    tiny.set("runtime.workers=1", "runtime.device=cpu", "runtime.image_cache_mb=7")
+    tiny.set("tiny", "runtime.workers=1", "runtime.device=cpu", "runtime.image_cache_mb=7")
     assert "up to date" in tiny.run("dvc", "status")
     (tiny.folder / "params.yaml").write_text(before)
 
 
 def test_training_curves_are_shown_even_of_a_short_run(tiny) -> None:
-    for stage in ("pretrain", "rcnn_finetune"):
-        (curve,) = Path(tiny.folder / "reports/plots" / stage).glob("*.tsv")
+    for stage in ("shared/pretrain", "rcnn/finetune"):
+        (curve,) = Path(tiny.folder / "reports/stages" / stage).glob("curves/*.tsv")
         assert len(curve.read_text().splitlines()) > 4
 
 
+def test_an_edit_reaches_the_stages_that_its_meaning_reaches(tiny) -> None:
+    text = (tiny.folder / "pipeline/data/coco.py").read_text()
+    docstring = text.partition("\n")[0]
+    assert edited(tiny, "pipeline/data/coco.py", docstring, '"""Another sentence.') == set()
+    reader = edited(tiny, "pipeline/data/coco.py", "import json\n", "import json\n\nNEW = 1\n")
+    assert reader == {"index"}
+    loss = edited(tiny, "pipeline/systems/ssd/training.py", "import torch\n", "import torch\n\nNEW = 1\n")
+    assert "systems/ssd/dvc.yaml:train" in loss
+    assert all("ssd" in stage or stage == "report" for stage in loss)
+
+
+def test_a_system_taken_away_runs_nothing_of_the_others(tiny) -> None:
+    before = (tiny.folder / "params.yaml").read_text()
+    tiny.set("tiny", "systems=[ssd, rcnn]", "runtime.workers=2")
+    assert stages_run(tiny.run("dvc", "repro", "--dry")) == {"report"}
+    (tiny.folder / "params.yaml").write_text(before)
+
+
 def test_another_svm_runs_the_svms_and_what_follows_and_no_features(tiny) -> None:
-    tiny.set("rcnn.svm.C=0.01")
-    changed = json.loads(tiny.run("dvc", "status", "--json"))
-    # The report shows the parameters.
-    assert set(changed) - {"report"} == {"rcnn_svm"}
-    assert stages_run(tiny.run("dvc", "repro")) == ["rcnn_svm", "rcnn_detect", "evaluate@rcnn", "timing@rcnn", "report"]
-    tiny.set("rcnn.svm.C=0.001")
+    tiny.set("tiny", "rcnn.svm.C=0.01", "runtime.workers=2")
+    assert set(json.loads(tiny.run("dvc", "status", "--json"))) == {f"{RCNN}svm"}
+    following = {f"{RCNN}svm", f"{RCNN}detect", "evaluate@rcnn", "timing@rcnn", "report"}
+    assert stages_run(tiny.run("dvc", "repro")) == following
+    tiny.set("tiny", "runtime.workers=2")
     again = tiny.run("dvc", "repro")
-    assert stages_run(again) == [], "DVC's run cache has the outputs of the first run"
+    assert stages_run(again) == set(), "DVC's run cache has the outputs of the first run"

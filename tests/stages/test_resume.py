@@ -40,13 +40,13 @@ def kill_when(project, arguments: tuple[str, ...], reached: Callable[[], object]
 def test_features_killed_between_shards_keep_the_finished_ones(copy) -> None:
     whole, killed = copy("whole"), copy("killed")
     for project, workers in ((whole, 1), (killed, 2)):
-        project.set(*SHARDS, f"runtime.workers={workers}")
-    whole.run("stages.rcnn_features", "train")
+        project.set("tiny", *SHARDS, f"runtime.workers={workers}")
+    whole.run("stages.rcnn.features", "train")
 
     def done() -> list[Path]:
         return list(killed.folder.glob(".scratch/rcnn_features_train/*/done/*"))
 
-    kill_when(killed, ("stages.rcnn_features", "train"), done)
+    kill_when(killed, ("stages.rcnn.features", "train"), done)
     finished = [int(mark.name) for mark in done()]
     assert not (killed.folder / "features").exists()
     (unfinished,) = killed.folder.glob(".scratch/rcnn_features_train/*/cache.zarr")
@@ -61,7 +61,7 @@ def test_features_killed_between_shards_keep_the_finished_ones(copy) -> None:
             state = (unfinished / name).stat()
             kept[name] = (state.st_ino, state.st_mtime_ns)
 
-    killed.run("stages.rcnn_features", "train")
+    killed.run("stages.rcnn.features", "train")
     result = killed.folder / "features/rcnn/train.zarr"
     for name, (inode, written) in kept.items():
         state = (result / name).stat()
@@ -73,19 +73,19 @@ def test_features_killed_between_shards_keep_the_finished_ones(copy) -> None:
 def test_fine_tuning_killed_after_a_checkpoint_goes_on_from_it(copy) -> None:
     whole, killed = copy("whole"), copy("killed")
     for project in (whole, killed):
-        project.set(*STEPS)
+        project.set("tiny", *STEPS)
         (project.folder / "models/rcnn/network.safetensors").unlink()
-    assert bar_ends(whole.run("stages.rcnn_finetune")) == ("0/24", "24/24")
+    assert bar_ends(whole.run("stages.rcnn.finetune")) == ("0/24", "24/24")
 
     def checkpoint() -> list[Path]:
         return list(killed.folder.glob(".scratch/rcnn_finetune/*/last.ckpt"))
 
-    kill_when(killed, ("stages.rcnn_finetune",), checkpoint)
+    kill_when(killed, ("stages.rcnn.finetune",), checkpoint)
     assert not (killed.folder / "models/rcnn/network.safetensors").exists()
-    first, last = bar_ends(killed.run("stages.rcnn_finetune"))
+    first, last = bar_ends(killed.run("stages.rcnn.finetune"))
     assert int(first.partition("/")[0]) in range(4, 24, 4)
     assert last == "24/24"
-    for made in ("models/rcnn/network.safetensors", "reports/plots/rcnn_finetune"):
+    for made in ("models/rcnn/network.safetensors", "reports/stages/rcnn/finetune/curves"):
         assert digests(killed.folder / made) == digests(whole.folder / made)
 
 
@@ -97,8 +97,8 @@ def bar_ends(output: str) -> tuple[str, str]:
 
 def test_one_and_two_workers_write_the_same_bytes(tiny, copy) -> None:
     one = copy("one")
-    one.set("runtime.workers=1")
-    one.run("stages.rcnn_features", "test")
+    one.set("tiny", "runtime.workers=1")
+    one.run("stages.rcnn.features", "test")
     made = "features/rcnn/test.zarr"
     assert digests(one.folder / made) == digests(tiny.folder / made)
     (one.folder / "proposals/test.h5").unlink()

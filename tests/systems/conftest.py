@@ -1,5 +1,6 @@
 """A few small images with coloured squares, and settings to train on them in seconds."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.data.images import ImageCache
-from pipeline.data.index import ImageRecord
+from pipeline.data.index import ImageRecord, Index
+from pipeline.detector import Detector, detect_split
+from pipeline.evaluation.detections import Detections
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = ((220, 40, 40), (40, 80, 220))
@@ -52,6 +55,17 @@ def squares(tmp_path_factory) -> tuple[Path, list[ImageRecord]]:
             )
         )
     return root, records
+
+
+@pytest.fixture(scope="session")
+def detected(squares) -> Callable[..., Detections]:
+    """Return a function that gives the detections of a detector in `squares`, or in some of its records."""
+    root, everything = squares
+
+    def call(detector: Detector, records: Sequence[ImageRecord] = everything) -> Detections:
+        return detect_split(detector, Index(("red", "blue"), tuple(records)), root, workers=1)[0]
+
+    return call
 
 
 @pytest.fixture

@@ -25,15 +25,15 @@
     figure.querySelector(".from").textContent = from.toFixed(2);
     let shown = 0;
     for (const box of figure.querySelectorAll(".d")) {
-      const { score, type: own } = box.dataset;
-      const visible = +score >= from && (!category || box.dataset.class === category) && (!type || own === type);
+      const { score, type: kind } = box.dataset;
+      const visible = +score >= from && (!category || box.dataset.class === category) && (!type || kind === type);
       box.classList.toggle("off", !visible);
       shown += visible;
     }
     for (const object of figure.querySelectorAll(".o")) {
-      const { found } = object.dataset;
+      const { detected } = object.dataset;
       const of_class = !category || object.dataset.class === category;
-      const open = !object.classList.contains("dim") && !(found !== undefined && +found >= from);
+      const open = !object.classList.contains("dim") && !(detected !== undefined && +detected >= from);
       const missed = of_class && open && (!type || type === "Missed");
       object.classList.toggle("missed", missed);
       object.classList.toggle("off", !of_class);

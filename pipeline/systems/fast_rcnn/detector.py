@@ -1,32 +1,29 @@
-"""Scores and boxes of the regions of one image (Fast R-CNN, section 2.4).
+"""Fast R-CNN as a detector: one map an image, RoI pooling, scores and boxes of all regions at once (section 2.4)."""
 
-From scored regions to detections: the two published protocols, which give different ends of the curves.
-
-Fast R-CNN at test: one image among its proposals, and one pass over the images of a split.
-
-Fast R-CNN on pictures: proposals, one map, RoI pooling, scores and boxes at once.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, area, as_boxes, clip, decode, nms
+from pipeline.core.boxes import Boxes, area, as_boxes, clip, decode
 from pipeline.core.clock import NULL_CLOCK, Clock
-from pipeline.core.runtime import progress
 from pipeline.core.sections import Proposals
-from pipeline.data.images import read_image
-from pipeline.data.index import ImageRecord
-from pipeline.detector import Description, Found, Image, Picture, opened, read_description
-from pipeline.evaluation.detections import Detections, LeastScores, above_least, within_budget
+from pipeline.data.index import Index
+from pipeline.detector import Candidates, Description, Detector, Picture
+from pipeline.evaluation.detections import Detections
 from pipeline.imaging import pad, pixels, scale_factor
 from pipeline.proposals.engines import propose
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn import params as sections
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
 from pipeline.systems.fast_rcnn.params import FastDetection, RegionScoring
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 # A region belongs to the scale that brings its area nearest to this side squared (SPP-net, section 4.1).
 CANONICAL_SIDE = 224
@@ -99,72 +96,75 @@ def score_regions(
         return ScoredRegions(own, clip(moved, width, height).reshape(-1, classes, 4))
 
 
-def postprocess(images: Iterable[tuple[int, ScoredRegions]], settings: RegionScoring) -> tuple[Detections, LeastScores]:
-    """Return the detections in ``images``, pairs of an image's id and its scored regions, and the limits of the budget.
+class RegionDetector(Detector):
+    """What Fast and Faster R-CNN share: from scored regions to detections, by one of two published protocols.
 
-    ``budget`` (``lib/fast_rcnn/test.py`` of Fast R-CNN): the ``max_per_class`` best regions of each class and image,
-    of those the ``per_class_budget`` times images best of each class, then suppression. ``threshold`` (the same file of
-    py-faster-rcnn): regions above ``min_score``, suppression, then the ``max_per_image`` best of all classes. A class
-    with a score of minus infinity is never detected.
+    ``budget`` (``lib/fast_rcnn/test.py`` of Fast R-CNN): the ``max_per_class`` best regions of each class and image, of
+    these the ``per_class_budget`` times images best of each class, then suppression. ``threshold`` (the same file of
+    py-faster-rcnn): regions above ``min_score``, suppression, then the ``max_per_image`` best of all classes. The two
+    give different ends of the precision-recall curves. A class with a score of minus infinity is never detected.
     """
-    found = [_of_image(image_id, regions, settings) for image_id, regions in images]
-    detections = Detections.join(found)
-    if settings.protocol == "threshold":
-        return detections, {}
-    kept, least = within_budget(detections.labels, detections.scores, settings.per_class_budget * len(found))
-    return _suppressed(detections.take(kept), settings.nms), least
+
+    def __init__(self, description: Description, settings: RegionScoring) -> None:
+        super().__init__(description)
+        self.detection_limit = settings.per_class_budget if settings.protocol == "budget" else None
+        self._scoring = settings
+
+    def choose(self, regions: ScoredRegions) -> Candidates:
+        """Return the candidates among the regions of one image."""
+        if self._scoring.protocol == "threshold":
+            return Candidates.above(self._scoring.min_score, regions.boxes, regions.scores)
+        return Candidates.above(None, regions.boxes, regions.scores).limit_by_class(self._scoring.max_per_class)
+
+    def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
+        """Return the detections of one image: suppression, with ``threshold`` the limit of the image."""
+        with clock.phase("suppression"):
+            kept = candidates.suppress(self._scoring.nms)
+            if self._scoring.protocol == "threshold":
+                kept = kept.limit(self._scoring.max_per_image)
+            return kept.detections()
 
 
-def postprocess_one(regions: ScoredRegions, settings: RegionScoring, least: LeastScores) -> Detections:
-    """Return the detections in one image, whose id is given as 0; the limits ``least`` stand for the budget."""
-    found = _of_image(0, regions, settings)
-    if settings.protocol == "threshold":
-        return found
-    return _suppressed(found.take(above_least(found.labels, found.scores, least)), settings.nms)
+class FastRcnnDetector(RegionDetector):
+    """Fast R-CNN among proposals of the engine or, in a split, among those that its proposals file holds.
 
+    Args:
+        description: with the settings ``detect`` and, without ``proposals``, those of the engine, ``proposals``.
+        network: see `load_network`.
+        device: where it computes.
+        proposals: of the split.
+    """
 
-def _of_image(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
-    chosen = _best if settings.protocol == "budget" else _above
-    return chosen(image_id, regions, settings)
+    def __init__(
+        self,
+        description: Description,
+        network: FastRcnn,
+        device: torch.device,
+        proposals: ProposalSet | None = None,
+    ) -> None:
+        self._settings = description.section("detect", FastDetection)
+        super().__init__(description, self._settings)
+        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._device, self._proposals = device, proposals
 
+    def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the candidates of each picture."""
+        return [self._score(picture, clock) for picture in pictures]
 
-def _best(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
-    parts = []
-    for column in range(regions.scores.shape[1]):
-        rows = np.flatnonzero(np.isfinite(regions.scores[:, column]))
-        best = rows[np.argsort(-regions.scores[rows, column], kind="stable")[: settings.max_per_class]]
-        parts.append(_of_class(image_id, regions, column, best))
-    return Detections.join(parts)
-
-
-def _above(image_id: int, regions: ScoredRegions, settings: RegionScoring) -> Detections:
-    parts = []
-    for column in range(regions.scores.shape[1]):
-        rows = np.flatnonzero(regions.scores[:, column] > settings.min_score)
-        kept = nms(regions.boxes[rows, column], regions.scores[rows, column], settings.nms)
-        parts.append(_of_class(image_id, regions, column, rows[kept]))
-    found = Detections.join(parts)
-    return found.take(np.argsort(-found.scores, kind="stable")[: settings.max_per_image])
-
-
-def _of_class(image_id: int, regions: ScoredRegions, column: int, rows: NDArray[np.int64]) -> Detections:
-    return Detections(
-        np.full(len(rows), image_id, np.int64),
-        np.full(len(rows), column + 1, np.int64),
-        regions.boxes[rows, column],
-        regions.scores[rows, column],
-    )
-
-
-def _suppressed(detections: Detections, threshold: float) -> Detections:
-    """Suppress within each image and class; both stand together, as `_best` put them."""
-    keys = np.stack([detections.image_ids, detections.labels], axis=1)
-    edges = np.flatnonzero((np.diff(keys, axis=0) != 0).any(axis=1)) + 1
-    kept = [
-        own[nms(detections.boxes[own], detections.scores[own], threshold)]
-        for own in np.split(np.arange(len(detections)), edges)
-    ]
-    return detections.take(np.concatenate(kept))
+    def _score(self, picture: Picture, clock: Clock) -> Candidates:
+        image = picture.pixels(clock)
+        if self._proposals is not None:
+            boxes = self._proposals.boxes_of(picture.image_id)
+        else:
+            with clock.phase("proposals"):
+                boxes = propose(image, self.description.section("proposals", Proposals))
+        with clock.phase("convolution"):
+            maps, factors = image_maps(self._network, image, self._device)
+        height, width = image.shape[:2]
+        regress = self._settings.box_regression
+        regions = score_regions(self._network, maps, factors, boxes, width, height, regress, clock)
+        with clock.phase("suppression"):
+            return self.choose(regions)
 
 
 def load_network(folder: Path, compressed: bool) -> FastRcnn:
@@ -174,66 +174,17 @@ def load_network(folder: Path, compressed: bool) -> FastRcnn:
     return FastRcnn.load(folder / "detector.safetensors", "fast_rcnn_classifier")
 
 
-def score_image(
-    network: FastRcnn,
-    image: NDArray[np.uint8],
-    boxes: Boxes,
-    regress: bool,
-    device: torch.device,
-    clock: Clock = NULL_CLOCK,
-) -> ScoredRegions:
-    """Score ``boxes`` (R, 4), which may be none, of ``image`` (H, W, 3); ``network`` is on ``device``."""
-    with clock.phase("convolution"):
-        maps, factors = image_maps(network, image, device)
-    return score_regions(network, maps, factors, boxes, image.shape[1], image.shape[0], regress, clock)
+def load(models: Path, device: torch.device) -> Detector:
+    """Return the detector for pictures; see `pipeline.systems.System`."""
+    folder = models / "fast_rcnn"
+    description = Description.load(folder, "fast_rcnn")
+    compressed = description.section("detect", FastDetection).compressed
+    return FastRcnnDetector(description, load_network(folder, compressed), device)
 
 
-def detect(
-    network: FastRcnn,
-    records: Sequence[ImageRecord],
-    proposals: Sequence[Boxes],
-    root: Path,
-    settings: RegionScoring,
-    device: torch.device,
-) -> tuple[Detections, LeastScores]:
-    """Detect in the images ``records``, files below ``root``, among their ``proposals``; see `postprocess`."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def scored() -> Iterator[tuple[int, ScoredRegions]]:
-        for record, boxes in zip(progress(records, "detecting"), proposals, strict=True):
-            image = read_image(root / record.file)
-            yield record.id, score_image(network, image, boxes, settings.box_regression, device)
-
-    return postprocess(scored(), settings)
-
-
-class FastRcnnDetector:
-    """A `Detector`: the network that the settings choose, plain or with fewer values in fc6 and fc7."""
-
-    system = "fast_rcnn"
-    batched = False
-
-    def __init__(self, description: Description, network: FastRcnn, device: torch.device) -> None:
-        self.classes, self._least = description.classes, description.least
-        self._proposals = description.section("proposals", Proposals)
-        self._settings = description.section("detect", FastDetection)
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._device = device
-
-    @classmethod
-    def load(cls, models: Path, device: torch.device) -> "FastRcnnDetector":
-        """Read what the stages left below ``models``."""
-        folder = models / cls.system
-        description = read_description(folder, cls.system)
-        return cls(description, load_network(folder, description.section("detect", FastDetection).compressed), device)
-
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image."""
-        return [self._detect_one(opened(image, clock), clock) for image in images]
-
-    def _detect_one(self, image: Image, clock: Clock) -> Found:
-        with clock.phase("proposals"):
-            boxes = propose(image, self._proposals)
-        regions = score_image(self._network, image, boxes, self._settings.box_regression, self._device, clock)
-        with clock.phase("suppression"):
-            return Found.of(postprocess_one(regions, self._settings, self._least))
+def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
+    """Return the detector for the test split and its proposals; see `pipeline.systems.System`."""
+    detect = params.section(sections.FastRcnn).detect
+    description = Description.of("fast_rcnn", index.classes, proposals=params.proposals, detect=detect)
+    network = load_network(Path("models/fast_rcnn"), detect.compressed)
+    return FastRcnnDetector(description, network, device, ProposalSet.load(Path("proposals/test.h5"), index))

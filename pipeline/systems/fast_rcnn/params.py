@@ -1,75 +1,91 @@
-"""Parameters."""
+"""Fast R-CNN's section of ``params.yaml``; Faster R-CNN's detector has the same blocks."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Section, distinct
-from pipeline.core.sections import (
-    Schedule,
-    Svm,
-)
+from pipeline.core.params import Count, Fraction, NonNegative, Positive, PositiveFloat, Schedule, Section, distinct
+from pipeline.core.sections import Svm
 
 
 class ImageSize(Section):
-    """At which size whole images are seen; a training step draws one of the short sides for each image."""
+    """At which size whole images are seen, in pixels."""
 
-    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)]
-    long_side: Positive
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)] = (192,)
+    """Of several, training draws one for each image, and a test region uses the one that brings its area nearest to
+    224 x 224."""
+    long_side: Positive = 320
+    """The most that the longer side may have."""
 
 
 class RegionTraining(Section):
     """Training of the detector on regions of whole images (Fast R-CNN, section 2.3)."""
 
-    images: Positive
-    regions: Positive
-    foreground: Fraction
-    foreground_iou: Fraction
-    background_iou: tuple[Fraction, Fraction]
-    difficult: bool
-    normalise_targets: bool
-    box_sigma: PositiveFloat
-    box_weight: Annotated[float, Field(ge=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    new_fc_lr: PositiveFloat
-    frozen_layers: Count
-    flip: bool
-    schedule: Schedule
+    images: Positive = 2
+    """Images in a batch."""
+    regions: Positive = 64
+    """Regions of each image."""
+    foreground: Fraction = 0.25
+    """Greatest share of foreground."""
+    foreground_iou: Fraction = 0.5
+    background_iou: tuple[Fraction, Fraction] = (0.1, 0.5)
+    """Fast R-CNN and Matlab's Faster R-CNN: 0.1 to 0.5; the Python code of Faster R-CNN: 0 to 0.5."""
+    difficult: bool = True
+    """Train on difficult objects."""
+    normalise_targets: bool = True
+    """Class by class, to zero mean and unit deviation."""
+    box_sigma: PositiveFloat = 1
+    """The box error is squared up to 1 / sigma^2."""
+    box_weight: NonNegative = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """After fc6 and after fc7."""
+    new_fc_lr: PositiveFloat = 1
+    """fc6 and fc7 learn this many times faster where the backbone has none and they are new."""
+    frozen_layers: Count = 0
+    """The first so many convolutions keep their weights."""
+    flip: bool = False
+    schedule: Schedule = Schedule(steps=500, lr=0.01, decay_at=(400,), warmup=50)
 
 
 class Svd(Section):
-    """Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1); rank 0 leaves a layer alone."""
+    """Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1): ranks; 0 keeps the layer."""
 
-    fc6: Count
-    fc7: Count
+    fc6: Count = 256
+    fc7: Count = 192
 
 
 class RegionScoring(Section):
     """From scores and boxes of regions to detections: two published protocols."""
 
-    protocol: Literal["budget", "threshold"]
-    max_per_class: Positive
-    per_class_budget: Positive
-    min_score: Fraction
-    max_per_image: Positive
-    nms: Fraction
-    box_regression: bool
+    protocol: Literal["budget", "threshold"] = "budget"
+    """budget: max_per_class boxes of a class in an image before suppression, per_class_budget on average (Fast R-CNN) |
+    threshold: scores above min_score, suppression, then max_per_image boxes of all classes (Faster R-CNN, Python)"""
+    max_per_class: Positive = 100
+    per_class_budget: Positive = 40
+    min_score: Fraction = 0.05
+    max_per_image: Positive = 100
+    nms: Fraction = 0.3
+    box_regression: bool = True
 
 
 class FastDetection(RegionScoring):
-    """The same, by the network as it was trained or by the one with fewer values in fc6 and fc7."""
+    """From scores and boxes of regions to detections, with the network as it was trained or with truncated SVD."""
 
-    compressed: bool
+    compressed: bool = False
+    """Use the network after the truncated SVD; its score and time are measured in any case."""
 
 
 class FastRcnn(Section):
     """Fast R-CNN, stage by stage."""
 
-    fc_width: Positive
-    grid: Positive | None
-    image: ImageSize
-    train: RegionTraining
-    classifier: Literal["softmax", "svm"]
-    svm: Svm
-    svd: Svd
-    detect: FastDetection
+    fc_width: Positive = 512
+    """Width of fc6 and fc7 where the network has none of its own."""
+    grid: Positive | None = None
+    """Side of the RoI pooling's output; empty: the network's own (7 for vgg16, 6 for alexnet)."""
+    image: ImageSize = ImageSize()
+    train: RegionTraining = RegionTraining()
+    classifier: Literal["softmax", "svm"] = "softmax"
+    """softmax | svm (trained on fc7 afterwards, as in R-CNN)"""
+    svm: Svm = Svm(evict_below=-1.1)
+    svd: Svd = Svd()
+    detect: FastDetection = FastDetection()

@@ -1,23 +1,7 @@
 """What the project needs to know of Fast R-CNN (Girshick, ICCV 2015)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.fast_rcnn.params import FastRcnn
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
-
-    return FastRcnnDetector.load(models, device)
-
 
 SYSTEM = System(
     name="fast_rcnn",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2015-09",
     colour="#17a37a",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
-    load=load,
     params=FastRcnn,
     published=(
         Published("VGG16", "07", 66.9, 1.83, 0.32, "Tesla K40", "Fast R-CNN, table 4; Faster R-CNN, table 5"),

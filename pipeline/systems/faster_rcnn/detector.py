@@ -1,36 +1,33 @@
-"""What both networks see of an image at test: the whole of it at their first scale.
+"""Faster R-CNN as a detector: one map, proposals from it, and the detector's regions on the same map (section 3.2).
 
-From scored anchors to proposals (Faster R-CNN, section 3.3; ``lib/rpn/proposal_layer.py``).
-
-The proposals of a whole split, in the format of all proposals, so that all code for proposals reads them.
-
-Faster R-CNN at test: one map an image, proposals from it, and the detector on the same map (section 3.2).
-
-Faster R-CNN on pictures: one map, from which the proposals come as well.
+All images are resized to the networks' first scale.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, as_boxes, clip, decode, nms
+from pipeline.core.boxes import Boxes, as_boxes, clip, decode
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress
 from pipeline.data.images import read_image
-from pipeline.data.index import ImageRecord
-from pipeline.detector import Description, Found, Image, Picture, opened, read_description
-from pipeline.evaluation.detections import Detections, LeastScores
+from pipeline.data.index import ImageRecord, Index
+from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import ScoredRegions, postprocess, postprocess_one, score_regions
+from pipeline.systems.fast_rcnn.detector import RegionDetector, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
-from pipeline.systems.faster_rcnn.params import FasterDetection, RpnProposals
+from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, RpnProposals
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,8 @@ def propose(
 ) -> Boxes:
     """Return the proposals of one image, best first, in pixels of the original image: ``(N, 4)``.
 
+    Source: section 3.3; ``lib/rpn/proposal_layer.py``.
+
     Every anchor is moved by its offsets and clipped; boxes with a side below ``min_side`` are dropped, then come the
     ``before`` best (0: all), suppression of overlaps above ``nms``, and the ``after`` best.
 
@@ -86,9 +85,9 @@ def propose(
     objectness = (scores[0, :, 1] - scores[0, :, 0]).cpu().numpy()
     moved = as_boxes(decode(network.anchors(*shape), offsets[0].cpu().numpy())) / np.float32(factor)
     boxes = clip(moved, *size)
-    large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= max(settings.min_side, 1e-3)).all(axis=1))
-    best = large[np.argsort(-objectness[large], kind="stable")[: settings.before or None]]
-    return boxes[best][nms(boxes[best], objectness[best], settings.nms)[: settings.after]]
+    large = (boxes[:, 2:] - boxes[:, :2] >= max(settings.min_side, 1e-3)).all(axis=1)
+    candidates = Candidates.above(None, boxes[large], objectness[large, None]).limit(settings.before or None)
+    return candidates.suppress(settings.nms).limit(settings.after).boxes
 
 
 @torch.inference_mode()
@@ -123,95 +122,56 @@ def check_shared(rpn: RegionProposalNetwork, detector: FastRcnn) -> None:
         )
 
 
-def detect(
-    rpn: RegionProposalNetwork,
-    detector: FastRcnn,
-    records: Sequence[ImageRecord],
-    root: Path,
-    settings: FasterDetection,
-    device: torch.device,
-) -> tuple[Detections, LeastScores]:
-    """Detect in the images ``records``, files below ``root``, at the networks' first scale; see `postprocess`.
+class FasterRcnnDetector(RegionDetector):
+    """Faster R-CNN; pictures of one size go through the convolutions together, images of a split one by one.
+
+    Args:
+        description: with the settings ``detect``.
+        rpn: the proposal network.
+        network: the detector, with the same convolutions.
+        device: where both compute.
 
     Raises:
         InputError: the networks do not share their convolutions.
     """
-    check_shared(rpn, detector)
-    for network in (rpn, detector):
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def scored() -> Iterator[tuple[int, ScoredRegions]]:
-        for record in progress(records, "detecting"):
-            (regions,) = score_images(rpn, detector, [read_image(root / record.file)], settings, device)
-            yield record.id, regions
-
-    return postprocess(scored(), settings)
-
-
-@torch.inference_mode()
-def score_images(
-    rpn: RegionProposalNetwork,
-    detector: FastRcnn,
-    images: Sequence[NDArray[np.uint8]],
-    settings: FasterDetection,
-    device: torch.device,
-    clock: Clock = NULL_CLOCK,
-) -> list[ScoredRegions]:
-    """Score the networks' own proposals in ``images`` ``(H, W, 3)``, which have one size and share a forward pass.
-
-    ``clock`` times ``convolution``, ``proposals`` (of the network's) and what `score_regions` times.
-    """
-    with clock.phase("convolution"):
-        seen = resized(images, rpn.shape, device)
-        maps = rpn.conv(seen.pixels)
-    found = []
-    for own in maps.split(1):
-        with clock.phase("proposals"):
-            boxes = propose(rpn, own, seen.shape, seen.factor, seen.size, settings.proposals)
-        found.append(score_regions(detector, own, [seen.factor], boxes, *seen.size, settings.box_regression, clock))
-    return found
-
-
-class FasterRcnn:
-    """A `Detector`; images of one size go through the convolutions together."""
-
-    system = "faster_rcnn"
     batched = True
 
     def __init__(
         self, description: Description, rpn: RegionProposalNetwork, network: FastRcnn, device: torch.device
     ) -> None:
         check_shared(rpn, network)
-        self.classes, self._least = description.classes, description.least
         self._settings = description.section("detect", FasterDetection)
+        super().__init__(description, self._settings)
         self._rpn, self._network = (
             module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for module in (rpn, network)
         )
         self._device = device
 
-    @classmethod
-    def load(cls, models: Path, device: torch.device) -> "FasterRcnn":
-        """Read what the stages left below ``models``."""
-        folder = models / cls.system
-        return cls(
-            read_description(folder, cls.system),
-            RegionProposalNetwork.load(folder / "rpn2.safetensors", "faster_rcnn_rpn2"),
-            FastRcnn.load(folder / "detector2.safetensors", "faster_rcnn_detector2"),
-            device,
-        )
+    def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the candidates of each picture."""
+        images = [picture.pixels(clock) for picture in pictures]
+        candidates: dict[int, Candidates] = {}
+        for places in _by_shape(images):
+            scored = self._score([images[place] for place in places], clock)
+            candidates |= zip(places, scored, strict=True)
+        return [candidates[place] for place in range(len(images))]
 
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image."""
-        pixels = [opened(image, clock) for image in images]
-        found: dict[int, Found] = {}
-        for places in _by_shape(pixels):
-            batch = [pixels[place] for place in places]
-            scored = score_images(self._rpn, self._network, batch, self._settings, self._device, clock)
-            for place, regions in zip(places, scored, strict=True):
-                with clock.phase("suppression"):
-                    found[place] = Found.of(postprocess_one(regions, self._settings, self._least))
-        return [found[place] for place in range(len(images))]
+    @torch.inference_mode()
+    def _score(self, images: Sequence[Image], clock: Clock) -> list[Candidates]:
+        """Return the candidates of ``images`` of one size, which share a forward pass through the convolutions."""
+        with clock.phase("convolution"):
+            seen = resized(images, self._rpn.shape, self._device)
+            maps = self._rpn.conv(seen.pixels)
+        regress, candidates = self._settings.box_regression, []
+        for own in maps.split(1):
+            with clock.phase("proposals"):
+                boxes = propose(self._rpn, own, seen.shape, seen.factor, seen.size, self._settings.proposals)
+            regions = score_regions(self._network, own, [seen.factor], boxes, *seen.size, regress, clock)
+            with clock.phase("suppression"):
+                candidates.append(self.choose(regions))
+        return candidates
 
 
 def _by_shape(images: Sequence[Image]) -> list[list[int]]:
@@ -220,3 +180,20 @@ def _by_shape(images: Sequence[Image]) -> list[list[int]]:
     for place, image in enumerate(images):
         groups.setdefault(image.shape, []).append(place)
     return list(groups.values())
+
+
+def load(models: Path, device: torch.device) -> Detector:
+    """Return the detector for pictures; see `pipeline.systems.System`."""
+    return _load(Description.load(models / "faster_rcnn", "faster_rcnn"), models / "faster_rcnn", device)
+
+
+def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
+    """Return the detector for the test split; see `pipeline.systems.System`."""
+    detect = params.section(FasterRcnn).detect
+    return _load(Description.of("faster_rcnn", index.classes, detect=detect), Path("models/faster_rcnn"), device)
+
+
+def _load(description: Description, folder: Path, device: torch.device) -> Detector:
+    rpn = RegionProposalNetwork.load(folder / "rpn2.safetensors", "faster_rcnn_rpn2")
+    network = FastRcnn.load(folder / "detector2.safetensors", "faster_rcnn_detector2")
+    return FasterRcnnDetector(description, rpn, network, device)

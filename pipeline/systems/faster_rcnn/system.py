@@ -1,23 +1,7 @@
 """What the project needs to know of Faster R-CNN (Ren et al., NIPS 2015)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.faster_rcnn.params import FasterRcnn
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.faster_rcnn.detector import FasterRcnn
-
-    return FasterRcnn.load(models, device)
-
 
 SYSTEM = System(
     name="faster_rcnn",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2015-12",
     colour="#d6456b",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
-    load=load,
     params=FasterRcnn,
     published=(
         # Without proposals: convolutions and region-wise part, 0.141 and 0.047.

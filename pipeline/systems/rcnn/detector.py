@@ -1,58 +1,79 @@
-"""R-CNN on pictures: proposals, each warped and sent through the network, then SVMs and box regression."""
+"""R-CNN as a detector: proposals, each warped and sent through the network, then SVMs and box regression."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from pipeline.core.clock import NULL_CLOCK, Clock
+from pipeline.core.clock import Clock
 from pipeline.core.sections import Features, Proposals, Region
-from pipeline.detector import Description, Found, Image, Picture, opened, read_description
-from pipeline.linear.detection import RegionClassifier
+from pipeline.data.index import Index
+from pipeline.detector import Description, Detector, Picture
+from pipeline.features.cache import FeatureCache
+from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets.backbones import normalise
 from pipeline.proposals.engines import propose
 from pipeline.systems.rcnn.features import region_taps
 from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.params import Rcnn
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 
-class Rcnn:
-    """A `Detector`; its features are those of the cache."""
+class WarpedRegions:
+    """A `RegionSource`: the proposals of a picture, warped and sent through the network.
 
-    system = "rcnn"
-    batched = False
+    Args:
+        description: with the settings ``proposals``, ``region`` and ``features``.
+        network: as it was fine-tuned.
+        device: where it computes.
+    """
 
-    def __init__(
-        self, description: Description, network: RegionNetwork, classify: RegionClassifier, device: torch.device
-    ) -> None:
-        self.classes = description.classes
+    reads_pixels = True
+
+    def __init__(self, description: Description, network: RegionNetwork, device: torch.device) -> None:
         self._proposals = description.section("proposals", Proposals)
         self._region = description.section("region", Region)
-        self._batch = description.section("features", Features).batch or network.net.batch(self._region.size, device)
+        features = description.section("features", Features)
+        self._dtype = np.dtype(features.dtype)
+        self._batch = features.batch or network.net.batch(self._region.size, device)
         self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._classify, self._device = classify, device
+        self._device = device
 
-    @classmethod
-    def load(cls, models: Path, device: torch.device) -> "Rcnn":
-        """Read what the stages left below ``models``."""
-        folder = models / cls.system
-        description = read_description(folder, cls.system)
-        network = RegionNetwork.load(folder / "network.safetensors", "rcnn_finetune")
-        classify = RegionClassifier.load(folder, description, description.section("features", Features).dtype)
-        return cls(description, network, classify, device)
-
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image."""
-        return [self._detect_one(opened(image, clock), clock) for image in images]
-
-    def _detect_one(self, image: Image, clock: Clock) -> Found:
+    def __call__(self, picture: Picture, layers: Sequence[str], clock: Clock) -> ImageRegions:
+        """Return the proposals with their features."""
+        image = picture.pixels(clock)
         with clock.phase("proposals"):
             boxes = propose(image, self._proposals)
-        if not len(boxes):
-            return Found.nothing()
         with clock.phase("pooling"):
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
-        layers = self._classify.layers
         parts = list(region_taps(self._network, pixels, boxes, self._region, layers, self._batch, clock))
         with clock.phase("heads"):
-            taps = {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
-        return self._classify(boxes, taps, (image.shape[1], image.shape[0]), clock)
+            taps = {layer: torch.cat([part[layer] for part in parts]) for layer in layers} if parts else {}
+        return ImageRegions.from_taps(boxes, (image.shape[1], image.shape[0]), taps, self._dtype)
+
+
+def load(models: Path, device: torch.device) -> Detector:
+    """Return the detector for pictures; see `pipeline.systems.System`."""
+    folder = models / "rcnn"
+    description = Description.load(folder, "rcnn")
+    network = RegionNetwork.load(folder / "network.safetensors", "rcnn_finetune")
+    return LinearDetector.load(folder, description, WarpedRegions(description, network, device))
+
+
+def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
+    """Return the detector for the test split, whose features are cached; see `pipeline.systems.System`."""
+    rcnn = params.section(Rcnn)
+    description = Description.of(
+        "rcnn",
+        index.classes,
+        proposals=params.proposals,
+        region=rcnn.region,
+        features=rcnn.features,
+        detect=rcnn.detect,
+    )
+    cache = FeatureCache(Path("features/rcnn/test.zarr"), "rcnn_features@test")
+    return LinearDetector.load(Path("models/rcnn"), description, CachedRegions(cache, index))

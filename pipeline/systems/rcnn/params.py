@@ -1,22 +1,23 @@
-"""Parameters."""
+"""R-CNN's section of ``params.yaml``."""
 
 from pipeline.core.params import Positive, Section
 from pipeline.core.sections import BoxRegression, Detection, Features, Region, Svm, WindowSampling
 
 
 class Finetune(WindowSampling):
-    """Fine-tuning on warped regions (R-CNN, section 2.3)."""
+    """Fine-tuning on warped regions (R-CNN, section 2.3): so many foreground and background regions in a batch."""
 
-    flip: bool
+    flip: bool = False
 
 
 class Rcnn(Section):
     """R-CNN, stage by stage."""
 
-    fc_width: Positive
-    region: Region
-    finetune: Finetune
-    features: Features
-    svm: Svm
-    bbox: BoxRegression
-    detect: Detection
+    fc_width: Positive = 256
+    """Width of fc6 and fc7 where the network has none of its own."""
+    region: Region = Region()
+    finetune: Finetune = Finetune()
+    features: Features = Features()
+    svm: Svm = Svm()
+    bbox: BoxRegression = BoxRegression()
+    detect: Detection = Detection()

@@ -1,23 +1,7 @@
 """What the project needs to know of R-CNN (Girshick et al., CVPR 2014)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.rcnn.params import Rcnn
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.rcnn.detector import Rcnn
-
-    return Rcnn.load(models, device)
-
 
 SYSTEM = System(
     name="rcnn",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2014-06",
     colour="#2f6fed",
     shown_from=0.0,  # An SVM decides at 0, and so does the demo of the official code.
-    load=load,
     params=Rcnn,
     published=(
         Published("AlexNet, fc7 + boxes", "07", 58.5, 13, None, "a GPU", "R-CNN, section 2.2, table 2"),

@@ -1,77 +1,59 @@
-"""SPP-net on pictures: proposals, one map for each scale, windows pooled from them, then as R-CNN."""
+"""SPP-net as a detector: one map of the image for each scale, regions pooled from them, then as R-CNN."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
-from pipeline.core.clock import NULL_CLOCK, Clock
+from pipeline.core.clock import Clock
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Proposals
 from pipeline.core.storage import fingerprint
-from pipeline.detector import Description, Found, Image, Picture, opened, read_description
+from pipeline.data.index import Index
+from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import saturate
-from pipeline.features.maps import ImageMaps, map_cells, map_sizes, maps_origin
-from pipeline.linear.detection import RegionClassifier
+from pipeline.features.maps import ImageMaps, MapCache, map_cells, map_sizes, maps_origin
+from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
-from pipeline.systems.sppnet.features import window_features
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.features import PooledRegions, window_features
 from pipeline.systems.sppnet.network import PyramidHead
-from pipeline.systems.sppnet.params import Maps
+from pipeline.systems.sppnet.params import Maps, Sppnet
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
 
 
-class Sppnet:
-    """A `Detector`; its maps and features are those of the cache."""
+class MappedRegions:
+    """A `RegionSource`: the proposals of a picture, pooled from its maps.
 
-    system = "sppnet"
-    batched = False
+    Args:
+        description: with the settings ``proposals`` and ``maps``.
+        conv: the convolutions of the backbone.
+        head: the layers above the map.
+        device: where both compute.
+    """
 
-    def __init__(
-        self,
-        description: Description,
-        conv: nn.Module,
-        head: PyramidHead,
-        classify: RegionClassifier,
-        device: torch.device,
-    ) -> None:
-        self.classes = description.classes
+    reads_pixels = True
+
+    def __init__(self, description: Description, conv: nn.Module, head: PyramidHead, device: torch.device) -> None:
         self._proposals = description.section("proposals", Proposals)
-        self._scales = description.section("maps", Maps).scales
+        maps = description.section("maps", Maps)
+        self._scales, self._dtype = maps.scales, np.dtype(maps.dtype)
         self._conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._geometry = Geometry.of(conv)
-        self._head, self._classify, self._device = head.to(device), classify, device
-
-    @classmethod
-    def load(cls, models: Path, device: torch.device) -> "Sppnet":
-        """Read what the stages left below ``models``; the convolutions are the backbone's.
-
-        Raises:
-            InputError: a file is missing, or the layers above the map were trained on other maps.
-        """
-        folder, backbone = models / cls.system, models / "backbone.safetensors"
-        description = read_description(folder, cls.system)
-        head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
-        tensors, _ = weights.load(backbone, "pretrain")
-        conv = architecture(head.source.network).conv()
-        weights.load_conv(conv, head.source.network, tensors)
-        scales = description.section("maps", Maps).scales
-        if fingerprint(**maps_origin(head.source.network, conv, scales)) != head.source.fingerprint:
-            raise InputError(
-                f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
-                f"{list(scales)}; dvc repro makes all of them anew."
-            )
-        classify = RegionClassifier.load(folder, description, description.section("maps", Maps).dtype)
-        return cls(description, conv, head, classify, device)
-
-    def detect(self, images: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Found]:
-        """Return what is found in each image."""
-        return [self._detect_one(opened(image, clock), clock) for image in images]
+        self._head, self._device = head.to(device), device
 
     @torch.inference_mode()
-    def _detect_one(self, image: Image, clock: Clock) -> Found:
+    def __call__(self, picture: Picture, layers: Sequence[str], clock: Clock) -> ImageRegions:
+        """Return the proposals with their features."""
+        image = picture.pixels(clock)
         size = (image.shape[1], image.shape[0])
         with clock.phase("proposals"):
             boxes = propose(image, self._proposals)
@@ -79,8 +61,45 @@ class Sppnet:
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
             cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
-            maps = ImageMaps([saturate(own, self._classify.dtype) for own in cells], hw, factors)
-        taps = window_features(
-            self._head, maps, boxes, self._scales, self._geometry, self._classify.layers, self._device, clock
+            maps = ImageMaps([saturate(own, self._dtype) for own in cells], hw, factors)
+        taps = window_features(self._head, maps, boxes, self._scales, self._geometry, layers, self._device, clock)
+        return ImageRegions.from_taps(boxes, size, taps, self._dtype)
+
+
+def load(models: Path, device: torch.device) -> Detector:
+    """Return the detector for pictures, with the convolutions of the backbone; see `pipeline.systems.System`.
+
+    Raises:
+        InputError: a file is missing, or the layers above the map were trained on other maps.
+    """
+    folder, backbone = models / "sppnet", models / "backbone.safetensors"
+    description = Description.load(folder, "sppnet")
+    head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
+    tensors, _ = weights.load(backbone, "pretrain")
+    conv = architecture(head.source.network).conv()
+    weights.load_conv(conv, head.source.network, tensors)
+    scales = description.section("maps", Maps).scales
+    if fingerprint(**maps_origin(head.source.network, conv, scales)) != head.source.fingerprint:
+        raise InputError(
+            f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
+            f"{list(scales)}; dvc repro makes all of them anew."
         )
-        return self._classify(boxes, taps, size, clock)
+    return LinearDetector.load(folder, description, MappedRegions(description, conv, head, device))
+
+
+def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
+    """Return the detector for the test split, whose maps are cached; see `pipeline.systems.System`."""
+    sppnet, folder = params.section(Sppnet), Path("models/sppnet")
+    description = Description.of(
+        "sppnet", index.classes, proposals=params.proposals, maps=sppnet.maps, detect=sppnet.detect
+    )
+    network = folder / "network.safetensors"
+    features = PooledRegions.join(
+        MapCache(Path("features/sppnet/test.zarr"), "sppnet_maps@test"),
+        index,
+        ProposalSet.load(Path("proposals/test.h5"), index),
+        PyramidHead.load(network, "sppnet_finetune"),
+        network,
+        device,
+    )
+    return LinearDetector.load(folder, description, CachedRegions(features, index))

@@ -1,6 +1,6 @@
 """SPP-net's region features, computed when asked for: windows of cached maps, pooled, through the fc layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache
 from pipeline.features.pyramid import choose_scale, pool_windows, project
 from pipeline.features.regions import Regions, gather
+from pipeline.linear.training_set import TrainingSet
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
@@ -145,3 +146,22 @@ def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) ->
         whole = np.array([[0, 0, width, height]], np.int64)
         vectors.append(pool_windows(grid, (height, width), whole, levels)[0].cpu().numpy())
     return np.stack(vectors)
+
+
+def training_set(dep: Callable[[str], Path], splits: Sequence[str], device: torch.device) -> TrainingSet:
+    """Return the regions of ``splits`` with the fine-tuned network's features; ``dep`` gives the path of an input."""
+    network = dep("models/sppnet/network.safetensors")
+    head = PyramidHead.load(network, "systems/sppnet/dvc.yaml:finetune")
+    indices = [Index.load(dep(f"data/index/{split}.json")) for split in splits]
+    regions = [
+        PooledRegions.join(
+            MapCache(dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}"),
+            index,
+            ProposalSet.load(dep(f"proposals/{split}.h5"), index),
+            head,
+            network,
+            device,
+        )
+        for split, index in zip(splits, indices, strict=True)
+    ]
+    return TrainingSet(regions, indices)

@@ -1,54 +1,61 @@
-"""Parameters."""
+"""SPP-net's section of ``params.yaml``."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.core.params import Count, Positive, PositiveFloat, Section, distinct
-from pipeline.core.sections import (
-    BoxRegression,
-    Detection,
-    Svm,
-    WindowSampling,
-)
+from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
+from pipeline.core.sections import BoxRegression, Detection, Svm, WindowSampling
 
 
 class Maps(Section):
     """The cached convolutional maps of whole images (SPP-net, section 4)."""
 
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)]
-    dtype: Literal["float16", "float32"]
-    shard_mb: PositiveFloat
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)] = (256,)
+    """Shorter side of the image in pixels, one map for each (the paper: 480, 576, 688, 864, 1200; one scale: 688)."""
+    dtype: Literal["float16", "float32"] = "float16"
+    shard_mb: PositiveFloat = 64
 
 
 class Window(Section):
-    """From a window of the image to one of the map: rule, and the side that a window should have in pixels."""
+    """From a window of the image to one of the map."""
 
-    rule: Literal["paper", "released"]
-    side: Positive
+    rule: Literal["paper", "released"] = "released"
+    """Cells of a window, and choice among scales: paper | released (docs/sppnet.md)."""
+    side: Positive = 48
+    """A window uses the scale at which it comes nearest to a square of this side (paper 224, released code 208)."""
 
 
 class PyramidFinetune(WindowSampling):
     """Fine-tuning of the fully connected layers on pooled windows (SPP-net, section 4.2)."""
 
-    validation_batches: Count
+    background_iou: tuple[Fraction, Fraction] = (0.1, 0.5)
+    new_layer_lr: PositiveFloat = 10
+    """The new output layer learns this many times faster, where fc6 and fc7 are not new as well."""
+    schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,))
+    validation_batches: Count = 8
+    """Trained on train; after every checkpoint the loss on so many batches of val decides which snapshot is kept."""
 
 
 class Classify(Section):
     """Classification of whole images from their cached maps (SPP-net, section 3.3)."""
 
-    C: PositiveFloat
+    C: PositiveFloat = 1
+    """Of the linear SVMs on whole images; their features have unit norm."""
 
 
 class Sppnet(Section):
     """SPP-net, stage by stage."""
 
-    maps: Maps
-    window: Window
-    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)]
-    fc_width: Positive
-    finetune: PyramidFinetune
-    svm: Svm
-    bbox: BoxRegression
-    detect: Detection
-    classify: Classify
+    maps: Maps = Maps()
+    window: Window = Window()
+    pyramid: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)] = (6, 3, 2, 1)
+    """n x n bins each: 6, 3, 2, 1 (50 bins), 4, 3, 2, 1, and so on."""
+    fc_width: Positive = 256
+    """Width of fc6 and fc7 where the network has none of its own. If it and the pyramid are pretrain's, fc6 and fc7
+    start from there."""
+    finetune: PyramidFinetune = PyramidFinetune()
+    svm: Svm = Svm()
+    bbox: BoxRegression = BoxRegression(ridge=4000, min_iou=0.5, max_samples=8000)
+    detect: Detection = Detection(min_score=-1.5, nms_before=True, per_class_budget=5)
+    classify: Classify = Classify()

@@ -1,23 +1,7 @@
 """What the project needs to know of SPP-net (He et al., ECCV 2014)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.sppnet.params import Sppnet
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.sppnet.detector import Sppnet
-
-    return Sppnet.load(models, device)
-
 
 SYSTEM = System(
     name="sppnet",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2014-09",
     colour="#e0862a",
     shown_from=0.0,  # An SVM decides at 0.
-    load=load,
     params=Sppnet,
     published=(
         Published("ZF-5, 1 scale", "07", 58.0, None, 0.142, "a GPU", "SPP-net, table 10"),

@@ -1,23 +1,7 @@
 """What the project needs to know of SSD (Liu et al., ECCV 2016)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.ssd.params import Ssd
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.square import SingleShot
-
-    return SingleShot.load_ssd(models, device)
-
 
 SYSTEM = System(
     name="ssd",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2016-10",
     colour="#0ea5c6",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
-    load=load,
     params=Ssd,
     onnx=True,
     published=(

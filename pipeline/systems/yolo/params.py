@@ -1,60 +1,72 @@
-"""Parameters."""
+"""YOLO's section of ``params.yaml``."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.params import Count, Fraction, Positive, Section
-from pipeline.core.sections import (
-    Schedule,
-    SquareDetection,
-)
+from pipeline.core.params import Count, Fraction, NonNegative, Positive, Schedule, Section
+from pipeline.core.sections import SquareDetection
 
 
 class YoloHead(Section):
-    """What follows the convolutions: more of them on a backbone, then fully connected layers."""
+    """What follows the convolutions of a backbone."""
 
-    convolutions: tuple[tuple[Positive, Positive], ...]
-    fc_widths: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    convolutions: tuple[tuple[Positive, Positive], ...] = ((128, 1), (128, 2), (128, 2), (64, 1))
+    """Channels and stride of each 3x3 convolution."""
+    fc_widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1600,)
+    """Fully connected layers before the output; all but the last are linear bottlenecks, as in Fast YOLO."""
 
 
 class YoloWeights(Section):
-    """Weights of the terms of the loss (YOLO, equation 3)."""
+    """Of the terms of the loss (YOLO, equation 3); box is centre and size (the paper: 5, 1, 0.5, 1)."""
 
-    box: Annotated[float, Field(ge=0)]
-    object: Annotated[float, Field(ge=0)]
-    no_object: Annotated[float, Field(ge=0)]
-    classes: Annotated[float, Field(ge=0)]
+    box: NonNegative = 2.5
+    object: NonNegative = 1
+    no_object: NonNegative = 0.5
+    classes: NonNegative = 1
 
 
 class YoloAugmentation(Section):
     """Random views of training images (YOLO, section 2.2)."""
 
-    jitter: Annotated[float, Field(ge=0, lt=0.5)]
-    saturation: Annotated[float, Field(ge=1)]
-    exposure: Annotated[float, Field(ge=1)]
-    flip: bool
+    jitter: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    """Each side of the image moves by up to this share of its length, in or out."""
+    saturation: Annotated[float, Field(ge=1)] = 1.5
+    """In HSV, up to so many times more or less; exposure likewise."""
+    exposure: Annotated[float, Field(ge=1)] = 1.5
+    flip: bool = False
+    """Mirror half of the images; digits have a side."""
 
 
 class YoloTraining(Section):
     """Training of YOLO, end to end (section 2.2)."""
 
-    batch: Positive
-    difficult: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    matrix_lr: Fraction | None
-    frozen_layers: Count
-    weights: YoloWeights
-    augment: YoloAugmentation
-    schedule: Schedule
+    batch: Positive = 8
+    """Images in a batch."""
+    difficult: bool = False
+    """Train on difficult objects; if not, they count as background."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """After the last hidden layer."""
+    matrix_lr: Fraction | None = 0.02
+    """Empty: fully connected layers train as in the paper. Else they train as a 1x1 convolution, which all cells share,
+    plus a matrix that learns at this share of the rate: for some hundred images (docs/yolo.md)."""
+    frozen_layers: Count = 4
+    """The first so many convolutions keep their weights."""
+    weights: YoloWeights = YoloWeights()
+    augment: YoloAugmentation = YoloAugmentation()
+    schedule: Schedule = Schedule(steps=2400, lr=0.015, decay_at=(1900,), warmup=100, checkpoint_every=200)
 
 
 class YoloV1(Section):
     """YOLO v1, stage by stage."""
 
-    network: Literal["yolo", "fast_yolo", "backbone"]
-    side: Annotated[int, Field(ge=64)]
-    boxes: Positive
-    head: YoloHead
-    train: YoloTraining
-    detect: SquareDetection
+    network: Literal["yolo", "fast_yolo", "backbone"] = "backbone"
+    """yolo (the paper's 24 convolutions) | fast_yolo (9) | backbone (the project's, and the head below)"""
+    side: Annotated[int, Field(ge=64)] = 160
+    """Side of the square that every image is stretched to, in pixels."""
+    boxes: Positive = 2
+    """Predicted by each cell; how many cells there are follows from side and strides."""
+    head: YoloHead = YoloHead()
+    train: YoloTraining = YoloTraining()
+    detect: SquareDetection = SquareDetection(min_score=0.001, nms=0.5)
+    """min_score is of confidence times class score."""

@@ -1,23 +1,7 @@
 """What the project needs to know of YOLO v1 (Redmon et al., CVPR 2016)."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pipeline.systems import Published, PublishedSpeed, System
+from pipeline.registry import Published, PublishedSpeed, System
 from pipeline.systems.yolo.params import YoloV1
-
-if TYPE_CHECKING:
-    import torch
-
-    from pipeline.detector import Detector
-
-
-def load(models: Path, device: "torch.device") -> "Detector":
-    """Return the trained detector; see `System.load`."""
-    from pipeline.systems.square import SingleShot
-
-    return SingleShot.load_yolo(models, device)
-
 
 SYSTEM = System(
     name="yolo",
@@ -26,7 +10,6 @@ SYSTEM = System(
     date="2016-06",
     colour="#8b5cf6",
     shown_from=0.2,  # A probability times the overlap that it expects; darknet's demo starts here.
-    load=load,
     params=YoloV1,
     onnx=True,
     published=(Published("24 convolutions", "07+12", 63.4, 1 / 45, 1 / 45, "Titan X", "YOLO, table 1"),),

@@ -8,11 +8,13 @@ from pipeline import training as loop
 from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
+from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
+from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
-from pipeline.systems.fast_rcnn.detector import detect, image_maps, region_cells, score_regions
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
 from pipeline.systems.fast_rcnn.training import train_detector
 
@@ -69,18 +71,22 @@ def score_of(found, records) -> float:
     return metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_voc07"]
 
 
-def test_it_overfits_eight_images(trained, squares, around, sections) -> None:
-    root, records = squares
-    found, _ = detect(trained, records, around, root, sections.fast_rcnn.detect, CPU)
-    assert score_of(found, records) > 0.9
+def among(network, records, proposals, settings) -> FastRcnnDetector:
+    """Return a detector among given proposals."""
+    stored = ProposalSet.join(proposals, [record.id for record in records], "test", {})
+    return FastRcnnDetector(Description.of("fast_rcnn", ("red", "blue"), detect=settings), network, CPU, stored)
 
 
-def test_regression_improves_the_boxes(trained, squares, around, sections, altered) -> None:
-    root, records = squares
-    index = Index(("red", "blue"), tuple(records))
+def test_it_overfits_eight_images(trained, squares, around, sections, detected) -> None:
+    found = detected(among(trained, squares[1], around, sections.fast_rcnn.detect))
+    assert score_of(found, squares[1]) > 0.9
+
+
+def test_regression_improves_the_boxes(trained, squares, around, sections, altered, detected) -> None:
+    index = Index(("red", "blue"), tuple(squares[1]))
 
     def coco(settings) -> float:
-        found, _ = detect(trained, records, around, root, settings, CPU)
+        found = detected(among(trained, squares[1], around, settings))
         return metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_coco"]
 
     assert coco(sections.fast_rcnn.detect) > coco(altered(sections.fast_rcnn.detect, box_regression=False)) + 0.05
@@ -162,10 +168,9 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
     assert not np.array_equal(found.boxes[0], found.boxes[1])
 
 
-def test_an_image_without_proposals_is_legal(trained, squares, sections) -> None:
-    root, records = squares
-    empty = [np.zeros((0, 4), np.float32)] * 2
-    assert len(detect(trained, records[:2], empty, root, sections.fast_rcnn.detect, CPU)[0]) == 0
+def test_an_image_without_proposals_is_legal(trained, squares, sections, detected) -> None:
+    records, empty = squares[1][:2], [np.zeros((0, 4), np.float32)] * 2
+    assert len(detected(among(trained, records, empty, sections.fast_rcnn.detect), records)) == 0
 
 
 def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
@@ -178,7 +183,7 @@ def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
     assert region_cells(network, boxes, factors)[:, 0].tolist() == [1, 2, 1]
 
 
-def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, altered, tmp_path) -> None:
+def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, altered, detected, tmp_path) -> None:
     root, records = squares
     features = RegionFeatures("squares", trained, records, around, root, CPU)
     index = Index(("red", "blue"), tuple(records))
@@ -200,7 +205,7 @@ def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, alt
     assert np.allclose(features.rows(0, "fc7", some), every[some], atol=1e-5)
     expected = model(every)[len(records[0].boxes) :]
     assert np.allclose(found.scores, expected, atol=1e-3)
-    assert score_of(detect(loaded, records, around, root, sections.fast_rcnn.detect, CPU)[0], records) > 0.8
+    assert score_of(detected(among(loaded, records, around, sections.fast_rcnn.detect)), records) > 0.8
 
 
 def test_an_image_without_any_region_has_no_feature(trained, squares) -> None:

@@ -8,11 +8,13 @@ from pipeline import training as loop
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
+from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
 from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
 from pipeline.systems.fast_rcnn.training import train_detector
-from pipeline.systems.faster_rcnn.detector import check_shared, detect, propose_all
+from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, check_shared, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.targets import AnchorBatches, to_device
 from pipeline.systems.faster_rcnn.training import losses, objectness_loss, offset_loss, train_rpn
@@ -100,6 +102,10 @@ def four_steps(squares, section, tmp_path_factory):
     return rpn1, detector1, rpn2, detector2, proposals
 
 
+def describe(settings) -> Description:
+    return Description.of("faster_rcnn", ("red", "blue"), detect=settings)
+
+
 def test_after_the_last_step_both_heads_share_their_convolutions_byte_by_byte(four_steps, tmp_path) -> None:
     rpn1, detector1, rpn2, detector2, _ = four_steps
     rpn2.save(tmp_path / "rpn2.safetensors")
@@ -115,24 +121,22 @@ def test_after_the_last_step_both_heads_share_their_convolutions_byte_by_byte(fo
         check_shared(rpn1, detector)
 
 
-def test_it_finds_the_squares(four_steps, squares, section) -> None:
-    root, records = squares
+def test_it_finds_the_squares(four_steps, squares, section, detected) -> None:
     _, _, rpn2, detector2, proposals = four_steps
-    index = Index(("red", "blue"), tuple(records))
+    index = Index(("red", "blue"), tuple(squares[1]))
     assert summary(cover(index, proposals, (60,)))["recall_50"] > 0.9
-    found, _ = detect(rpn2, detector2, records, root, section.detect, CPU)
+    found = detected(FasterRcnnDetector(describe(section.detect), rpn2, detector2, CPU))
     assert metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_voc07"] > 0.8
 
 
-def test_one_map_gives_what_two_passes_give(four_steps, squares, section, altered) -> None:
-    from pipeline.systems.fast_rcnn.detector import detect as detect_among
-
+def test_one_map_gives_what_two_passes_give(four_steps, squares, section, sections, detected) -> None:
     root, records = squares
     _, _, rpn2, detector2, _ = four_steps
     settings = section.detect
     apart = propose_all(rpn2, records, root, settings.proposals, CPU, "test")
-    expected = detect_among(detector2, records, list(apart), root, settings, CPU)[0].ranked()
-    found = detect(rpn2, detector2, records, root, settings, CPU)[0].ranked()
+    same = sections.fast_rcnn.detect.model_copy(update=settings.model_dump(exclude={"proposals"}))
+    expected = detected(FastRcnnDetector(describe(same), detector2, CPU, apart)).ranked()
+    found = detected(FasterRcnnDetector(describe(settings), rpn2, detector2, CPU)).ranked()
     assert np.array_equal(found.boxes, expected.boxes)
     assert np.array_equal(found.scores, expected.scores)
 

@@ -8,8 +8,9 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
+from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.systems.square import SquareBatches, detect
+from pipeline.systems.square import SquareBatches, SquareDetector
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import Shape, Ssd
@@ -61,10 +62,14 @@ def batches(squares, settings, network: Ssd) -> MatchedBatches:
     return MatchedBatches(square, network.defaults.numpy(), settings.match_iou)
 
 
-def test_it_overfits_eight_images(trained, squares, sections) -> None:
-    root, records = squares
-    found = detect(trained, trained.decode, 96, records, root, sections.ssd.detect, CPU, 1)
-    index = Index(("red", "blue"), tuple(records))
+def detector(network, settings) -> SquareDetector:
+    description = Description.of("ssd", ("red", "blue"), detect=settings)
+    return SquareDetector(description, network, network.decode, 96, CPU)
+
+
+def test_it_overfits_eight_images(trained, squares, sections, detected) -> None:
+    found = detected(detector(trained, sections.ssd.detect))
+    index = Index(("red", "blue"), tuple(squares[1]))
     figures = metrics(index, found, rankings(index, found, 0.5), {}, 0.5)
     assert figures["map_voc07"] > 0.9
     assert figures["map_coco"] > 0.5
@@ -99,12 +104,8 @@ def test_the_box_term_is_weighted(squares, settings, altered) -> None:
     assert two["confidence"].item() == pytest.approx(one["confidence"].item())
 
 
-def test_images_alone_and_in_a_batch_give_the_same_detections(trained, squares, sections, altered) -> None:
-    root, records = squares
-    found = [
-        detect(trained, trained.decode, 96, records, root, altered(sections.ssd.detect, batch=batch), CPU, 1).ranked()
-        for batch in (1, 8)
-    ]
+def test_images_alone_and_in_a_batch_give_the_same_detections(trained, sections, altered, detected) -> None:
+    found = [detected(detector(trained, altered(sections.ssd.detect, batch=batch))).ranked() for batch in (1, 8)]
     alone, together = (each.take(each.scores > 0.05) for each in found)
     assert np.array_equal(alone.labels, together.labels)
     assert np.array_equal(alone.image_ids, together.image_ids)

@@ -9,8 +9,9 @@ from pipeline import training as loop
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
+from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
-from pipeline.systems.square import detect
+from pipeline.systems.square import SquareDetector
 from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.training import train_yolo
 
@@ -54,19 +55,19 @@ def trained(squares, settings, tmp_path_factory) -> Yolo:
     return fit(new_network(), squares, settings, tmp_path_factory.mktemp("scratch"))
 
 
-def detections(network, squares, sections, **changes):
-    settings = sections.yolo.detect.model_copy(update=changes)
-    return detect(network, network.decode, SHAPE.side, squares[1], squares[0], settings, CPU, 1)
+def detector(network, sections, **changes) -> SquareDetector:
+    description = Description.of("yolo", ("red", "blue"), detect=sections.yolo.detect.model_copy(update=changes))
+    return SquareDetector(description, network, network.decode, SHAPE.side, CPU)
 
 
-def test_it_overfits_eight_images(trained, squares, sections) -> None:
+def test_it_overfits_eight_images(trained, squares, sections, detected) -> None:
     index = Index(("red", "blue"), tuple(squares[1]))
-    found = detections(trained, squares, sections)
+    found = detected(detector(trained, sections))
     assert metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_voc07"] > 0.9
 
 
-def test_a_batch_of_one_and_of_eight_detect_the_same(trained, squares, sections) -> None:
-    one, eight = (detections(trained, squares, sections, batch=batch) for batch in (1, 8))
+def test_a_batch_of_one_and_of_eight_detect_the_same(trained, sections, detected) -> None:
+    one, eight = (detected(detector(trained, sections, batch=batch)) for batch in (1, 8))
     assert len(one) == len(eight)
     assert one.image_ids.tolist() == eight.image_ids.tolist()
     assert one.labels.tolist() == eight.labels.tolist()

@@ -1,0 +1,178 @@
+"""Everything that the report shows, read from the files of a finished run into one object."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.storage import read_csv, read_json
+from pipeline.data.index import SPLITS, Index
+from pipeline.evaluation.stages import stage_records
+from pipeline.registry import System, all_systems
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "zarr", "h5py", "dvc")
+# Folders whose contents count as artifacts.
+ARTIFACTS = ("features", "models", "proposals", "detections")
+# The owner of stages that serve several systems.
+SHARED = "shared"
+
+Figures = Mapping[str, Mapping[str, Any]]
+"""The content of one JSON file for each system, stage or split, by its name."""
+Rows = Sequence[Mapping[str, float]]
+"""The rows of one CSV file by column."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the report is about; every mapping by system has evaluated systems alone, in the order of publication.
+
+    Attributes:
+        source: kind of dataset, for titles.
+        indices: the dataset index of each split; the systems were evaluated on ``test``.
+        parameters: all that changes a result: the shared sections nested as in ``params.yaml``, and for each system
+        what
+            its stages had.
+        systems: the evaluated ones.
+        metrics: figures by system (`pipeline.evaluation.metrics`), with ``intervals`` where they are known.
+        timing: test times by system (`pipeline.timing`), for those that were timed.
+        errors: shares of the error types among the first N errors, by system.
+        curves: points ``(recall, precision)`` by system and class; a class without a correct detection has none.
+        shown: what the gallery draws, by system (`pipeline.evaluation.shown`).
+        stages: records by owner, `SHARED` or a system, and stage (`pipeline.evaluation.stages.stage_records`).
+        artifacts: bytes by path.
+        versions: of what is installed, by name.
+    """
+
+    source: str
+    indices: Mapping[str, Index]
+    parameters: Mapping[str, Any]
+    systems: Mapping[str, System] = field(default_factory=dict)
+    metrics: Figures = field(default_factory=dict)
+    timing: Figures = field(default_factory=dict)
+    errors: Mapping[str, Rows] = field(default_factory=dict)
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
+    shown: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    stages: Mapping[str, Figures] = field(default_factory=dict)
+    artifacts: Mapping[str, int] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def owner(self, name: str) -> str:
+        """Return the owner of stages for print: a system's title, or `SHARED`."""
+        return self.systems[name].title if name in self.systems else name
+
+    @property
+    def costs(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The costs of the stages that recorded any, by owner and stage, without what else the stages recorded."""
+        costs = {
+            owner: {
+                stage: {name: value for name, value in record.items() if not isinstance(value, Mapping)}
+                for stage, record in records.items()
+                if "seconds" in record
+            }
+            for owner, records in self.stages.items()
+        }
+        return {owner: records for owner, records in costs.items() if records}
+
+    @property
+    def stage_figures(self) -> dict[str, dict[str, Any]]:
+        """Metrics and times that stages measured, under dotted names, by ``OWNER/STAGE``; without `proposals`."""
+        figures = {
+            f"{owner}/{stage}": dict(flat({**record.get("metrics", {}), **record.get("timing", {})}))
+            for owner, records in self.stages.items()
+            for stage, record in records.items()
+            if not (owner == SHARED and stage.startswith("proposals_"))
+        }
+        return {name: row for name, row in figures.items() if row}
+
+    @property
+    def proposals(self) -> dict[str, Mapping[str, Any]]:
+        """The figures of the shared proposals by split."""
+        records = {split: self.stages.get(SHARED, {}).get(f"proposals_{split}", {}) for split in SPLITS}
+        return {split: record["metrics"] for split, record in records.items() if "metrics" in record}
+
+
+def read(project: Path, systems: Sequence[str], source: str, parameters: Mapping[str, Any]) -> Results:
+    """Read the results of a run; what is missing is left out, but for the index.
+
+    Args:
+        project: the folder that holds ``data``, ``reports`` and ``dvc.lock``.
+        systems: names of those to show, as far as they are evaluated.
+        source: see `Results`.
+        parameters: the shared sections.
+    """
+    reports = project / "reports"
+    evaluated = {
+        name: system
+        for name, system in all_systems().items()
+        if name in systems and (reports / f"metrics/{name}.json").exists()
+    }
+
+    def files(kind: str, ending: str) -> dict[str, Path]:
+        paths = {name: reports / kind / f"{name}.{ending}" for name in evaluated}
+        return {name: path for name, path in paths.items() if path.exists()}
+
+    stages = {SHARED: stage_records(reports / "stages" / SHARED)}
+    stages |= {name: read_json(path) for name, path in files("costs", "json").items()}
+    return Results(
+        source=source,
+        indices={split: Index.load(project / f"data/index/{split}.json") for split in SPLITS},
+        parameters={**parameters} | {name: _parameters(name, stages[name]) for name in evaluated if name in stages},
+        systems=evaluated,
+        metrics={name: read_json(path) for name, path in files("metrics", "json").items()},
+        timing={name: read_json(path) for name, path in files("timing", "json").items()},
+        errors={name: _numbers(path) for name, path in files("errors", "csv").items()},
+        curves={name: _curves(path) for name, path in files("precision_recall", "csv").items()},
+        shown={name: read_json(path) for name, path in files("shown", "json").items()},
+        stages=stages,
+        artifacts=artifact_sizes([project / "dvc.lock", *sorted(project.glob("systems/*/dvc.lock"))]),
+        versions=versions(),
+    )
+
+
+def _parameters(system: str, records: Figures) -> dict[str, Any]:
+    """Return the parameters of a system's own section that its stages had, by their dotted key in it, sorted."""
+    listed = {key: value for record in records.values() for key, value in record.get("params", {}).items()}
+    return {key.removeprefix(f"{system}."): listed[key] for key in sorted(listed) if key.startswith(f"{system}.")}
+
+
+def artifact_sizes(locks: Sequence[Path]) -> dict[str, int]:
+    """Return the bytes of every artifact by path, as DVC's ``locks`` record them; nothing is hashed or walked."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe")
+    stages = [stage for lock in locks if lock.exists() for stage in yaml.load(lock).get("stages", {}).values()]
+    outs = (out for stage in stages for out in stage.get("outs", ()))
+    return {out["path"]: out["size"] for out in outs if out["path"].split("/")[0] in ARTIFACTS}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed `PACKAGES`, none of which is imported for that."""
+    installed = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            installed[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return installed
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the values of nested mappings under dotted names, in their order; an empty mapping is a value."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        nested = isinstance(value, Mapping) and value
+        rows += flat(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
+    return rows
+
+
+def _numbers(path: Path) -> list[dict[str, float]]:
+    return [{name: float(value) for name, value in row.items()} for row in read_csv(path)]
+
+
+def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in read_csv(path):
+        curves.setdefault(row["class"], []).append((float(row["recall"]), float(row["precision"])))
+    return curves

@@ -1,0 +1,28 @@
+"""Find the objects in the test split with one system; writes detections/SYSTEM.json.
+
+    python -m stages.detect rcnn
+
+Writes also models/SYSTEM/detector.json, for detection elsewhere.
+"""
+
+from dataclasses import replace
+
+from pipeline import registry
+from pipeline.data.index import Index
+from pipeline.detector import detect_split
+from pipeline.stage import Stage, run
+
+
+def main(stage: Stage) -> None:
+    (system,) = stage.args
+    index = Index.load(stage.dep("data/index/test.json"))
+    detector = registry.system(system).on_test_split(stage.params, index, stage.device)
+    detections, thresholds = detect_split(detector, index, stage.files, stage.workers)
+    detections.save(stage.out(f"detections/{system}.json"))
+    replace(detector.description, score_thresholds=thresholds).save(stage.out(f"models/{system}/detector.json").parent)
+    print(f"{len(detections)} detections in {len(index.images)} images")
+    stage.finish(len(index.images), "image")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""Faster R-CNN, both rounds: train the region proposal network; writes models/faster_rcnn/rpnROUND.safetensors.
+
+    python -m stages.faster_rcnn.rpn 1
+
+Round 1 starts from the backbone and trains all. Round 2 takes the convolutions of round 1's detector, keeps them, and
+trains new proposal layers. The size of the features is taken to be the backbone's in both rounds.
+"""
+
+import torch
+
+from pipeline.data.images import ImageCache
+from pipeline.data.index import Index
+from pipeline.nets import weights
+from pipeline.stage import Stage, run
+from pipeline.systems.fast_rcnn.network import FastRcnn
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.params import FasterRcnn
+from pipeline.systems.faster_rcnn.training import train_rpn
+from pipeline.training import publish_curves
+
+
+def main(stage: Stage) -> None:
+    (number,) = stage.args
+    p, faster_rcnn = stage.params, stage.section(FasterRcnn)
+    settings = faster_rcnn.rpn
+    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
+    records = [image for index in indices for image in index.images]
+
+    torch.manual_seed(p.seed)
+    shape = RpnShape.of(p.backbone.network, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
+    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
+    network = RegionProposalNetwork(shape, float(origin["conv5_rms"]))
+    if number == "1":
+        network.load_backbone(tensors)
+        frozen = network.early_layers(settings.frozen_layers)
+    else:
+        detector = stage.dep("models/faster_rcnn/detector1.safetensors")
+        network.conv.load_state_dict(
+            FastRcnn.load(detector, "systems/faster_rcnn/dvc.yaml:detector@1").conv.state_dict()
+        )
+        frozen = ("conv.",)
+    train_rpn(
+        network,
+        records,
+        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        settings,
+        frozen=frozen,
+        scratch=stage.scratch.folder,
+        seed=p.seed,
+        device=stage.device,
+        workers=stage.loader_workers,
+        what=f"training proposals, round {number}",
+    )
+    network.save(stage.out(f"models/faster_rcnn/rpn{number}.safetensors"))
+    publish_curves(stage.scratch.folder, stage.report / "curves")
+    stage.finish(settings.schedule.steps * settings.images, "image")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""R-CNN, stage 2: cache the features of every warped region of a split; writes features/rcnn/SPLIT.zarr.
+
+python -m stages.rcnn.features train
+"""
+
+from pipeline.core.storage import replace, sha256
+from pipeline.data.index import Index
+from pipeline.features.regions import gather
+from pipeline.proposals.store import ProposalSet
+from pipeline.stage import Stage, run
+from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.params import Rcnn
+
+
+def main(stage: Stage) -> None:
+    (split,) = stage.args
+    settings, region = stage.section(Rcnn).features, stage.section(Rcnn).region
+    index = Index.load(stage.dep(f"data/index/{split}.json"))
+    file = stage.dep("models/rcnn/network.safetensors")
+    network = RegionNetwork.load(file, "systems/rcnn/dvc.yaml:finetune")
+    regions = gather(
+        [image.id for image in index.images],
+        [stage.files / image.file for image in index.images],
+        [image.boxes for image in index.images],
+        list(ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)),
+    )
+    batch = settings.batch or network.net.batch(region.size, stage.device)
+    cache = cache_regions(
+        regions,
+        network,
+        region,
+        settings.layers,
+        folder=stage.scratch.folder,
+        dtype=settings.dtype,
+        shard_mb=settings.shard_mb,
+        batch=batch,
+        device=stage.device,
+        workers=stage.workers,
+        attributes={
+            "system": "rcnn",
+            "network": network.net.name,
+            "weights": sha256(file),
+            "layers": list(settings.layers),
+            "region": region.model_dump(),
+            "batch": batch,
+            "fingerprint": stage.fingerprint,
+        },
+        what=f"caching features, {split}",
+    )
+    replace(cache, stage.out(f"features/rcnn/{split}.zarr"))
+    stage.finish(len(regions.boxes), "region")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,63 @@
+"""R-CNN, stage 1: fine-tune the backbone on warped regions; writes models/rcnn/network.safetensors."""
+
+import torch
+
+from pipeline.data.images import ImageCache
+from pipeline.data.index import Index
+from pipeline.features.regions import label_windows
+from pipeline.features.warp import warp_batch
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.proposals.store import ProposalSet
+from pipeline.stage import Stage, run
+from pipeline.systems.rcnn.finetune import FinetuneBatches
+from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.params import Rcnn
+from pipeline.training import StepBatches, Task, classification_loss, publish_curves, train
+
+
+def main(stage: Stage) -> None:
+    p, rcnn = stage.params, stage.section(Rcnn)
+    settings, region = rcnn.finetune, rcnn.region
+    indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits}
+    images = [image for index in indices.values() for image in index.images]
+    proposals = [
+        boxes
+        for split, index in indices.items()
+        for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
+    ]
+    foreground, background = label_windows(images, proposals, settings)
+    cache = ImageCache([stage.files / image.file for image in images], p.runtime.image_cache_mb)
+    batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
+
+    torch.manual_seed(p.seed)
+    classes = next(iter(indices.values())).classes
+    network = RegionNetwork(architecture(p.backbone.network), region.size, rcnn.fc_width, len(classes) + 1)
+    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
+    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    print(f"{len(foreground)} foreground and {len(background)} background regions; new layers: {', '.join(fresh)}")
+    network.to(stage.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train(
+        Task(
+            network,
+            losses=classification_loss(network),
+            prepare=lambda batch, target: warp_batch(batch, region, target),
+            images=lambda batch: [images[position].id for position in batch.images],
+            fast=tuple(f"{name}." for name in fresh),
+            fast_factor=settings.new_layer_lr,
+        ),
+        StepBatches(batches, settings.schedule.steps),
+        settings.schedule,
+        scratch=stage.scratch.folder,
+        seed=p.seed,
+        device=stage.device,
+        workers=stage.loader_workers,
+        what="fine-tuning on warped regions",
+    )
+    network.save(stage.out("models/rcnn/network.safetensors"))
+    publish_curves(stage.scratch.folder, stage.report / "curves")
+    stage.finish(settings.schedule.steps * (settings.foreground + settings.background), "region")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,94 @@
+"""SPP-net, stage 2: fine-tune the layers above the cached maps; writes models/sppnet/network.safetensors.
+
+Trained on the windows of train; the snapshot is chosen by its loss on windows of val, never of test.
+"""
+
+import torch
+
+from pipeline.data.index import Index
+from pipeline.features.maps import MapCache
+from pipeline.features.regions import WindowDraws, Windows, label_windows
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.proposals.store import ProposalSet
+from pipeline.stage import Stage, run
+from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
+from pipeline.training import StepBatches, Task, chosen, classification_loss, publish_curves, train
+
+
+def main(stage: Stage) -> None:
+    p, sppnet = stage.params, stage.section(Sppnet)
+    settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
+    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
+    net = architecture(origin["network"])
+    maps = {
+        split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
+        for split in ("train", "val")
+    }
+    maps["val"].check(maps["train"].fingerprint, maps["train"].path)
+    windows = {split: windows_of(stage, split, settings) for split in maps}
+    batches = {
+        split: CutBatches(
+            maps[split],
+            WindowDraws(*windows[split], settings, "sppnet_finetune"),
+            net,
+            window,
+            seed=p.seed,
+            purpose=split,
+            megabytes=p.runtime.image_cache_mb,
+        )
+        for split in maps
+        if split == "train" or len(windows[split][0])
+    }
+
+    torch.manual_seed(p.seed)
+    source = MapSource(net.name, maps["train"].fingerprint, net.channels, window)
+    classes = Index.load(stage.dep("data/index/train.json")).classes
+    head = PyramidHead(source, levels, net.fc[2] if net.fc else sppnet.fc_width, len(classes) + 1)
+    fresh = head.load_pretrained(tensors, origin)
+    print(f"new layers: {', '.join(fresh)}")
+    head.to(stage.device)
+    validates = settings.validation_batches > 0 and "val" in batches
+    train(
+        Task(
+            head,
+            losses=classification_loss(head),
+            prepare=lambda batch, target: pool_batch(batch, levels, target),
+            images=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
+            # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
+            fast=("output.",) if fresh == ["output"] else (),
+            fast_factor=settings.new_layer_lr,
+            validate=(lambda: validation_loss(head, batches["val"], settings.validation_batches, stage.device))
+            if validates
+            else None,
+        ),
+        StepBatches(batches["train"], settings.schedule.steps),
+        settings.schedule,
+        scratch=stage.scratch.folder,
+        seed=p.seed,
+        device=stage.device,
+        workers=stage.loader_workers,
+        what="fine-tuning on pooled windows",
+    )
+    steps = settings.schedule.steps
+    step, loss = chosen(stage.scratch.folder) or (steps, None)
+    head.save(stage.out("models/sppnet/network.safetensors"))
+    print(f"snapshot of step {step}, validation loss {loss}")
+    publish_curves(stage.scratch.folder, stage.report / "curves")
+    seen = steps * (settings.foreground + settings.background)
+    stage.finish(seen, "window", steps=steps, snapshot_step=step, validation_loss=loss)
+
+
+def windows_of(stage: Stage, split: str, settings: PyramidFinetune) -> tuple[Windows, Windows]:
+    """Return the foreground and background windows of a split."""
+    index = Index.load(stage.dep(f"data/index/{split}.json"))
+    proposals = ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
+    foreground, background = label_windows(index.images, list(proposals), settings)
+    print(f"{split}: {len(foreground)} foreground and {len(background)} background windows")
+    return foreground, background
+
+
+if __name__ == "__main__":
+    run(main)

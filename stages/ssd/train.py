@@ -1,0 +1,51 @@
+"""SSD: train end to end; writes models/ssd/network.safetensors."""
+
+import torch
+
+from pipeline.data.images import ImageCache
+from pipeline.data.index import Index
+from pipeline.imaging import to_square
+from pipeline.nets import weights
+from pipeline.stage import Stage, run
+from pipeline.systems.ssd.boxes import coverage
+from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.params import Ssd as SsdParams
+from pipeline.systems.ssd.training import train_ssd
+from pipeline.training import publish_curves
+
+
+def main(stage: Stage) -> None:
+    p, ssd = stage.params, stage.section(SsdParams)
+    settings = ssd.train
+    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
+    records = [image for index in indices for image in index.images]
+
+    torch.manual_seed(p.seed)
+    classes = len(indices[0].classes)
+    shape = Shape.of(p.backbone.network, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
+    network = Ssd(shape)
+    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
+    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    squares = [to_square(record.boxes, record.width, record.height, shape.side) for record in records]
+    covered = coverage(network.defaults.numpy(), squares, settings.match_iou)
+    print(
+        f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; they overlap "
+        f"{covered:.1%} of the objects by {settings.match_iou} or more"
+    )
+    train_ssd(
+        network,
+        records,
+        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        settings,
+        scratch=stage.scratch.folder,
+        seed=p.seed,
+        device=stage.device,
+        workers=stage.loader_workers,
+    )
+    network.save(stage.out("models/ssd/network.safetensors"))
+    publish_curves(stage.scratch.folder, stage.report / "curves")
+    stage.finish(settings.schedule.steps * settings.images, "image")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""YOLO v1: train end to end; writes models/yolo/network.safetensors."""
+
+import torch
+
+from pipeline.data.images import ImageCache
+from pipeline.data.index import Index
+from pipeline.nets import weights
+from pipeline.stage import Stage, run
+from pipeline.systems.yolo.network import Yolo, YoloShape
+from pipeline.systems.yolo.params import YoloV1
+from pipeline.systems.yolo.training import train_yolo
+from pipeline.training import publish_curves
+
+
+def main(stage: Stage) -> None:
+    p, yolo = stage.params, stage.section(YoloV1)
+    settings = yolo.train
+    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
+    records = [image for index in indices for image in index.images]
+
+    torch.manual_seed(p.seed)
+    classes = len(indices[0].classes)
+    shape = YoloShape.of(yolo.network, p.backbone.network, yolo.side, yolo.boxes, classes, yolo.head)
+    network = Yolo(shape, settings.dropout)
+    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
+    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    print(f"{len(records)} images; {network.grid} x {network.grid} cells, {shape.boxes} boxes each")
+    train_yolo(
+        network,
+        records,
+        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        settings,
+        scratch=stage.scratch.folder,
+        seed=p.seed,
+        device=stage.device,
+        workers=stage.loader_workers,
+    )
+    network.save(stage.out("models/yolo/network.safetensors"))
+    publish_curves(stage.scratch.folder, stage.report / "curves")
+    stage.finish(settings.schedule.steps * settings.batch, "image")
+
+
+if __name__ == "__main__":
+    run(main)

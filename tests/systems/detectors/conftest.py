@@ -1,0 +1,226 @@
+"""Untrained models of all systems on disk, each beside what it detects in a split with caches or proposals on disk."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.core.storage import fingerprint
+from pipeline.data.images import read_image
+from pipeline.data.index import Index
+from pipeline.detector import Description, Detector, detect_split
+from pipeline.evaluation.detections import Detections
+from pipeline.features.cache import FeatureCache
+from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
+from pipeline.features.regions import RegionFeatures, gather
+from pipeline.linear.detection import CachedRegions, LinearDetector
+from pipeline.linear.model import LinearModel
+from pipeline.linear.ridge import BoxRegressor
+from pipeline.nets import weights
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.proposals.engines import propose
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells
+from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.sppnet.features import PooledRegions
+from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.square import SquareDetector
+from pipeline.systems.ssd.network import Shape as SsdShape
+from pipeline.systems.ssd.network import Ssd
+from pipeline.systems.yolo.network import Yolo, YoloShape
+
+CPU = torch.device("cpu")
+NET = architecture("small")
+
+
+class Made:
+    """A folder of models, and the detections in a split."""
+
+    def __init__(self, root: Path, index: Index, proposals: list[np.ndarray], folder: Path) -> None:
+        self.root, self.index, self.proposals, self.models = root, index, proposals, folder / "models"
+        self.scratch = folder
+        self.in_split: Detections
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        return [read_image(self.root / image.file) for image in self.index.images]
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        return [(image.width, image.height) for image in self.index.images]
+
+    def run(self, detector: Detector) -> None:
+        """Do what the stage ``detect`` does."""
+        self.in_split, thresholds = detect_split(detector, self.index, self.root, workers=1)
+        replace(detector.description, score_thresholds=thresholds).save(self.models / detector.system)
+
+    def linear(self, system: str, cache: RegionFeatures, settings: dict) -> None:
+        """Write SVMs and regressors with random weights; scores of a class spread over about one."""
+        rng = np.random.default_rng(len(system))
+        folder = self.models / system
+        widths = {layer: cache.rows(0, layer, np.arange(0)).shape[1] for layer in ("fc7", "pool5")}
+        features = np.concatenate([values for _, values in cache.images("fc7")]).astype(np.float64)
+        directions = rng.normal(size=(2, widths["fc7"]))
+        spread = (features @ directions.T).std(axis=0)
+        svm = LinearModel(
+            (directions / spread[:, None]).astype(np.float32),
+            -(features.mean(axis=0) @ (directions / spread[:, None]).T).astype(np.float32),
+            1.0,
+            "fc7",
+        )
+        offsets = rng.normal(size=(8, widths["pool5"])).astype(np.float32)
+        moves = LinearModel(offsets * np.float32(1e-3 / widths["pool5"]), np.zeros(8, np.float32), 20.0, "pool5")
+        svm.save(folder / "svm.safetensors")
+        moves.save(folder / "bbox.safetensors")
+        description = Description.of(system, self.index.classes, **settings)
+        regressor = BoxRegressor(moves) if settings["detect"].box_regression else None
+        self.run(LinearDetector(description, svm, regressor, CachedRegions(cache, self.index)))
+
+
+@pytest.fixture(scope="session")
+def proposal_settings(sections, altered):
+    return altered(sections.proposals, engine="opencv", max_per_image=60, min_side=10)
+
+
+@pytest.fixture(scope="session")
+def make(squares, sections, altered, proposal_settings, tmp_path_factory) -> Callable[..., Made]:
+    """Return a function that makes one system's models; its keywords change the settings of its ``detect``."""
+    root, records = squares
+    index = Index(("red", "blue"), tuple(records[:5]))
+    proposals = [propose(read_image(root / image.file), proposal_settings) for image in index.images]
+
+    def call(system: str, **changed: object) -> Made:
+        made = Made(root, index, proposals, tmp_path_factory.mktemp(system))
+        detect = altered(getattr(sections, system).detect, **changed)
+        torch.manual_seed(3)
+        MAKERS[system](made, sections, altered, {"proposals": proposal_settings}, detect)
+        return made
+
+    return call
+
+
+def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
+    region = altered(sections.rcnn.region, size=32, padding=3)
+    network = RegionNetwork(NET, 32, 16, 3).eval()
+    network.save(made.models / "rcnn/network.safetensors")
+    images = made.index.images
+    regions = gather(
+        [image.id for image in images],
+        [made.root / image.file for image in images],
+        [image.boxes for image in images],
+        made.proposals,
+    )
+    path = cache_regions(
+        regions,
+        network,
+        region,
+        ("pool5", "fc7"),
+        folder=made.scratch,
+        dtype="float16",
+        shard_mb=1,
+        batch=16,
+        device=CPU,
+        workers=1,
+        attributes={},
+        what="caching",
+    )
+    used = {**settings, "region": region, "features": sections.rcnn.features, "detect": detect}
+    made.linear("rcnn", FeatureCache(path, "rcnn_features"), used)
+
+
+def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
+    maps = altered(sections.sppnet.maps, scales=(64, 128))
+    conv = NET.conv().eval()
+    backbone = {f"features.{name}": tensor for name, tensor in conv.state_dict().items()}
+    weights.save(made.models / "backbone.safetensors", backbone, {"network": "small", "conv5_rms": "1"})
+    origin = maps_origin("small", conv, maps.scales)
+    images = made.index.images
+    files = [made.root / image.file for image in images]
+    path = cache_maps(
+        entries([image.id for image in images], files, made.sizes, maps.scales, Geometry.of(conv)),
+        conv,
+        NET.channels,
+        folder=made.scratch,
+        dtype="float16",
+        shard_mb=1,
+        device=CPU,
+        workers=1,
+        attributes={**origin, "fingerprint": fingerprint(**origin)},
+        what="caching",
+    )
+    source = MapSource("small", fingerprint(**origin), NET.channels, sections.sppnet.window)
+    head = PyramidHead(source, (3, 2, 1), 16, 3).eval()
+    head.save(made.models / "sppnet/network.safetensors")
+    regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
+    cache = PooledRegions.join(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
+    made.linear("sppnet", cache, {**settings, "maps": maps, "detect": detect})
+
+
+def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
+    network = FastRcnn(Shape("small", 3, 32, 2, (96, 160), 320)).eval()
+    spread_scores(network, made)
+    name = "compressed" if detect.compressed else "detector"
+    network.save(made.models / f"fast_rcnn/{name}.safetensors")
+    description = Description.of("fast_rcnn", made.index.classes, **settings, detect=detect)
+    proposals = ProposalSet.join(made.proposals, [image.id for image in made.index.images], "opencv", {})
+    made.run(FastRcnnDetector(description, network, CPU, proposals))
+
+
+def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
+    detect = altered(detect, proposals__min_side=8, proposals__after=40)
+    rpn = RegionProposalNetwork(RpnShape("small", 16, (24.0, 40.0), (1.0, 2.0), (96,), 320)).eval()
+    network = FastRcnn(Shape("small", 3, 32, 2, (96,), 320)).eval()
+    network.conv.load_state_dict(rpn.conv.state_dict())
+    spread_scores(network, made)
+    folder = made.models / "faster_rcnn"
+    rpn.save(folder / "rpn2.safetensors")
+    network.save(folder / "detector2.safetensors")
+    description = Description.of("faster_rcnn", made.index.classes, detect=detect)
+    made.run(FasterRcnnDetector(description, rpn, network, CPU))
+
+
+def make_yolo(made: Made, sections, altered, settings, detect) -> None:
+    yolo = sections.yolo
+    network = Yolo(YoloShape.of("backbone", "small", 64, 2, 2, yolo.head)).eval()
+    single_shot(made, "yolo", network, detect)
+
+
+def make_ssd(made: Made, sections, altered, settings, detect) -> None:
+    ssd = sections.ssd
+    network = Ssd(SsdShape.of("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
+    single_shot(made, "ssd", network, detect)
+
+
+def single_shot(made: Made, system: str, network: Yolo | Ssd, detect) -> None:
+    network.save(made.models / system / "network.safetensors")
+    description = Description.of(system, made.index.classes, detect=detect)
+    made.run(SquareDetector(description, network, network.decode, network.shape.side, CPU))
+
+
+@torch.no_grad()
+def spread_scores(network: FastRcnn, made: Made) -> None:
+    """Change the last layer so that the scores of regions differ from each other."""
+    maps, factors = image_maps(network, made.images[0], CPU)
+    cells = torch.from_numpy(region_cells(network, made.proposals[0], factors))
+    logits = network.scores(network.features(network.pool(maps, cells)))
+    network.scores.weight.mul_(3 / logits.std(dim=0)[:, None])
+    network.scores.bias.copy_(-logits.mean(dim=0) * 3 / logits.std(dim=0))
+    network.offsets.weight.mul_(30)
+
+
+MAKERS = {
+    "rcnn": make_rcnn,
+    "sppnet": make_sppnet,
+    "fast_rcnn": make_fast_rcnn,
+    "faster_rcnn": make_faster_rcnn,
+    "yolo": make_yolo,
+    "ssd": make_ssd,
+}

@@ -1,0 +1,61 @@
+"""A folder of models: what is read from it, and the sentence for what is missing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.nets import weights
+from pipeline.registry import load
+
+
+@pytest.mark.parametrize(
+    ("system", "file", "stage"),
+    [
+        ("rcnn", "rcnn/detector.json", "rcnn_detect"),
+        ("rcnn", "rcnn/network.safetensors", "rcnn_finetune"),
+        ("rcnn", "rcnn/svm.safetensors", "rcnn_svm"),
+        ("sppnet", "sppnet/bbox.safetensors", "sppnet_bbox"),
+        ("sppnet", "sppnet/network.safetensors", "sppnet_finetune"),
+        ("sppnet", "backbone.safetensors", "pretrain"),
+        ("fast_rcnn", "fast_rcnn/detector.safetensors", "fast_rcnn_classifier"),
+        ("faster_rcnn", "faster_rcnn/rpn2.safetensors", "faster_rcnn_rpn2"),
+        ("yolo", "yolo/network.safetensors", "yolo_train"),
+        ("ssd", "ssd/detector.json", "ssd_detect"),
+        ("ssd", "ssd/network.safetensors", "ssd_train"),
+        ("faster_rcnn", "faster_rcnn/detector2.safetensors", "faster_rcnn_detector2"),
+    ],
+)
+def test_a_missing_file_is_named_with_its_stage(make, tmp_path: Path, system: str, file: str, stage: str) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(make(system).models, models)
+    (models / file).unlink()
+    with pytest.raises(InputError) as error:
+        load(system, models, "cpu")
+    assert str(models / file) in str(error.value)
+    assert stage in str(error.value)
+    assert str(error.value).count(".\n") == 0
+
+
+def test_models_may_be_taken_elsewhere(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make("sppnet")
+    shutil.copytree(made.models, tmp_path / "taken")
+    monkeypatch.chdir(tmp_path)
+    assert load("sppnet", Path("taken")).classes == ("red", "blue")
+
+
+def test_unknown_systems_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match="no system is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd"
+    ):
+        load("dpm", tmp_path)
+
+
+def test_layers_above_other_maps_are_refused(make, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(make("sppnet").models, models)
+    tensors, metadata = weights.load(models / "backbone.safetensors")
+    weights.save(models / "backbone.safetensors", {name: tensor * 2 for name, tensor in tensors.items()}, metadata)
+    with pytest.raises(InputError, match=r"other convolutions than .*backbone\.safetensors or of other scales"):
+        load("sppnet", models, "cpu")

@@ -1,0 +1,101 @@
+"""The ONNX file against the network that it was made from, and `boxline export` as a person uses it."""
+
+import json
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.core.sections import SquareDetection
+from pipeline.detector import Description
+from pipeline.systems.onnx_export import export_onnx
+from pipeline.systems.square import SquareDetector
+from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.yolo.network import Yolo, YoloShape
+
+CLASSES = ("zero", "größer", "two")
+SETTINGS = SquareDetection(batch=3, min_score=0.1, max_per_class=10, nms=0.5, max_per_image=20)
+
+
+def make(name: str) -> Yolo | Ssd:
+    torch.manual_seed(4)
+    if name == "yolo":
+        return Yolo(YoloShape("backbone", "small", 96, 2, 3, ((8, 1), (8, 2)), (16,))).eval()
+    shape = Shape(
+        network="squeezenet1_0",
+        classes=3,
+        side=96,
+        taps=("conv5",),
+        extra=((16, 24, 3, 2, 1),),
+        sides=(16.0, 32.0, 48.0),
+        ratios=((2.0,), (2.0,)),
+        l2_scale=20.0,
+        steps=None,
+    )
+    return Ssd(shape).eval()
+
+
+@pytest.mark.parametrize("name", ["yolo", "ssd"])
+def test_the_graph_gives_what_the_network_gives_and_says_what_it_needs(name: str, tmp_path: Path) -> None:
+    network, file = make(name), tmp_path / "n.onnx"
+    described = Description.of(name, CLASSES, detect=SETTINGS)
+    export_onnx(SquareDetector(described, network, network.decode, 96, torch.device("cpu")), file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [(entry.name, entry.type) for entry in session.get_inputs()] == [("images", "tensor(float)")]
+    for batch in (1, 3):
+        images = torch.randint(256, (batch, 3, 96, 96)).float()
+        with torch.inference_mode():
+            expected = network.decode(network(images))
+        found = session.run(["boxes", "scores"], {"images": images.numpy()})
+        for ours, theirs in zip(expected, found, strict=True):
+            assert ours.shape == theirs.shape
+            assert torch.allclose(ours, torch.from_numpy(theirs), rtol=1e-4, atol=1e-4)
+
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["side"] == "96"
+    assert tuple(json.loads(metadata["classes"])) == CLASSES
+    # Nothing tells of the machine it was made on, and no second file with weights lies beside it.
+    content = file.read_bytes()
+    assert not any(word in content for word in (b"site-packages", b".py", str(Path.home()).encode() + b"/"))
+    assert list(tmp_path.iterdir()) == [file]
+    onnx.checker.check_model(onnx.load(file), full_check=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    torch.manual_seed(1)
+    network = Yolo(YoloShape("backbone", "small", 64, 2, 2, ((8, 2),), (16,)))
+    network.save(tmp_path / "models/yolo/network.safetensors")
+    Description.of("yolo", ("cat", "dog"), detect=SETTINGS).save(tmp_path / "models/yolo")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_file_lands_where_it_is_named_and_knows_its_classes(project: Path) -> None:
+    result = CliRunner().invoke(app, ["export", "yolo", "--out", "somewhere/mine.onnx"])
+    assert result.exit_code == 0, result.output
+    assert "somewhere/mine.onnx: images (N, 3, 64, 64), RGB from 0 to 255" in result.stdout
+    session = onnxruntime.InferenceSession(project / "somewhere/mine.onnx")
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost", "code", "words"),
+    [
+        (["ssd"], None, 1, "models/ssd/detector.json"),
+        (["yolo"], "models/yolo/network.safetensors", 1, "models/yolo/network.safetensors"),
+        (["rcnn"], None, 2, "'rcnn' cannot be exported; yolo, ssd can"),
+        ([], None, 2, "yolo|ssd"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(project: Path, arguments, lost, code, words) -> None:
+    if lost:
+        (project / lost).unlink()
+    result = CliRunner().invoke(app, ["export", *arguments])
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert not list(project.glob("*.onnx"))
