@@ -11,11 +11,13 @@ from pipeline.options import (
     Baseline,
     CommandOfSystems,
     Device,
+    Exportable,
     Format,
     HtmlFile,
     Images,
     Json,
     Models,
+    OnnxFile,
     OutFile,
     OutFolder,
     Revisions,
@@ -27,7 +29,6 @@ from pipeline.options import (
     errors_as_sentences,
     split_names,
 )
-from pipeline.registry import all_systems
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -197,30 +198,8 @@ def compare(
             typer.echo(text, nl=False)
 
 
-EXPORTABLE = tuple(name for name, system in all_systems().items() if system.onnx)
-
-
-def _exportable(name: str) -> str:
-    if name not in EXPORTABLE:
-        raise typer.BadParameter(f"{name!r} cannot be exported; {', '.join(EXPORTABLE)} can.")
-    return name
-
-
-@app.command()
-def export(
-    system: Annotated[
-        str,
-        typer.Argument(
-            metavar="|".join(EXPORTABLE),
-            help="Which detector.",
-            callback=_exportable,
-            autocompletion=lambda incomplete: [name for name in EXPORTABLE if name.startswith(incomplete)],
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write; SYSTEM.onnx if none is named.")
-    ] = None,
-) -> None:
+@app.command(cls=CommandOfSystems)
+def export(system: Exportable, out: OnnxFile = None) -> None:
     """Write a detector that is one network on squares as an ONNX file.
 
     Raw RGB squares in, boxes and scores out, any number of images at once.

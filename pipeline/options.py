@@ -1,4 +1,4 @@
-"""The options of ``boxline predict`` and ``boxline compare``, and the way from an error to an exit code.
+"""The options of ``boxline predict``, ``compare`` and ``export``, and the way from an error to an exit code.
 
 Modules of the project are imported inside the functions, so that ``--help`` answers at once.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 ALL = "all"
 
@@ -34,17 +34,20 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 class CommandOfSystems(TyperCommand):
-    """A command whose help may say ``{systems}``, their names, and ``{thresholds}``, their default thresholds."""
+    """A command whose help texts may name ``{systems}``, ``{exportable}`` ones, and their default ``{thresholds}``."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help, with the systems that there are."""
         from pipeline.registry import all_systems
 
-        systems = all_systems()
-        thresholds = ", ".join(f"{name} {system.shown_from:g}" for name, system in systems.items())
+        names = {
+            "systems": ", ".join(all_systems()),
+            "exportable": " or ".join(exportable()),
+            "thresholds": ", ".join(f"{name} {system.shown_from:g}" for name, system in all_systems().items()),
+        }
         for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.help:
-                parameter.help = parameter.help.format(systems=", ".join(systems), thresholds=thresholds)
+            if isinstance(parameter, TyperOption | TyperArgument) and parameter.help:
+                parameter.help = parameter.help.format(**names)
         return super().get_help(ctx)
 
 
@@ -83,6 +86,24 @@ def check_systems(names: str | None) -> str | None:
 def split_names(names: str | None) -> list[str]:
     """Return names that are separated by commas, each once."""
     return list(dict.fromkeys(name.strip() for name in names.split(","))) if names is not None else []
+
+
+def exportable(incomplete: str = "") -> list[str]:
+    """Return the systems that can be exported, those that start with ``incomplete``."""
+    from pipeline.registry import all_systems
+
+    return [name for name, system in all_systems().items() if system.onnx and name.startswith(incomplete)]
+
+
+def check_exportable(name: str) -> str:
+    """Return ``name``, of a system that can be exported.
+
+    Raises:
+        typer.BadParameter: it is not.
+    """
+    if name not in exportable():
+        raise typer.BadParameter(f"{name!r} cannot be exported; {' and '.join(exportable())} can.")
+    return name
 
 
 def check_device(name: str) -> None:
@@ -168,4 +189,13 @@ OutFile = Annotated[
 ]
 HtmlFile = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and curves as well.")
+]
+Exportable = Annotated[
+    str,
+    typer.Argument(
+        metavar="SYSTEM", callback=check_exportable, autocompletion=exportable, help="The detector: {exportable}."
+    ),
+]
+OnnxFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="The file to write. Default: SYSTEM.onnx.")
 ]

@@ -1,19 +1,11 @@
-"""Revisions compared with a baseline: parameters, scores and their significance, times, bytes, stages that ran.
+"""Revisions compared with a baseline: parameters, scores and their significance, times, bytes, stages that ran."""
 
-Two systems are scored on the same draws of the test images (a paired bootstrap, `pipeline.evaluation.bootstrap`), so
-that what makes an image hard for both falls out of the difference.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, ValidationError
-
+from pipeline.compare.bootstrap import Files, PairedBootstrap
 from pipeline.compare.revisions import (
     DETECTIONS,
     METRICS,
@@ -25,17 +17,10 @@ from pipeline.compare.revisions import (
     open_project,
 )
 from pipeline.core.errors import InputError
-from pipeline.core.params import Fraction, Positive, Section
-from pipeline.data.index import Index
-from pipeline.evaluation.bootstrap import NAMES, difference_intervals, sampled_maps
-from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.bootstrap import NAMES
 
-T = TypeVar("T")
 Interval = tuple[float, float]
-Files = Callable[[Revision, str, str], Path | None]
-"""`pipeline.compare.revisions.Project.file`."""
 
-IOU = "evaluation.iou"
 # The folders whose sizes are added up.
 GROUPS = ("data", "proposals", "features", "models", "detections")
 # Sections of the parameters that change no result.
@@ -180,7 +165,7 @@ def compare_revisions(
     bootstrap = PairedBootstrap(baseline, files)
     rows = [_row(revision, baseline, systems, bootstrap) for revision in revisions]
     present = [name for name in systems if any(name in r.metrics or name in r.timing for r in revisions)]
-    return Comparison(baseline, rows, present, bootstrap.sampling.level)
+    return Comparison(baseline, rows, present, bootstrap.level)
 
 
 def parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
@@ -207,84 +192,6 @@ def stage_runs(baseline: Revision, revision: Revision) -> list[StageRun]:
             cost = revision.costs.get(name, {})
             runs.append(StageRun(name, reason, cost.get("seconds"), bool(cost.get("resumed"))))
     return runs
-
-
-class Sampling(Section):
-    """How samples are drawn and judged; the defaults are for a baseline that has no such parameters.
-
-    Attributes:
-        iou: the overlap of a correct detection for VOC's mean APs.
-        samples: their number.
-        level: share of the samples inside an interval.
-        seed: of the samples.
-    """
-
-    iou: Fraction = 0.5
-    samples: Positive = 1000
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    seed: int = 1
-
-    @classmethod
-    def from_revision(cls, revision: Revision) -> "Sampling":
-        """Return the parameters of ``revision``.
-
-        Raises:
-            InputError: one has a wrong value.
-        """
-        bootstrap = "evaluation.bootstrap"
-        keys = {"iou": IOU, "samples": f"{bootstrap}.samples", "level": f"{bootstrap}.level", "seed": "seed"}
-        values = {field: revision.parameter(key) for field, key in keys.items()}
-        try:
-            return cls.model_validate({field: value for field, value in values.items() if value is not None})
-        except ValidationError as error:
-            first = error.errors()[0]
-            message = f"{keys[str(first['loc'][0])]} is {first['input']!r}: {first['msg'].lower()}"
-            raise InputError(f"{revision.name}: {message}.") from None
-
-
-class PairedBootstrap:
-    """Detections of revisions and of a baseline on the same draws of the test images; each file is read once."""
-
-    def __init__(self, baseline: Revision, files: Files) -> None:
-        self.sampling = Sampling.from_revision(baseline)
-        self._baseline, self._files = baseline, files
-        self._indices: dict[str, Index | None] = {}
-        self._maps: dict[tuple[str, str], NDArray[np.float64] | None] = {}
-
-    def intervals(self, revision: Revision, system: str) -> Mapping[str, Mapping[str, float] | None]:
-        """Return the intervals (``low``, ``high``) of a system's scores less the baseline's, by metric.
-
-        The two must have been evaluated on the same index. Empty where it or detections are not at hand, or are in
-        a format that this version does not know.
-        """
-        reference, maps = self._sampled(self._baseline, system), self._sampled(revision, system)
-        return {} if reference is None or maps is None else difference_intervals(maps, reference, self.sampling.level)
-
-    def _sampled(self, revision: Revision, system: str) -> NDArray[np.float64] | None:
-        """Return the scores of the detections that ``revision`` evaluated on each sample, None as for `intervals`."""
-        evaluation, path = revision.producer(METRICS.format(system)), DETECTIONS.format(system)
-        inputs = evaluation.inputs if evaluation else {}
-        test, detected = inputs.get(TEST_IMAGES), inputs.get(path)
-        if not test or not detected:
-            return None
-        if test not in self._indices:
-            self._indices[test] = self._load(revision, TEST_IMAGES, test, Index.load)
-        index = self._indices[test]
-        if index is not None and (test, detected) not in self._maps:
-            detections = self._load(revision, path, detected, lambda file: Detections.load(file, index, "dvc repro"))
-            self._maps[test, detected] = None if detections is None else self._sample(index, detections)
-        return self._maps.get((test, detected))
-
-    def _sample(self, index: Index, detections: Detections) -> NDArray[np.float64]:
-        rules = self.sampling
-        return sampled_maps(index, detections, rules.iou, samples=rules.samples, seed=rules.seed)
-
-    def _load(self, revision: Revision, path: str, md5: str, load: Callable[[Path], T]) -> T | None:
-        file = self._files(revision, path, md5)
-        try:
-            return None if file is None else load(file)
-        except (InputError, KeyError, TypeError, ValueError):
-            return None
 
 
 def _row(revision: Revision, baseline: Revision, systems: Sequence[str], bootstrap: PairedBootstrap) -> Row:
@@ -345,7 +252,7 @@ def _interval(limits: Mapping[str, float] | None) -> Interval | None:
 
 def _test(evaluation: LockedStage) -> tuple[str | None, Any]:
     """Return what a score depends on beside the detections: the test images and the overlap of a correct one."""
-    return evaluation.inputs.get(TEST_IMAGES), evaluation.parameters.get(IOU)
+    return evaluation.inputs.get(TEST_IMAGES), evaluation.parameter("evaluation.iou")
 
 
 def _duration(timing: Mapping[str, Any], reference: Mapping[str, Any]) -> Duration:

@@ -49,12 +49,21 @@ class Output:
 
 @dataclass(frozen=True)
 class LockedStage:
-    """One entry of a ``dvc.lock``: hashes by path from the project's root, parameters by dotted key."""
+    """One entry of a ``dvc.lock``: hashes by path from the project's root, parameters and sections by dotted key."""
 
     command: str
     inputs: Mapping[str, str]
     parameters: Mapping[str, Any]
     outputs: Mapping[str, Output]
+
+    def parameter(self, key: str) -> Any:
+        """Return the value of a dotted key, locked itself or with its section; None where there is none."""
+        values = (
+            _at(value, key[len(name) + 1 :])
+            for name, value in self.parameters.items()
+            if f"{key}.".startswith(f"{name}.")
+        )
+        return next(values, None)
 
 
 @dataclass(frozen=True)
@@ -279,9 +288,9 @@ class Project:
         return run.stdout.strip() if run.returncode == 0 else ""
 
 
-def _at(mapping: Mapping[str, Any], key: str) -> Any:
-    value: Any = mapping
-    for part in key.split("."):
+def _at(value: Any, key: str) -> Any:
+    """Return what a dotted key leads to from ``value``, itself for an empty key; None where there is nothing."""
+    for part in key.split(".") if key else ():
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 

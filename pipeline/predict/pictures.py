@@ -2,9 +2,7 @@
 
 import glob
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
+from pipeline.core.runtime import read_ahead
 from pipeline.data.images import UnreadableImageError, read_image
 from pipeline.data.voc import IMAGE_ENDINGS
 from pipeline.imaging import resize
@@ -133,7 +132,8 @@ def batches(pictures: Sequence[Picture], size: int, keep_full: bool) -> Iterator
     read: list[Pixels] = []
     broken: list[Broken] = []
     total = 0
-    for outcome in _read_ahead(pictures, keep_full):
+    numbered = enumerate(pictures, 1)
+    for _, outcome in read_ahead(lambda item: _read(*item, keep_full), numbered, workers=1, ahead=AHEAD):
         if isinstance(outcome, Broken):
             broken.append(outcome)
             continue
@@ -184,20 +184,6 @@ def _free(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
     free = next(path for path in chain([name], numbered) if str(path.with_suffix("")).casefold() not in taken)
     taken.add(str(free.with_suffix("")).casefold())
     return free
-
-
-def _read_ahead(pictures: Sequence[Picture], keep_full: bool) -> Iterator[Pixels | Broken]:
-    pending: deque[Future[Pixels | Broken]] = deque()
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as pool:
-        try:
-            for number, picture in enumerate(pictures, 1):
-                pending.append(pool.submit(_read, number, picture, keep_full))
-                if len(pending) > AHEAD:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _read(number: int, picture: Picture, keep_full: bool) -> Pixels | Broken:

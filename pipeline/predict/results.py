@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,7 +57,7 @@ class Result:
         """Keep what scores at least ``threshold`` and lies in the picture, in the pixels of the full one."""
         boxes = clip(detected.boxes * np.array(pixels.factors * 2, np.float32), *pixels.size)
         good = (detected.scores >= np.float32(threshold)) & (area(boxes) > 0)
-        kept = Detections(detected.image_ids[good], detected.labels[good], boxes[good], detected.scores[good])
+        kept = replace(detected, boxes=boxes).take(good)
         return cls(pixels.number, pixels.picture, pixels.size, kept, pixels.full)
 
 

@@ -1,6 +1,6 @@
 """Comparisons of revisions written out by hand, and the verdict on scores whose detections are drawn together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.compare.bootstrap import evaluation_of
 from pipeline.compare.comparison import (
     ABSENT,
     Change,
     Comparison,
-    Sampling,
     Score,
     StageRun,
     Verdict,
@@ -22,6 +22,7 @@ from pipeline.compare.comparison import (
 )
 from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, LockedStage, Output, Revision
 from pipeline.core.errors import InputError
+from pipeline.core.sections import Evaluation
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
@@ -193,6 +194,13 @@ def test_a_score_is_judged_on_the_same_test_only(other: Revision, verdict: Verdi
     assert (score.difference_interval is None) is (verdict not in {Verdict.UNCLEAR, Verdict.CLEAR})
 
 
+@pytest.mark.parametrize(("iou", "verdict"), [(0.5, Verdict.CLEAR), (0.3, Verdict.OTHER_TEST)])
+def test_the_overlap_may_be_locked_with_its_section(iou: float, verdict: Verdict, files: Files) -> None:
+    other = evaluated(0.6, "six more")
+    stage = replace(other.stages["rcnn"], parameters={"evaluation": {"iou": iou}})
+    assert judged(replace(other, stages={"rcnn": stage}), files, evaluated(0.5, "half")).verdict is verdict
+
+
 @pytest.mark.parametrize("test", ["gone", "old index"])
 def test_without_an_index_there_is_no_verdict(test: str, files: Files) -> None:
     baseline = evaluated(0.5, "half", test=test)
@@ -230,14 +238,14 @@ def test_each_file_is_read_once_and_what_is_equal_not_at_all(files: Files) -> No
 
 
 def test_the_baseline_says_how_samples_are_drawn() -> None:
-    assert Sampling.from_revision(Revision("old")) == Sampling(iou=0.5, samples=1000, level=0.95, seed=1)
-    rules: Mapping[str, object] = {"iou": 0.3, "bootstrap": {"samples": 10, "level": 0.5}}
-    everything = Revision("new", parameters={"evaluation": rules, "seed": 3})
-    assert Sampling.from_revision(everything) == Sampling(iou=0.3, samples=10, level=0.5, seed=3)
+    assert evaluation_of(Revision("old")) == Evaluation()
+    values = {"iou": 0.3, "bootstrap": {"samples": 10, "level": 0.5}}
+    parameters = {"evaluation": {**values, "key of another version": 1}}
+    assert evaluation_of(Revision("new", parameters=parameters)) == Evaluation.model_validate(values)
 
 
 @pytest.mark.parametrize(("key", "value"), [("samples", 0), ("samples", "many"), ("level", 1)])
 def test_a_wrong_parameter_of_the_baseline_is_named(key: str, value: object) -> None:
     parameters = {"evaluation": {"bootstrap": {key: value}}}
     with pytest.raises(InputError, match=rf"^new: evaluation\.bootstrap\.{key} is {value!r}: .+\.$"):
-        Sampling.from_revision(Revision("new", parameters=parameters))
+        evaluation_of(Revision("new", parameters=parameters))

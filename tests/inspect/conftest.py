@@ -197,7 +197,7 @@ def _cache_regions(folder: Path, ids: list[int], rng: np.random.Generator) -> No
 
 
 def _cache_maps(folder: Path, ids: list[int], rng: np.random.Generator) -> None:
-    geometry = Geometry.of_network(architecture("small"))
+    geometry = Geometry.from_architecture(architecture("small"))
     layout = entries(ids, [Path("a.png")] * IMAGES, [(SIDE, SIDE)] * IMAGES, SCALES, geometry)
     cells = rng.uniform(0, 1, (IMAGES, int(layout.offsets[1]), CHANNELS)).astype(np.float16)
     cells[2:] = cells[:2]

@@ -16,8 +16,8 @@ from pipeline.predict.results import Result, draw, whole_boxes
 def detections(*rows: tuple[float, ...]) -> Detections:
     """Return detections given as x1, y1, x2, y2, label, score."""
     values = np.array(rows, np.float32).reshape(-1, 6)
-    labels = values[:, 4].astype(np.int64)
-    return Detections(np.zeros(len(labels), np.int64), labels, as_boxes(values[:, :4]), values[:, 5])
+    labels, boxes, scores = values[:, 4].astype(np.int64), as_boxes(values[:, :4]), values[:, 5]
+    return Detections(np.zeros(len(values), np.int64), labels, boxes, scores)
 
 
 def painted(width: int, height: int, *rows: tuple[float, ...]) -> np.ndarray:
