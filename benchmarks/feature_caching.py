@@ -5,7 +5,7 @@
 Three ways through the same regions of the same images, taken in turn, round after round, in one process:
 
 floor   the forward pass alone, on warped regions that are already in memory, at the network's batch, channels last
-stage   what the stage rcnn_features does: decode, warp, forward, compress, write to zarr
+stage   what the stage systems/rcnn/dvc.yaml:features does: decode, warp, forward, compress, write to zarr
 usual   crop with Pillow, resize, to tensor, normalise, plain batches of 128; nothing is written
 
 Prints regions per second and the ratios; on a GPU also the share of the stage's time in which the GPU computes.

@@ -214,13 +214,17 @@ class Description:
                 raise ValueError(f"it is of {content['system']!r}")
             return cls(system, classes, content["settings"], thresholds, path)
         except FileNotFoundError as error:
-            raise InputError(f"{path}: the file does not exist; the stage {system}_detect writes it.") from error
+            raise InputError(f"{path}: the file does not exist; the stage {_stage(system)} writes it.") from error
         except (KeyError, TypeError, ValueError) as error:
             raise _unusable(path, system, str(error)) from error
 
 
 def _unusable(path: Path, system: str, reason: str) -> InputError:
-    return InputError(f"{path}: describes no {system} detector ({reason}); the stage {system}_detect writes one.")
+    return InputError(f"{path}: describes no {system} detector ({reason}); the stage {_stage(system)} writes one.")
+
+
+def _stage(system: str) -> str:
+    return f"systems/{system}/dvc.yaml:detect"
 
 
 class Detector(ABC):

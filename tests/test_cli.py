@@ -75,10 +75,10 @@ def test_without_a_name_the_presets_are_listed(boxline: Boxline) -> None:
         (["validate", "absent"], 2, "absent"),
         (["validate", "presets"], 1, "presets"),
         (["export", "rcnn"], 2, "rcnn"),
-        (["export", "ssd"], 1, "ssd_detect"),
+        (["export", "ssd"], 1, "systems/ssd/dvc.yaml:detect"),
         (["predict"], 2, "IMAGE|FOLDER|GLOB"),
         (["predict", "absent.jpg", "--system", "ssd"], 2, "absent.jpg"),
-        (["predict", "params.yaml", "--system", "ssd"], 1, "ssd_detect"),
+        (["predict", "params.yaml", "--system", "ssd"], 1, "systems/ssd/dvc.yaml:detect"),
     ],
 )
 def test_wrong_use_exits_with_2_and_failed_work_with_1(

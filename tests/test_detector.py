@@ -202,7 +202,9 @@ def test_a_description_comes_back(tmp_path: Path) -> None:
     read = Description.load(tmp_path, "sppnet")
     assert (read.classes, read.score_thresholds) == (("a", "b", "c"), {1: 0.123456789, 3: -0.1})
     assert read.section("detect", Detection) == SETTINGS
-    with pytest.raises(InputError, match=r"detector\.json: .*'detect' are not BoxRegression\); .*sppnet_detect"):
+    with pytest.raises(
+        InputError, match=r"detector\.json: .*'detect' are not BoxRegression\); .*systems/sppnet/dvc.yaml:detect"
+    ):
         read.section("detect", BoxRegression)
     with pytest.raises(InputError, match="'region' are not Detection"):
         read.section("region", Detection)
@@ -213,5 +215,7 @@ def test_a_description_comes_back(tmp_path: Path) -> None:
 )
 def test_what_is_no_description_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "detector.json").write_text(content)
-    with pytest.raises(InputError, match=r"detector\.json: describes no sppnet detector .*sppnet_detect writes"):
+    with pytest.raises(
+        InputError, match=r"detector\.json: describes no sppnet detector .*systems/sppnet/dvc.yaml:detect writes"
+    ):
         Description.load(tmp_path, "sppnet")

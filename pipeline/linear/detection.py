@@ -129,8 +129,9 @@ class LinearDetector(Detector):
     @classmethod
     def load(cls, folder: Path, description: Description, regions: RegionSource) -> "LinearDetector":
         """Read the linear models that the system's stages left in ``folder``."""
-        svm = LinearModel.load(folder / "svm.safetensors", f"{description.system}_svm")
-        regressor = BoxRegressor.load(folder / "bbox.safetensors", f"{description.system}_bbox")
+        stages = f"systems/{description.system}/dvc.yaml"
+        svm = LinearModel.load(folder / "svm.safetensors", f"{stages}:svm")
+        regressor = BoxRegressor.load(folder / "bbox.safetensors", f"{stages}:bbox")
         used = description.section("detect", Detection).box_regression
         return cls(description, svm, regressor if used else None, regions)
 

@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.evaluation.detections import Detections
 
-STAGE = "dvc repro rcnn_detect"
+STAGE = "dvc repro systems/rcnn/dvc.yaml:detect"
 
 
 @pytest.fixture
@@ -101,5 +101,7 @@ def test_a_wrong_file_is_named_with_the_stage_that_writes_it(tmp_path, index, co
 
 
 def test_a_missing_file_is_named_with_the_stage_that_writes_it(tmp_path, index):
-    with pytest.raises(InputError, match=r"none\.json: the file does not exist; `dvc repro rcnn_detect`"):
+    with pytest.raises(
+        InputError, match=r"none\.json: the file does not exist; `dvc repro systems/rcnn/dvc.yaml:detect`"
+    ):
         Detections.load(tmp_path / "none.json", index, STAGE)

@@ -114,12 +114,12 @@ def test_a_failed_write_is_not_silent(folder):
 
 
 def test_missing_and_foreign_caches(tmp_path, folder):
-    with pytest.raises(InputError, match="stage rcnn_features@test writes it"):
-        FeatureCache(tmp_path / "none.zarr", "rcnn_features@test")
+    with pytest.raises(InputError, match=r"stage systems/rcnn/dvc\.yaml:features@test writes it"):
+        FeatureCache(tmp_path / "none.zarr", "systems/rcnn/dvc.yaml:features@test")
     with CacheWriter(folder, COLUMNS, 0, 1, {}, {}):
         pass
     with pytest.raises(InputError, match="not a feature cache"):
-        FeatureCache(folder / "cache.zarr", "rcnn_features@test")
+        FeatureCache(folder / "cache.zarr", "systems/rcnn/dvc.yaml:features@test")
     write_ok = tmp_path / "ok"
     write_ok.mkdir()
     write(write_ok)

@@ -133,8 +133,10 @@ def test_a_cache_of_another_network_is_refused_with_both_fingerprints(
 
 
 def test_missing_and_foreign_caches_name_the_stage(layout: Entries, conv: torch.nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="stage sppnet_maps@val writes it"):
-        MapCache(tmp_path / "none.zarr", "sppnet_maps@val")
+    with pytest.raises(InputError, match=r"stage systems/sppnet/dvc\.yaml:maps@val writes it"):
+        MapCache(tmp_path / "none.zarr", "systems/sppnet/dvc.yaml:maps@val")
     foreign = cached(layout, conv, tmp_path / "a", attributes={})
-    with pytest.raises(InputError, match=r"not a cache of maps \('scales' is missing\); sppnet_maps@val writes it"):
-        MapCache(foreign, "sppnet_maps@val")
+    with pytest.raises(
+        InputError, match=r"not a cache of maps \('scales' is missing\); systems/sppnet/dvc.yaml:maps@val writes it"
+    ):
+        MapCache(foreign, "systems/sppnet/dvc.yaml:maps@val")

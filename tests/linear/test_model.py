@@ -33,7 +33,7 @@ def test_an_output_that_was_not_learned_is_minus_infinity() -> None:
 
 def test_there_and_back_bit_by_bit(tmp_path: Path) -> None:
     model().save(tmp_path / "a")
-    loaded = LinearModel.load(tmp_path / "a", "rcnn_svm")
+    loaded = LinearModel.load(tmp_path / "a", "systems/rcnn/dvc.yaml:svm")
     np.testing.assert_array_equal(loaded.weights, model().weights)
     np.testing.assert_array_equal(loaded.bias, model().bias)
     assert (loaded.scale, loaded.layer) == (0.1 + 0.2, "fc7")
@@ -48,5 +48,5 @@ def test_something_else_names_the_stage_that_writes_the_right_file(tmp_path: Pat
     save_file({"weights": np.ones((1, 1), np.float32)}, tmp_path / "half")
     save_file({name: np.ones(1, np.float32) for name in ("weights", "bias", "scale")}, tmp_path / "bare")
     for name in ("missing", "text", "half", "bare"):
-        with pytest.raises(InputError, match=f"^{tmp_path / name}: .*; the stage rcnn_svm writes it"):
-            LinearModel.load(tmp_path / name, "rcnn_svm")
+        with pytest.raises(InputError, match=f"^{tmp_path / name}: .*; the stage systems/rcnn/dvc.yaml:svm writes it"):
+            LinearModel.load(tmp_path / name, "systems/rcnn/dvc.yaml:svm")

@@ -214,7 +214,7 @@ def test_images_without_objects_or_regions_have_no_samples(training_set: Callabl
 def test_there_and_back(training_set: Callable, tmp_path: Path) -> None:
     regressor, _ = train(training_set(("cat", "dog"), *scene(4)))
     regressor.save(tmp_path / "bbox")
-    loaded = BoxRegressor.load(tmp_path / "bbox", "rcnn_bbox")
+    loaded = BoxRegressor.load(tmp_path / "bbox", "systems/rcnn/dvc.yaml:bbox")
     np.testing.assert_array_equal(loaded.model.weights, regressor.model.weights)
-    with pytest.raises(InputError, match="the stage rcnn_bbox writes it"):
-        BoxRegressor.load(tmp_path / "none", "rcnn_bbox")
+    with pytest.raises(InputError, match=r"the stage systems/rcnn/dvc\.yaml:bbox writes it"):
+        BoxRegressor.load(tmp_path / "none", "systems/rcnn/dvc.yaml:bbox")

@@ -26,6 +26,7 @@ from pipeline.systems.fast_rcnn.params import FastDetection, RegionScoring
 if TYPE_CHECKING:
     from pipeline.params import Params
 
+STAGES = "systems/fast_rcnn/dvc.yaml"
 # A region belongs to the scale that brings its area nearest to this side squared (SPP-net, section 4.1).
 CANONICAL_SIDE = 224
 
@@ -171,12 +172,12 @@ class FastRcnnDetector(RegionDetector):
 def load_network(folder: Path, compressed: bool) -> FastRcnn:
     """Read the network that is tested from the models in ``folder``: as it was trained, or with a truncated SVD."""
     if compressed:
-        return FastRcnn.load(folder / "compressed.safetensors", "fast_rcnn_svd")
-    return FastRcnn.load(folder / "detector.safetensors", "fast_rcnn_classifier")
+        return FastRcnn.load(folder / "compressed.safetensors", f"{STAGES}:svd")
+    return FastRcnn.load(folder / "detector.safetensors", f"{STAGES}:classifier")
 
 
 def load(models: Path, device: torch.device) -> Detector:
-    """Return the detector for pictures; see `pipeline.systems.System`."""
+    """Return the detector for pictures; see `pipeline.registry.System`."""
     folder = models / "fast_rcnn"
     description = Description.load(folder, "fast_rcnn")
     compressed = description.section("detect", FastDetection).compressed
@@ -184,7 +185,7 @@ def load(models: Path, device: torch.device) -> Detector:
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
-    """Return the detector for the test split and its proposals; see `pipeline.systems.System`."""
+    """Return the detector for the test split and its proposals; see `pipeline.registry.System`."""
     detect = params.section(sections.FastRcnn).detect
     description = Description.of("fast_rcnn", index.classes, proposals=params.proposals, detect=detect)
     network = load_network(Path("models/fast_rcnn"), detect.compressed)

@@ -30,6 +30,8 @@ from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, Rpn
 if TYPE_CHECKING:
     from pipeline.params import Params
 
+STAGES = "systems/faster_rcnn/dvc.yaml"
+
 
 @dataclass(frozen=True)
 class Resized:
@@ -118,8 +120,8 @@ def check_shared(rpn: RegionProposalNetwork, detector: FastRcnn) -> None:
     ours, theirs = rpn.conv.state_dict(), detector.conv.state_dict()
     if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
         raise InputError(
-            "the proposal network and the detector have different convolutions; faster_rcnn_rpn2 and "
-            "faster_rcnn_detector2 train with frozen ones, both those of faster_rcnn_detector1."
+            "the proposal network and the detector have different convolutions; the stages rpn@2 and detector@2 "
+            f"of {STAGES} train with those of detector@1, frozen."
         )
 
 
@@ -181,17 +183,17 @@ def _by_shape(images: Sequence[Image]) -> list[list[int]]:
 
 
 def load(models: Path, device: torch.device) -> Detector:
-    """Return the detector for pictures; see `pipeline.systems.System`."""
+    """Return the detector for pictures; see `pipeline.registry.System`."""
     return _load(Description.load(models / "faster_rcnn", "faster_rcnn"), models / "faster_rcnn", device)
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
-    """Return the detector for the test split; see `pipeline.systems.System`."""
+    """Return the detector for the test split; see `pipeline.registry.System`."""
     detect = params.section(FasterRcnn).detect
     return _load(Description.of("faster_rcnn", index.classes, detect=detect), Path("models/faster_rcnn"), device)
 
 
 def _load(description: Description, folder: Path, device: torch.device) -> Detector:
-    rpn = RegionProposalNetwork.load(folder / "rpn2.safetensors", "faster_rcnn_rpn2")
-    network = FastRcnn.load(folder / "detector2.safetensors", "faster_rcnn_detector2")
+    rpn = RegionProposalNetwork.load(folder / "rpn2.safetensors", f"{STAGES}:rpn@2")
+    network = FastRcnn.load(folder / "detector2.safetensors", f"{STAGES}:detector@2")
     return FasterRcnnDetector(description, rpn, network, device)

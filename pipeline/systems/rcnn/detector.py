@@ -22,6 +22,8 @@ from pipeline.systems.rcnn.params import Rcnn
 if TYPE_CHECKING:
     from pipeline.params import Params
 
+STAGES = "systems/rcnn/dvc.yaml"
+
 
 class WarpedRegions:
     """A `RegionSource`: the proposals of a picture, warped and sent through the network.
@@ -57,15 +59,15 @@ class WarpedRegions:
 
 
 def load(models: Path, device: torch.device) -> Detector:
-    """Return the detector for pictures; see `pipeline.systems.System`."""
+    """Return the detector for pictures; see `pipeline.registry.System`."""
     folder = models / "rcnn"
     description = Description.load(folder, "rcnn")
-    network = RegionNetwork.load(folder / "network.safetensors", "rcnn_finetune")
+    network = RegionNetwork.load(folder / "network.safetensors", f"{STAGES}:finetune")
     return LinearDetector.load(folder, description, WarpedRegions(description, network, device))
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
-    """Return the detector for the test split, whose features are cached; see `pipeline.systems.System`."""
+    """Return the detector for the test split, whose features are cached; see `pipeline.registry.System`."""
     rcnn = params.section(Rcnn)
     description = Description.of(
         "rcnn",
@@ -75,5 +77,5 @@ def on_test_split(params: "Params", index: Index, device: torch.device) -> Detec
         features=rcnn.features,
         detect=rcnn.detect,
     )
-    cache = FeatureCache(Path("features/rcnn/test.zarr"), "rcnn_features@test")
+    cache = FeatureCache(Path("features/rcnn/test.zarr"), f"{STAGES}:features@test")
     return LinearDetector.load(Path("models/rcnn"), description, CachedRegions(cache, index))

@@ -29,6 +29,8 @@ from pipeline.systems.sppnet.params import Maps, Sppnet
 if TYPE_CHECKING:
     from pipeline.params import Params
 
+STAGES = "systems/sppnet/dvc.yaml"
+
 
 class MappedRegions:
     """A `RegionSource`: the proposals of a picture, pooled from its maps.
@@ -67,14 +69,14 @@ class MappedRegions:
 
 
 def load(models: Path, device: torch.device) -> Detector:
-    """Return the detector for pictures, with the convolutions of the backbone; see `pipeline.systems.System`.
+    """Return the detector for pictures, with the convolutions of the backbone; see `pipeline.registry.System`.
 
     Raises:
         InputError: a file is missing, or the layers above the map were trained on other maps.
     """
     folder, backbone = models / "sppnet", models / "backbone.safetensors"
     description = Description.load(folder, "sppnet")
-    head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
+    head = PyramidHead.load(folder / "network.safetensors", f"{STAGES}:finetune")
     tensors, _ = weights.load(backbone, "pretrain")
     conv = architecture(head.shape.network).conv()
     weights.load_conv(conv, head.shape.network, tensors)
@@ -88,17 +90,17 @@ def load(models: Path, device: torch.device) -> Detector:
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
-    """Return the detector for the test split, whose maps are cached; see `pipeline.systems.System`."""
+    """Return the detector for the test split, whose maps are cached; see `pipeline.registry.System`."""
     sppnet, folder = params.section(Sppnet), Path("models/sppnet")
     description = Description.of(
         "sppnet", index.classes, proposals=params.proposals, maps=sppnet.maps, detect=sppnet.detect
     )
     network = folder / "network.safetensors"
     features = PooledRegions.from_proposals(
-        MapCache(Path("features/sppnet/test.zarr"), "sppnet_maps@test"),
+        MapCache(Path("features/sppnet/test.zarr"), f"{STAGES}:maps@test"),
         index,
         ProposalSet.load(Path("proposals/test.h5"), index),
-        PyramidHead.load(network, "sppnet_finetune"),
+        PyramidHead.load(network, f"{STAGES}:finetune"),
         network,
         device,
     )

@@ -132,7 +132,7 @@ def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
         title="caching",
     )
     used = {**settings, "region": region, "features": sections.rcnn.features, "detect": detect}
-    made.linear("rcnn", FeatureCache(path, "rcnn_features"), used)
+    made.linear("rcnn", FeatureCache(path, "systems/rcnn/dvc.yaml:features"), used)
 
 
 def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
@@ -161,7 +161,9 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     head = PyramidHead(shape).eval()
     head.save(made.models / "sppnet/network.safetensors")
     regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
-    cache = PooledRegions.from_proposals(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
+    cache = PooledRegions.from_proposals(
+        MapCache(path, "systems/sppnet/dvc.yaml:maps"), made.index, regions, head, path, CPU
+    )
     made.linear("sppnet", cache, {**settings, "maps": maps, "detect": detect})
 
 

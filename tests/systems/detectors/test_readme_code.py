@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.mark.parametrize(("document", "system"), [("README.md", "ssd"), ("docs/timing.md", "faster_rcnn")])
 def test_the_code_runs_on_a_picture(make, document: str, system: str, tmp_path: Path, monkeypatch, capsys) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = [block for block in blocks if "pipeline.systems" in block]
+    (code,) = [block for block in blocks if "pipeline.registry" in block]
     made = make(system)
     monkeypatch.chdir(tmp_path)
     Path("models").symlink_to(made.models)

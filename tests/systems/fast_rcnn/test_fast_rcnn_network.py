@@ -100,8 +100,10 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "n.safetensors")
-    with pytest.raises(InputError, match=r"no Fast R-CNN can be read .* the stage fast_rcnn_train writes it"):
-        FastRcnn.load(tmp_path / "n.safetensors", "fast_rcnn_train")
+    with pytest.raises(
+        InputError, match=r"no Fast R-CNN can be read .* the stage systems/fast_rcnn/dvc.yaml:train writes it"
+    ):
+        FastRcnn.load(tmp_path / "n.safetensors", "systems/fast_rcnn/dvc.yaml:train")
 
 
 def test_early_layers_are_counted_over_convolutions() -> None:

@@ -154,8 +154,10 @@ def test_saved_and_read_again(network: RegionProposalNetwork, tmp_path) -> None:
     from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 
     FastRcnn(FastRcnnShape("small", 3, 8, 2, (64,), 96)).save(tmp_path / "fast.safetensors")
-    with pytest.raises(InputError, match=r"no proposal network can be read .* the stage faster_rcnn_rpn1 writes it"):
-        RegionProposalNetwork.load(tmp_path / "fast.safetensors", "faster_rcnn_rpn1")
+    with pytest.raises(
+        InputError, match=r"no proposal network can be read .* the stage systems/faster_rcnn/dvc.yaml:rpn@1 writes it"
+    ):
+        RegionProposalNetwork.load(tmp_path / "fast.safetensors", "systems/faster_rcnn/dvc.yaml:rpn@1")
 
 
 def test_rounds() -> None:

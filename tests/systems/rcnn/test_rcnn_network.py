@@ -95,7 +95,7 @@ def test_another_networks_backbone_is_refused() -> None:
 def test_a_saved_network_comes_back_whole(tmp_path: Path) -> None:
     network = small(outputs=5).eval()
     network.save(tmp_path / "a.safetensors")
-    loaded = RegionNetwork.load(tmp_path / "a.safetensors", "rcnn_finetune")
+    loaded = RegionNetwork.load(tmp_path / "a.safetensors", "systems/rcnn/dvc.yaml:finetune")
     assert not loaded.training
     regions = torch.randn(2, 3, 32, 32)
     assert torch.equal(loaded(regions), network(regions))
@@ -123,10 +123,12 @@ def test_memory_layout_changes_no_byte_of_a_file(tmp_path: Path) -> None:
 def test_a_file_of_something_else_names_the_stage_that_writes_the_right_one(tmp_path: Path, shape: str) -> None:
     file = tmp_path / "network.safetensors"
     weights.save(file, small().state_dict(), {"shape": shape})
-    with pytest.raises(InputError, match=f"^{file}: .*rcnn_finetune writes it"):
-        RegionNetwork.load(file, "rcnn_finetune")
+    with pytest.raises(InputError, match=f"^{file}: .*systems/rcnn/dvc.yaml:finetune writes it"):
+        RegionNetwork.load(file, "systems/rcnn/dvc.yaml:finetune")
 
 
 def test_a_missing_network_names_the_stage_that_writes_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"^{tmp_path}/network.safetensors: .*rcnn_finetune writes it"):
-        RegionNetwork.load(tmp_path / "network.safetensors", "rcnn_finetune")
+    with pytest.raises(
+        InputError, match=f"^{tmp_path}/network.safetensors: .*systems/rcnn/dvc.yaml:finetune writes it"
+    ):
+        RegionNetwork.load(tmp_path / "network.safetensors", "systems/rcnn/dvc.yaml:finetune")

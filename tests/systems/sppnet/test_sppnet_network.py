@@ -60,7 +60,7 @@ def test_layers_that_do_not_fit_stay_new(
 def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
     own = head()
     own.save(tmp_path / "head.safetensors")
-    again = PyramidHead.load(tmp_path / "head.safetensors", "sppnet_finetune")
+    again = PyramidHead.load(tmp_path / "head.safetensors", "systems/sppnet/dvc.yaml:finetune")
     assert again.shape == own.shape
     pooled = torch.rand(3, 960)
     assert torch.equal(again(pooled), own(pooled))
@@ -69,8 +69,10 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, {"network": "small"})
-    with pytest.raises(InputError, match=r"no SPP-net head can be read.*; the stage sppnet_finetune writes it"):
-        PyramidHead.load(tmp_path / "x.safetensors", "sppnet_finetune")
+    with pytest.raises(
+        InputError, match=r"no SPP-net head can be read.*; the stage systems/sppnet/dvc.yaml:finetune writes it"
+    ):
+        PyramidHead.load(tmp_path / "x.safetensors", "systems/sppnet/dvc.yaml:finetune")
 
 
 def test_both_sizes_of_multi_size_training_share_weights_and_give_vectors_of_one_length() -> None:

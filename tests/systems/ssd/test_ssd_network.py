@@ -159,7 +159,7 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
     network = Ssd(SMALL)
     network.input_scale.fill_(0.25)
     network.save(tmp_path / "n.safetensors")
-    copy = Ssd.load(tmp_path / "n.safetensors", "ssd_train")
+    copy = Ssd.load(tmp_path / "n.safetensors", "systems/ssd/dvc.yaml:train")
     assert copy.shape == SMALL
     assert not copy.training
     assert torch.equal(copy.defaults, network.defaults)
@@ -170,8 +170,8 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "n.safetensors")
-    with pytest.raises(InputError, match=r"no SSD can be read .* the stage ssd_train writes it"):
-        Ssd.load(tmp_path / "n.safetensors", "ssd_train")
+    with pytest.raises(InputError, match=r"no SSD can be read .* the stage systems/ssd/dvc.yaml:train writes it"):
+        Ssd.load(tmp_path / "n.safetensors", "systems/ssd/dvc.yaml:train")
 
 
 def test_unknown_maps_are_named() -> None:

@@ -88,21 +88,21 @@ def test_a_saved_network_gives_the_same_output(tmp_path) -> None:
     network = Yolo(SMALL).eval()
     network.input_scale.fill_(0.5)
     network.save(tmp_path / "n.safetensors")
-    loaded = Yolo.load(tmp_path / "n.safetensors", "yolo_train")
+    loaded = Yolo.load(tmp_path / "n.safetensors", "systems/yolo/dvc.yaml:train")
     images = torch.randint(256, (3, 3, 96, 96), dtype=torch.uint8)
     assert loaded.shape == SMALL
     assert torch.equal(network(images), loaded(images))
     (tmp_path / "n.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="not a safetensors file"):
-        Yolo.load(tmp_path / "n.safetensors", "yolo_train")
+        Yolo.load(tmp_path / "n.safetensors", "systems/yolo/dvc.yaml:train")
 
 
 def test_another_networks_file_is_refused(tmp_path) -> None:
     from pipeline.nets import weights
 
     weights.save(tmp_path / "n.safetensors", {"a": torch.zeros(1)}, {"shape": '{"network": "small"}'})
-    with pytest.raises(InputError, match=r"no YOLO network can be read .* yolo_train writes it"):
-        Yolo.load(tmp_path / "n.safetensors", "yolo_train")
+    with pytest.raises(InputError, match=r"no YOLO network can be read .* systems/yolo/dvc.yaml:train writes it"):
+        Yolo.load(tmp_path / "n.safetensors", "systems/yolo/dvc.yaml:train")
 
 
 def test_classes_of_all_cells_come_first_then_confidences_then_boxes() -> None:
