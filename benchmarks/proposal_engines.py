@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline import params
 from pipeline.core.runtime import progress
+from pipeline.core.sections import Proposals
 from pipeline.data.dataset import read_dataset
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
@@ -40,7 +41,7 @@ def main() -> None:
         _compare_workers(index, options.folder, settings.model_copy(update={"engine": options.engines[-1]}), options)
 
 
-def _measure(index: Index, root: Path, settings: params.Proposals) -> tuple[Coverage, float]:
+def _measure(index: Index, root: Path, settings: Proposals) -> tuple[Coverage, float]:
     """Return the coverage and the processor seconds per image, decoding left out."""
     boxes, seconds = [], 0.0
     for image in progress(index.images, settings.engine):
@@ -58,7 +59,7 @@ def _row(engine: str, coverage: Coverage, seconds: float) -> str:
     return f"{engine:15s}  {all_boxes['boxes_per_image']:5.0f}  {seconds:7.3f}  {figures}  {within}"
 
 
-def _compare_workers(index: Index, root: Path, settings: params.Proposals, options: argparse.Namespace) -> None:
+def _compare_workers(index: Index, root: Path, settings: Proposals, options: argparse.Namespace) -> None:
     """Time the whole extraction, start-up of the processes included, with one process and with several."""
     wall = {}
     for workers in (1, options.scaling):

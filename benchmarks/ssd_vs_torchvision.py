@@ -7,9 +7,9 @@
 Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits`` at ``ssd.side`` pixels. torchvision: batches of 4, flips, SGD at
 0.002 on a one-cycle schedule, three maps with the first sizes of our default boxes, the backbone's divided by their
-size (as they are, those of SqueezeNet left the finite numbers within 30 steps, even at 0.0005). Here: params.yaml, the
-schedule shortened or stretched in proportion. Prints mAP of the test split by `pipeline.evaluation`, training time, and
-time an image (from file to detections), both in batches of ``ssd.detect.batch``.
+scale (unscaled, SqueezeNet's loss became NaN within 30 steps, even at 0.0005). Here: params.yaml, the schedule
+shortened or stretched in proportion. Prints mAP of the test split by `pipeline.evaluation`, training time, and time an
+image (from file to detections), both in batches of ``ssd.detect.batch``.
 """
 
 import tempfile

@@ -48,11 +48,6 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    def section(self, kind: type[S]) -> S:
-        """Return the section of the system whose parameters are of ``kind``."""
-        (section,) = (value for _, value in self if type(value) is kind)
-        return section
-
 
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check the parameters.

@@ -32,8 +32,7 @@ class Results:
         source: kind of dataset, for titles.
         indices: the dataset index of each split; the systems were evaluated on ``test``.
         parameters: all that changes a result: the shared sections nested as in ``params.yaml``, and for each system
-        what
-            its stages had.
+            what its stages had.
         systems: the evaluated ones.
         metrics: figures by system (`pipeline.evaluation.metrics`), with ``intervals`` where they are known.
         timing: test times by system (`pipeline.timing`), for those that were timed.
