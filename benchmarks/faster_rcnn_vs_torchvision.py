@@ -28,7 +28,7 @@ from pipeline import params
 from pipeline.detector import Description, detect_split
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -61,28 +61,27 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     rpn_settings, detector_settings = (
         stretched(part, data.seen / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
     )
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    rms, cache = float(origin["conv5_rms"]), data.cache()
+    backbone, cache = weights.Backbone.load(Path("models/backbone.safetensors")), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}
-    shape = RpnShape.of(p.backbone.network, section.rpn_width, section.anchors, section.image)
+    shape = RpnShape.from_params(p.backbone.network, section.rpn_width, section.anchors, section.image)
 
     def rpn(conv: FastRcnn | None, scratch: Path) -> RegionProposalNetwork:
         torch.manual_seed(p.seed)
-        network = RegionProposalNetwork(shape, rms)
+        network = RegionProposalNetwork(shape)
+        network.load_backbone(backbone)
         frozen: tuple[str, ...] = ("conv.",)
         if conv is None:
-            network.load_backbone(backbone)
             frozen = network.early_layers(rpn_settings.frozen_layers)
         else:
             network.conv.load_state_dict(conv.conv.state_dict())
-        what = "proposals"
-        train_rpn(network, data.records, cache, rpn_settings, frozen=frozen, scratch=scratch, what=what, **options)
+        title = "proposals"
+        train_rpn(network, data.records, cache, rpn_settings, frozen=frozen, scratch=scratch, title=title, **options)
         return network
 
     def detector(network: FastRcnn, proposals: RegionProposalNetwork, new: Sequence[str], scratch: Path) -> None:
         found = list(propose_all(proposals, data.records, data.root, section.proposals, device, "proposing"))
         frozen = network.early_layers(detector_settings.frozen_layers) if new else ("conv.",)
-        how: dict[str, Any] = {"new": new, "frozen": frozen, "scratch": scratch, "what": "detector", **options}
+        how: dict[str, Any] = {"new": new, "frozen": frozen, "scratch": scratch, "title": "detector", **options}
         train_detector(network, data.records, found, cache, detector_settings, **how)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -90,9 +89,11 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
         first = rpn(None, Path(folder, "rpn1"))
         torch.manual_seed(p.seed)
         network = FastRcnn(
-            Shape.of(p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image)
+            FastRcnnShape.from_params(
+                p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image
+            )
         )
-        new = network.load_backbone(backbone, rms)
+        new = network.load_backbone(backbone)
         detector(network, first, new, Path(folder, "detector1"))
         second = rpn(network, Path(folder, "rpn2"))
         detector(network, second, (), Path(folder, "detector2"))

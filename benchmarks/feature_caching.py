@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from pipeline.features.regions import Regions, gather
 from torchvision.transforms import functional as transforms
 
 from pipeline.core import runtime
 from pipeline.core.sections import Region
 from pipeline.data.images import read_image
+from pipeline.features.regions import Regions, gather
 from pipeline.features.warp import warp
-from pipeline.nets.backbones import MEAN, STD, architecture, normalise
+from pipeline.nets.backbones import MEAN, STD, channels_last, normalise
 from pipeline.systems.rcnn.features import cache_regions
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 USUAL_BATCH = 128
 
@@ -54,8 +54,8 @@ def main() -> None:
     device = runtime.device(args.device)
     torch.manual_seed(0)
     region = Region(size=args.side, padding=args.padding, mode="warp")
-    network = RegionNetwork(architecture(args.network), args.side, fc_width=512, outputs=0).eval()
-    network.to(device, memory_format=torch.channels_last)
+    network = RegionNetwork(RegionShape(args.network, args.side, fc_width=512, outputs=0)).eval()
+    channels_last(network, device)
     regions = random_regions(sorted(args.folder.glob("*.jpg"))[: args.images], args.regions)
     count = len(regions.boxes)
     batch = network.net.batch(args.side, device)
@@ -132,7 +132,7 @@ def stage(
             device=device,
             workers=runtime.worker_count(args.workers),
             attributes={},
-            what="stage",
+            title="stage",
         )
     finally:
         shutil.rmtree(folder)

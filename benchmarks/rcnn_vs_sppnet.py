@@ -26,13 +26,12 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.clock import Clock, Phase
 from pipeline.core.sections import Region
 from pipeline.features.maps import ImageMaps, map_cells
-from pipeline.nets.backbones import architecture
+from pipeline.nets.backbones import architecture, channels_last
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.rcnn.features import region_taps
-from pipeline.systems.rcnn.network import RegionNetwork
-from pipeline.systems.sppnet.features import window_features
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
-from pipeline.systems.sppnet.params import Window
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
+from pipeline.systems.sppnet.features import region_features
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 
 WIDTH, HEIGHT = 800, 600
 Times = dict[str, list[float]]
@@ -87,8 +86,8 @@ class RcnnTimer:
 
     def __init__(self, name: str, side: int, device: torch.device) -> None:
         self._region = Region(size=side, padding=16, mode="warp")
-        self._network = RegionNetwork(architecture(name), side, fc_width=512, outputs=0).eval()
-        self._network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = RegionNetwork(RegionShape(name, side, fc_width=512, outputs=0)).eval()
+        channels_last(self._network, device)
         self._batch, self._device = self._network.net.batch(side, device), device
 
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
@@ -103,11 +102,11 @@ class SppnetTimer:
 
     def __init__(self, args: argparse.Namespace, device: torch.device) -> None:
         net = architecture(args.network)
-        self._conv = net.conv().to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._geometry, self._scales, self._device = Geometry.of_network(net), tuple(args.scales), device
-        window = Window(rule="released", side=208)
-        source = MapSource(net.name, "", net.channels, window)
-        self._head = PyramidHead(source, args.pyramid, net.fc[2] if net.fc else 512, 0).to(device).eval()
+        self._conv = channels_last(net.conv(), device).eval()
+        self._geometry, self._scales, self._device = Geometry.from_architecture(net), tuple(args.scales), device
+        width = net.fc[2] if net.fc else 512
+        shape = PyramidShape(net.name, "", net.channels, "released", 208, tuple(args.pyramid), width, 0)
+        self._head = PyramidHead(shape).to(device).eval()
 
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""
@@ -119,7 +118,7 @@ class SppnetTimer:
         factors = np.array([[size[1] / WIDTH, size[0] / HEIGHT] for size in sizes])
         with torch.inference_mode():
             maps = ImageMaps(cells, hw, factors)
-            window_features(self._head, maps, boxes, self._scales, self._geometry, ("fc7",), self._device, clock)
+            region_features(self._head, maps, boxes, self._scales, self._geometry, ("fc7",), self._device, clock)
         return clock.seconds
 
 

@@ -29,7 +29,7 @@ from pipeline.detector import Description, detect_split
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
 from pipeline.systems.square import SquareDetector
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 
 LEARNING_RATE, EXTRA_CHANNELS = 0.002, 256
@@ -45,7 +45,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     schedule = stretched(section.train.schedule, max(1, data.seen // section.train.images))
     torch.manual_seed(p.seed)
     network = Ssd(
-        Shape.of(
+        SsdShape.from_params(
             p.backbone.network,
             len(data.test.classes),
             section.side,
@@ -55,8 +55,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
             section.default_boxes,
         )
     )
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    network.load_backbone(backbone, float(origin["conv5_rms"]))
+    network.load_backbone(weights.Backbone.load(Path("models/backbone.safetensors")))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         train_ssd(
@@ -91,7 +90,7 @@ def stretched(schedule: Schedule, steps: int) -> Schedule:
 class Maps(nn.Module):
     """The backbone's maps at strides 8 and 16 for SqueezeNet, at its end alone for others, and extra ones: three."""
 
-    def __init__(self, network: str, backbone: weights.Weights, size: float) -> None:
+    def __init__(self, network: str, backbone: dict[str, torch.Tensor], size: float) -> None:
         super().__init__()
         self.size = size
         conv = architecture(network).conv()
@@ -125,9 +124,11 @@ def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
     side = p.ssd.side
-    backbone, origin = weights.load(Path("models/backbone.safetensors"))
-    maps = Maps(p.backbone.network, backbone, float(origin["conv5_rms"]))
-    sides = Shape.of(p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes).sides
+    backbone = weights.Backbone.load(Path("models/backbone.safetensors"))
+    maps = Maps(p.backbone.network, dict(backbone.weights), backbone.conv5_rms)
+    sides = SsdShape.from_params(
+        p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes
+    ).sides
     boxes = DefaultBoxGenerator([[2, 3]] * 3, scales=[each / side for each in sides[:4]], clip=False)
     classes = len(data.test.classes) + 1
     model = SSD(maps, boxes, (side, side), classes, image_mean=list(MEAN), image_std=list(STD))

@@ -120,7 +120,7 @@ class Candidates:
 
     def limit_by_class(self, most: int) -> "Candidates":
         """Return the ``most`` best of each class, class by class, best first; equal scores keep their order."""
-        return self._by_class(lambda own: np.argsort(-self.scores[own], kind="stable")[:most])
+        return self._by_class(lambda places: np.argsort(-self.scores[places], kind="stable")[:most])
 
     def suppress(self, threshold: float) -> "Candidates":
         """Return what greedy non-maximum suppression keeps of each class, class by class, best first.
@@ -129,7 +129,7 @@ class Candidates:
         operator once a class: ``torchvision.ops.batched_nms`` shifts each class's boxes by an offset instead, which
         rounds their coordinates, so that boxes near the threshold can fall on the other side of it.
         """
-        return self._by_class(lambda own: nms(self.boxes[own], self.scores[own], threshold))
+        return self._by_class(lambda places: nms(self.boxes[places], self.scores[places], threshold))
 
     def reach(self, thresholds: ScoreThresholds) -> "Candidates":
         """Return the candidates that score at least the threshold of their class."""
@@ -144,7 +144,7 @@ class Candidates:
         """Return what ``choose`` keeps of each class; it gets positions and returns positions among these."""
         order = np.argsort(self.labels, kind="stable")
         classes = np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
-        return self.take(np.concatenate([own[choose(own)] for own in classes]))
+        return self.take(np.concatenate([places[choose(places)] for places in classes]))
 
 
 FILE = "detector.json"
@@ -321,10 +321,10 @@ def limit_split(images: Sequence[Candidates], most: int) -> tuple[list[Candidate
     keep = np.zeros(len(labels), np.bool_)
     thresholds = {}
     for label in np.unique(labels).tolist():
-        own = np.flatnonzero(labels == label)
-        ranked = own[np.argsort(-scores[own], kind="stable")]
+        places = np.flatnonzero(labels == label)
+        ranked = places[np.argsort(-scores[places], kind="stable")]
         keep[ranked[:most]] = True
-        if len(own) > most:
+        if len(ranked) > most:
             thresholds[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
     masks = np.split(keep, np.cumsum([len(candidates) for candidates in images]))
     return [candidates.take(mask) for candidates, mask in zip(images, masks, strict=False)], thresholds

@@ -1,10 +1,7 @@
-"""The size at which a network sees a whole image: shorter side fixed, longer side bounded, aspect kept.
+"""Whole images as networks see them, and the order in which training sees them.
 
-Images stretched to a square, as single-shot networks see them: the aspect is not kept, and boxes go along.
-
-Whole images of different sizes as one batch.
-
-Which images a training step sees: shuffled passes over all of them, each step computable by itself.
+Region-based networks keep the aspect: the shorter side is fixed, the longer one bounded, and images of several sizes
+are padded to one batch. Single-shot networks see a square, to which image and boxes are stretched.
 """
 
 from collections.abc import Sequence
@@ -43,29 +40,6 @@ def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def stretch(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Resize ``image`` (H, W, 3) to ``(side, side, 3)``, bilinearly without antialiasing, as the official codes do."""
-    import cv2
-
-    if image.shape[:2] == (side, side):
-        return image
-    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def to_square(boxes: Boxes, width: float, height: float, side: float) -> Boxes:
-    """Return ``boxes`` (N, 4) of an image of ``width`` x ``height`` pixels as they lie in the square."""
-    return as_boxes(boxes) * _factors(width, height, side)
-
-
-def from_square(boxes: Boxes, width: float, height: float, side: float) -> Boxes:
-    """Invert `to_square`."""
-    return as_boxes(boxes) / _factors(width, height, side)
-
-
-def _factors(width: float, height: float, side: float) -> NDArray[np.float32]:
-    return np.array([side / width, side / height] * 2, np.float32)
-
-
 def pixels(image: NDArray[np.uint8], factor: float, mirrored: bool = False) -> torch.Tensor:
     """Return ``image`` (H, W, 3) RGB, mirrored if wanted and resized by ``factor``, as uint8 ``(3, h, w)``."""
     shown = image[:, ::-1] if mirrored else image
@@ -95,8 +69,33 @@ def pad(images: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
     return batch
 
 
+def stretch(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Resize ``image`` (H, W, 3) to ``(side, side, 3)``, bilinearly without antialiasing, as the official codes do."""
+    import cv2
+
+    if image.shape[:2] == (side, side):
+        return image
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def to_square(boxes: Boxes, width: float, height: float, side: float) -> Boxes:
+    """Return ``boxes`` (N, 4) of an image of ``width`` x ``height`` pixels as they lie in the square."""
+    return as_boxes(boxes) * _factors(width, height, side)
+
+
+def from_square(boxes: Boxes, width: float, height: float, side: float) -> Boxes:
+    """Invert `to_square`."""
+    return as_boxes(boxes) / _factors(width, height, side)
+
+
+def _factors(width: float, height: float, side: float) -> NDArray[np.float32]:
+    return np.array([side / width, side / height] * 2, np.float32)
+
+
 class ImageOrder:
-    """Passes over ``count`` images, each in an order of its own; with ``flip`` a pass holds mirrored copies too.
+    """Passes over ``count`` images, each in another random order; with ``flip`` a pass holds mirrored copies too.
+
+    Each step can be computed by itself.
 
     Args:
         count: number of images, one or more.
@@ -112,8 +111,8 @@ class ImageOrder:
     def __call__(self, step: int) -> list[tuple[int, bool]]:
         """Return the positions of the images of ``step`` and whether each is mirrored."""
         size = self._count * (2 if self._flip else 1)
-        places = range(step * self._per_step, (step + 1) * self._per_step)
-        drawn = [int(self._pass(place // size)[place % size]) for place in places]
+        positions = range(step * self._per_step, (step + 1) * self._per_step)
+        drawn = [int(self._pass(position // size)[position % size]) for position in positions]
         return [(entry % self._count, entry >= self._count) for entry in drawn]
 
     def __getstate__(self) -> dict[str, object]:

@@ -1,14 +1,8 @@
-"""A classifier of images of any size: convolutions, a spatial pyramid, two fc layers (SPP-net, section 2).
+"""Supervised pre-training: a classifier of object crops whose convolutions become the backbone (SPP-net, section 2).
 
-Object crops for supervised pre-training: every object of the training images, and some background.
-
-Supervised pre-training: a classifier of object crops whose convolutions become the backbone.
-
-How large a backbone's activations are: what new layers behind it must know to learn at the papers' rates.
-
-Published weights differ: conv5 of SqueezeNet has a root mean square near 50 on photographs, a network trained here has
-one near 1. Layers that come with the network are made for its scale; new ones see its features divided by it (compare
-Krähenbühl et al., Data-dependent initializations of convolutional neural networks, ICLR 2016).
+`PyramidNetwork` takes images of any size: convolutions, a spatial pyramid, two fully connected layers. `CropBatches`
+shows it every object of the training images and some background. `conv5_rms` measures the scale of the result, or of
+published weights, for `pipeline.nets.weights.Backbone`.
 """
 
 from collections.abc import Sequence
@@ -23,10 +17,16 @@ from pipeline.core.runtime import item_rng
 from pipeline.core.sections import Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
-from pipeline.features.regions import Windows
-from pipeline.features.warp import WindowBatch, collect, warp_batch
-from pipeline.nets.backbones import Architecture, normalise
-from pipeline.training import StepBatches, Task, classification_loss, train
+from pipeline.features.regions import RegionSamples
+from pipeline.features.warp import WarpBatch, collect, warp_batch
+from pipeline.nets.backbones import Architecture, channels_last, normalise
+from pipeline.training import Task, classification_loss, train
+
+# Crops show the object and a sixteenth of its side around it.
+_CROP = Region(size=64, padding=4, mode="warp")
+# A background crop overlaps every object by less than this, R-CNN's limit for SVM negatives.
+_BACKGROUND_IOU = 0.3
+_TRIES = 20
 
 
 class SpatialPyramid(nn.Module):
@@ -81,15 +81,10 @@ class PyramidNetwork(nn.Module):
         return self.output(fc7)
 
 
-# A background crop shares less than this with every object: R-CNN's own limit for SVM negatives.
-_BACKGROUND_IOU = 0.3
-_TRIES = 20
-
-
 class CropBatches:
     """Makes the batch of a step: objects with jittered boxes, and background crops of the same sizes.
 
-    Whole passes over the objects alternate between the input sizes, or each draws its own from a range (SPP-net,
+    Passes over the objects alternate between the input sizes, or each draws its size from a range (SPP-net,
     section 2.3).
     """
 
@@ -115,27 +110,27 @@ class CropBatches:
             return int(item_rng(self._seed, "size", number).integers(min(sizes), max(sizes) + 1))
         return sizes[number % len(sizes)]
 
-    def __call__(self, step: int) -> WindowBatch:
+    def __call__(self, step: int) -> WarpBatch:
         """Return the batch of ``step``."""
-        number, place = divmod(step, self.steps_per_pass)
+        number, position = divmod(step, self.steps_per_pass)
         order = item_rng(self._seed, "pass", number).permutation(len(self._objects))
-        chosen = np.resize(order[place * self._foreground :], self._foreground) if len(order) else order
+        chosen = np.resize(order[position * self._foreground :], self._foreground) if len(order) else order
         rng = item_rng(self._seed, "crops", step)
         crops = [self._object(self._objects[i], rng) for i in chosen.tolist()]
         sizes = [(x2 - x1, y2 - y1) for _, (x1, y1, x2, y2), _ in crops]
         for _ in range(self._settings.batch - len(crops)):
             crops.append(self._background(sizes, rng))
         mirrored = rng.random(len(crops)) < 0.5 if self._settings.flip else np.zeros(len(crops), np.bool_)
-        windows = Windows(
+        samples = RegionSamples(
             np.array([crop[0] for crop in crops], np.int64),
             np.array([crop[1] for crop in crops], np.float32),
             np.array([crop[2] for crop in crops], np.int64),
             mirrored,
         )
-        return collect(windows, self._cache, self.size(step))
+        return collect(samples, self._cache, self.size(step))
 
-    def _object(self, place: tuple[int, int], rng: np.random.Generator) -> tuple[int, np.ndarray, int]:
-        image, row = place
+    def _object(self, key: tuple[int, int], rng: np.random.Generator) -> tuple[int, np.ndarray, int]:
+        image, row = key
         box = self._images[image].boxes[row]
         size = np.tile(box[2:] - box[:2], 2)
         moved = box + (rng.uniform(-self._jitter, self._jitter, 4) * size).astype(np.float32)
@@ -144,7 +139,7 @@ class CropBatches:
     def _background(
         self, sizes: Sequence[tuple[float, float]], rng: np.random.Generator
     ) -> tuple[int, np.ndarray, int]:
-        """Draw a crop of an object's size that shares little with the objects; the last try is taken as it is."""
+        """Draw a crop of an object's size that overlaps the objects little; the last try is taken in any case."""
         position = int(rng.integers(len(self._images)))
         image = self._images[position]
         box = np.zeros(4, np.float32)
@@ -158,10 +153,6 @@ class CropBatches:
         return position, box, 0
 
 
-# Crops show the object and a sixteenth of its side around it.
-_CROP = Region(size=64, padding=4, mode="warp")
-
-
 def pretrain(
     network: PyramidNetwork,
     crops: CropBatches,
@@ -172,24 +163,22 @@ def pretrain(
     device: torch.device,
     workers: int,
 ) -> None:
-    """Train ``network`` in place; see `training.loop.train` for resuming."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Train ``network`` in place; see `training.train` for resuming."""
+    channels_last(network, device)
     task = Task(
         network,
-        losses=classification_loss(network),
-        prepare=lambda batch, target: warp_batch(batch, _CROP, target),
-        images=lambda batch: [crops.image_id(position) for position in batch.images],
+        losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, device)),
+        image_ids=lambda batch: [crops.image_id(position) for position in batch.windows.images.tolist()],
     )
-    steps = StepBatches(crops, settings.schedule.steps)
     train(
-        task, steps, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, what="pretraining"
+        task, crops, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, title="pretraining"
     )
 
 
 def accuracy(
     network: nn.Module, images: Sequence[ImageRecord], cache: ImageCache, size: int, device: torch.device
 ) -> float | None:
-    """Return the share of objects whose crop of ``size`` pixels is given its class; None without any object."""
+    """Return the share of objects whose crop of ``size`` pixels is classified right; None without any object."""
     right = total = 0
     network.eval()
     for position, image in enumerate(images):
@@ -203,17 +192,17 @@ def accuracy(
     return right / total if total else None
 
 
-def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) -> WindowBatch:
+def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) -> WarpBatch:
     count = len(image.boxes)
-    windows = Windows(np.full(count, position, np.int64), image.boxes, image.labels, np.zeros(count, np.bool_))
-    return collect(windows, cache, size)
+    samples = RegionSamples(np.full(count, position, np.int64), image.boxes, image.labels, np.zeros(count, np.bool_))
+    return collect(samples, cache, size)
 
 
-def conv5_rms(conv: nn.Module, files: Sequence[Path], device: torch.device, most: int = 16) -> float:
-    """Return the root mean square of ``conv``'s output over at most ``most`` of the images; 1 where it is 0."""
+def conv5_rms(conv: nn.Module, files: Sequence[Path], device: torch.device, limit: int = 16) -> float:
+    """Return the root mean square of ``conv``'s output over at most ``limit`` of the images; 1 where it is 0."""
     conv = conv.to(device).eval()
     squares, values = 0.0, 0
-    for file in files[:: max(1, -(-len(files) // most))]:
+    for file in files[:: max(1, -(-len(files) // limit))]:
         pixels = normalise(torch.from_numpy(read_image(file)).to(device).permute(2, 0, 1))
         with torch.inference_mode():
             maps = conv(pixels[None])

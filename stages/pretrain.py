@@ -33,7 +33,7 @@ def take_published(stage: Stage, file: Path) -> None:
     weights.load_conv(conv, network, tensors)
     rms = conv5_rms(conv, training_files(stage), stage.device)
     target = stage.out("models/backbone.safetensors")
-    weights.save(target, tensors, {"network": network, "source": sha256(file), "conv5_rms": f"{rms:.4g}"})
+    weights.Backbone(tensors, rms, network=network, source=sha256(file)).save(target)
     print(f"{target}: published weights of {network} from {file}")
     stage.finish(0, "crop", steps=0, conv5_rms=round(rms, 3))
 
@@ -51,9 +51,8 @@ def train_on_crops(stage: Stage) -> None:
         scores |= {f"single_size_{name}": value for name, value in single.items()}
     rms = conv5_rms(network.features, training_files(stage), stage.device)
     kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("output.")}
-    origin = {"network": p.backbone.network, "source": "pretrain", "conv5_rms": f"{rms:.4g}"}
     target = stage.out("models/backbone.safetensors")
-    weights.save(target, kept, {**origin, "pyramid": ",".join(map(str, settings.pyramid))})
+    weights.Backbone(kept, rms, settings.pyramid, p.backbone.network, "pretrain").save(target)
     print(f"{target}: trained on object crops; held-out accuracy {scores}")
     stage.finish(crops, "crop", steps=settings.schedule.steps, conv5_rms=round(rms, 3), **scores)
 

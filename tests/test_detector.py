@@ -159,13 +159,8 @@ def test_pictures_get_the_thresholds_that_a_split_ended_with(split) -> None:
     described = Description("halves", CLASSES, score_thresholds=thresholds)
     files = [root / image.file for image in index.images]
     # The fifth and the sixth best are the halves of the image in the middle, which both reach the threshold.
-    assert [each.labels.tolist() for each in Halves(described).detect(files)] == [
-        [1, 1],
-        [1, 1],
-        [1, 1, 2, 2],
-        [2, 2],
-        [2, 2],
-    ]
+    expected = [[1, 1], [1, 1], [1, 1, 2, 2], [2, 2], [2, 2]]
+    assert [each.labels.tolist() for each in Halves(described).detect(files)] == expected
 
 
 def test_pictures_are_files_or_pixels_and_best_first(split) -> None:

@@ -1,10 +1,11 @@
 """Box algebra. A box is ``(x1, y1, x2, y2)``: float32, 0-based, half-open, in pixels of the original image.
 
 Every function takes and returns arrays of shape ``(N, 4)`` and accepts ``N = 0``. `encode` and `decode` work on
-NumPy arrays and on torch tensors alike, so that there is one formula for all six detectors.
+NumPy arrays and on torch tensors alike, so that all systems share one formula.
 """
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,11 +81,45 @@ def best_match(boxes: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.int64], N
     Both have shape ``(N,)``. Where nothing overlaps the position is 0 and the overlap 0; without any truth box
     the positions are -1.
     """
-    overlaps = iou(boxes, truth)
+    return best_column(iou(boxes, truth))
+
+
+def best_column(overlaps: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the column of the greatest value of each row of ``overlaps`` (N, G), and that value, both ``(N,)``.
+
+    The first of equal values counts; without any column the positions are -1 and the values 0.
+    """
     if overlaps.shape[1] == 0:
         return np.full(len(overlaps), -1, np.int64), np.zeros(len(overlaps), np.float32)
     best = overlaps.argmax(axis=1)
     return best, overlaps[np.arange(len(overlaps)), best]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which boxes train as objects and which as background; the others train nothing.
+
+    Attributes:
+        truth: ``(N,)`` int64, position of the truth box that each overlaps most; -1 without any truth box.
+        foreground: ``(N,)`` bool.
+        background: ``(N,)`` bool.
+    """
+
+    truth: NDArray[np.int64]
+    foreground: NDArray[np.bool_]
+    background: NDArray[np.bool_]
+
+
+def assign(boxes: ArrayLike, truth: ArrayLike, foreground: float, background: tuple[float, float]) -> Assignment:
+    """Assign ``boxes`` (N, 4) to the boxes ``truth`` (G, 4), which may be none, by their best overlap.
+
+    Foreground overlaps by ``foreground`` or more. Background has its best overlap in the range ``background``, whose
+    upper end is excluded, and is not foreground.
+    """
+    best, overlap = best_match(boxes, truth)
+    objects = overlap >= foreground
+    low, high = background
+    return Assignment(best, objects, ~objects & (overlap >= low) & (overlap < high))
 
 
 def encode(reference: Any, target: Any) -> Any:
@@ -115,7 +150,7 @@ def decode(reference: Any, offsets: Any) -> Any:
 def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
     """Return the positions kept by greedy non-maximum suppression, best score first.
 
-    A box falls when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order.
+    A box is dropped when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order.
     """
     import torch
     from torchvision.ops import nms as torchvision_nms

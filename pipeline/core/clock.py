@@ -1,4 +1,4 @@
-"""Where the time of a detection goes: seconds by phase, the device waited for at both ends of each."""
+"""Where the time of a detection goes: seconds by phase, measured with the device idle at both ends of a phase."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 class Clock:
     """Adds up the seconds of each phase.
 
-    Phases do not nest, so that their sum is the time inside any of them. A GPU is waited for before and after a phase;
-    so a timed run on one overlaps less than an untimed one.
+    Phases do not nest, so their sum is the time inside any of them. A phase begins and ends with the GPU idle; a timed
+    run on a GPU therefore overlaps less than an untimed one.
 
     Args:
         device: on which the timed code computes.
 
     Attributes:
-        seconds: by phase, those that were entered.
-        wait: returns when the device has finished what it was given.
+        seconds: by phase, of the phases that were entered.
+        wait: returns when the device has finished its work.
     """
 
     def __init__(self, device: "torch.device") -> None:

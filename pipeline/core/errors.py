@@ -1,9 +1,9 @@
-"""The one exception that a person is meant to read."""
+"""The exception for errors that a person caused and can mend."""
 
 
 class InputError(Exception):
-    """Something a person gave us is wrong; the message is one sentence for them.
+    """A file, parameter or argument that a person gave is wrong; the message is one sentence for that person.
 
-    It names the file, line or key, what was found there and what would be right. Stages and the command line
+    The sentence names the file, line or key, the value there and what would be right. Stages and the command line
     print it without a traceback and exit with 1.
     """

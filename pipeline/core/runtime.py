@@ -1,4 +1,4 @@
-"""Where and how things run: device, workers, seeds, progress, and the frame around a stage's ``main``.
+"""Where and how things run: device, workers, seeds, reading ahead, progress, and the frame of a ``main``.
 
 Nothing here may change a byte of any output: `item_rng` draws from the seed and the item alone, never from a running
 stream, so the order and the number of workers do not matter.
@@ -85,22 +85,22 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T], *, workers: int, ahea
             pool.shutdown(cancel_futures=True)
 
 
-def bar(what: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
+def bar(title: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
     """Return a progress bar on stderr with rate and time left; ``done`` items were finished by an earlier run.
 
     Where stderr is no terminal it prints a line every ten seconds at most.
     """
     interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(desc=what, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
+    return tqdm(desc=title, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
 
 
 def progress(
-    items: Iterable[T], what: str, *, total: int | None = None, unit: str = "image", done: int = 0
+    items: Iterable[T], title: str, *, total: int | None = None, unit: str = "image", done: int = 0
 ) -> Iterator[T]:
     """Yield ``items`` under a `bar`."""
     if total is None and isinstance(items, Sized):
         total = len(items) + done
-    with bar(what, total, unit=unit, done=done) as shown:
+    with bar(title, total, unit=unit, done=done) as shown:
         for item in items:
             yield item
             shown.update()

@@ -1,4 +1,4 @@
-"""Files: atomic writes, hashes, and the scratch folder from which an interrupted stage goes on."""
+"""Files: atomic writes, JSON and CSV, hashes, and the scratch folder from which an interrupted stage resumes."""
 
 import csv
 import hashlib
@@ -27,7 +27,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Move the file or folder ``source`` to ``target``, whatever stood there before."""
+    """Move the file or folder ``source`` to ``target``, replacing what was there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() or source.is_dir():
         remove(target)
@@ -98,7 +98,11 @@ class Scratch:
     """A folder for the unfinished output of one stage, named by the fingerprint of all that determines it.
 
     The same stage started again with the same fingerprint finds what it had finished; with another fingerprint it
-    starts empty. `publish` moves the finished output to its place and clears the folder.
+    starts empty.
+
+    Attributes:
+        folder: where the unfinished output goes.
+        resumed: whether an earlier run left something there.
     """
 
     def __init__(self, stage: str, fingerprint: str, root: Path = Path(".scratch")) -> None:
@@ -106,10 +110,6 @@ class Scratch:
         self.folder = self._stage / fingerprint
         self.resumed = self.folder.is_dir() and any(self.folder.iterdir())
         self.folder.mkdir(parents=True, exist_ok=True)
-
-    def publish(self, name: str, target: Path) -> None:
-        """Move ``name`` out of the scratch folder to ``target``."""
-        replace(self.folder / name, target)
 
     def clear(self) -> None:
         """Remove this stage's scratch folders, those of older fingerprints too."""

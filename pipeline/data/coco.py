@@ -26,10 +26,10 @@ class CocoPart:
 
 
 def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: int, report: Report) -> Source:
-    """Read the parts of a dataset; what is wrong with them goes into ``report``.
+    """Read the parts of a dataset; their faults go into ``report``.
 
     Boxes become corners; category ids become names, so that files with different ids go together. Objects with
-    ``iscrowd`` (or ``ignore``, which the index of this project writes) are to be ignored. `splits.complete` makes the
+    ``iscrowd`` (or ``ignore``, which the index of this project writes) are to be ignored. `source.complete` makes the
     splits that no file gives.
     """
     images: dict[str, SourceImage] = {}
@@ -48,8 +48,8 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
     _note_unused(root, {part.images for part in parts}, images, report)
     splits, carved = complete(lists, shares, seed)
     for split in carved if images else ():
-        what = f"{len(splits[split])} images were taken by seed and data.split, as no file gives this split."
-        report.note("split made here", f"split {split}", what)
+        message = f"{len(splits[split])} images were taken by seed and data.split, as no file gives this split."
+        report.note("split made here", f"split {split}", message)
     return Source(inclusive=False, splits={split: [images[file] for file in files] for split, files in splits.items()})
 
 
@@ -57,7 +57,7 @@ def load_coco(path: Path, name: str) -> dict[str, list[dict[str, Any]]]:
     """Return the three sections of a COCO file, each checked to be a list of mappings.
 
     Raises:
-        InputError: the file cannot be read, is no JSON, or lacks a section; ``name`` stands for it.
+        InputError: the file cannot be read, is no JSON, or lacks a section; the message calls it ``name``.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -86,8 +86,8 @@ def _read_part(root: Path, part: CocoPart, report: Report) -> list[SourceImage]:
     objects: dict[Any, list[SourceObject]] = defaultdict(list)
     for i, annotation in enumerate(content["annotations"]):
         where = f"{part.annotations}: annotation {annotation.get('id', f'number {i + 1}')}"
-        if (found := _object(annotation, where, images, names, report)) is not None:
-            objects[annotation["image_id"]].append(found)
+        if (item := _object(annotation, where, images, names, report)) is not None:
+            objects[annotation["image_id"]].append(item)
     read = []
     for key, image in images.items():
         where = f"{part.annotations}: image {key}"
@@ -105,7 +105,7 @@ class _Entries:
     report: Report
 
     def keyed(self, entries: list[dict], kind: str, value: str) -> dict[Any, dict]:
-        """Return the entries by ``id``; each must have one of its own, and a text called ``value`` of its own."""
+        """Return the entries by ``id``; ids and the texts called ``value`` must be unique."""
         keyed: dict[Any, dict] = {}
         values: set[str] = set()
         for i, entry in enumerate(entries, 1):

@@ -1,8 +1,7 @@
-"""From a folder to a checked dataset: one `Index` per split, and the report of what was found.
+"""From a folder to a checked dataset: one `Index` per split, with a `Report`.
 
-From annotated corners to boxes that every later stage can rely on.
-
-Checking any folder as a dataset, without a parameter: which layout is it, and would a run accept it?
+`read_dataset` reads the source that the parameters name; `validate` recognises any folder by its layout and checks it
+without writing a file. Both go through `build`, where `clean` turns annotated corners into boxes inside the image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pipeline.core.boxes import Boxes, as_boxes, clip, from_voc
 from pipeline.core.errors import InputError
@@ -25,11 +24,20 @@ from pipeline.data.source import Source, SourceImage
 from pipeline.data.voc import find_voc, read_voc
 
 YEARS = {"voc2007": "2007", "voc2012": "2012"}
+DECIMALS = 3  # of a pixel: the precision of the index file
+FAR = 1e6  # pixels; beyond any image, and float32 still tells whole pixels apart
+# For `validate`, which has no parameters.
+SHARES = SplitShares(val=0.2, test=0.2)
+SEED = 1
+
+Fate = Literal[
+    "box that is not finite", "inverted box", "box without area", "box outside the image", "clipped box", "kept"
+]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The three splits, all with the same classes, and the report on how they came about."""
+    """The three splits, all with the same classes, and the report on how they were made."""
 
     splits: dict[str, Index]
     report: Report
@@ -38,7 +46,7 @@ class Dataset:
 def read_dataset(data: Data, seed: int, workers: int = 0) -> Dataset:
     """Read and check the dataset at ``data.root``; every image is decoded once.
 
-    Boxes are taken to lie in the upright image, the one that a viewer shows after the EXIF rotation. Image ids count
+    Boxes refer to the upright image, as a viewer shows it after the EXIF rotation. Image ids count
     from 1 in the order of the file names over all splits.
 
     Raises:
@@ -96,14 +104,14 @@ def build(
 
 def _classes(images: Sequence[SourceImage], declared: Sequence[str] | None, report: Report) -> tuple[str, ...]:
     objects = [item for image in images for item in image.objects]
-    found = {item.name for item in objects}
+    annotated = {item.name for item in objects}
     if declared is None:
-        return tuple(sorted(found))
+        return tuple(sorted(annotated))
     for item in objects:
         if item.name not in declared:
             report.problem(item.where, f"has the class {item.name!r}, which data.classes does not list.")
     for name in declared:
-        if name not in found:
+        if name not in annotated:
             report.note("class without object", "data.classes", f"{name!r} is listed, but no object has this class.")
     return tuple(declared)
 
@@ -128,8 +136,8 @@ def _record(
     """Make the record of one image from its usable objects, and note what was done to the others."""
     if image.size is not None and image.size != (scan.width, scan.height):
         claimed = " x ".join(f"{side:g}" if isinstance(side, float) else str(side) for side in image.size)
-        what = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}, which counts."
-        report.note("size differs from the image", image.where, what)
+        message = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}, which counts."
+        report.note("size differs from the image", image.where, message)
     boxes, fates = clean([item.corners for item in image.objects], scan.width, scan.height, inclusive=inclusive)
     kept = []
     for i, (item, fate) in enumerate(zip(image.objects, fates, strict=True)):
@@ -152,7 +160,7 @@ def _record(
 
 
 def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
-    """Report what makes a dataset useless as a whole, and images that stand in two splits under two names."""
+    """Report what makes a dataset useless as a whole, and images that are in two splits under two names."""
     if report.ok and not any(len(image.boxes) for index in splits.values() for image in index.images):
         report.problem("the dataset", "has no object; at least one image needs one.")
     for split in ("train", "test"):
@@ -166,19 +174,12 @@ def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
                 report.note("same image in two splits", image.file, f"({split}) has the bytes of {file} ({other}).")
 
 
-Fate = Literal[
-    "box that is not finite", "inverted box", "box without area", "box outside the image", "clipped box", "kept"
-]
-DECIMALS = 3  # of a pixel: what the index file stores
-FAR = 1e6  # pixels; beyond any image, and float32 still tells whole pixels apart
-
-
 def clean(corners: ArrayLike, width: int, height: int, *, inclusive: bool) -> tuple[Boxes, list[Fate]]:
     """Convert corners, ``(N, 4)`` in the source's convention, to boxes inside an image of ``width`` x ``height``.
 
     Returns a box and a fate for each row. The box of a row whose fate is "kept" or "clipped box" has a positive area
-    inside the image, in thousandths of a pixel; that of any other row means nothing. VOC's corners include the last
-    pixel, so equal ones enclose one pixel; they come from stray clicks and count as "box without area" all the same.
+    inside the image, in thousandths of a pixel; that of any other row is undefined. VOC's corners include the last
+    pixel, so equal ones enclose one pixel; they come from stray clicks and count as "box without area".
     """
     raw = np.asarray(corners, np.float64).reshape(-1, 4)
     finite = np.asarray(np.isfinite(raw).all(axis=1))
@@ -198,19 +199,15 @@ def clean(corners: ArrayLike, width: int, height: int, *, inclusive: bool) -> tu
     return inside, [fates[i] for i in np.argmax(signs, axis=0)]
 
 
-def _rounded(boxes: NDArray[np.float32]) -> Boxes:
+def _rounded(boxes: Boxes) -> Boxes:
     return np.round(boxes.astype(np.float64), DECIMALS).astype(np.float32)
-
-
-SHARES = SplitShares(val=0.2, test=0.2)
-SEED = 1
 
 
 def validate(folder: Path, workers: int = 0) -> Report:
     """Read ``folder``, a dataset in the layout of VOC or COCO, with all checks; nothing is written.
 
-    Splits that the dataset does not name are made with shares of 0.2. A folder that is no dataset gives a report with
-    that as its problem: nothing is raised.
+    Splits that the dataset does not name are made with shares of 0.2. Nothing is raised: that a folder is no dataset is
+    a problem in the report.
     """
     report = Report()
     try:
@@ -234,9 +231,9 @@ def _read(folder: Path, report: Report) -> Source:
 def find_coco(folder: Path) -> list[CocoPart]:
     """Find the COCO files of a folder, at most one level deep, and the folders of their images.
 
-    Where files of several kinds lie together, those called ``instances`` count, as COCO calls its boxes. The images'
-    folder is that in which the first image of the file lies. A file whose path names one split alone is
-    that split; any other is taken as a whole dataset.
+    Among files of several kinds, those called ``instances`` count, as COCO calls its boxes. The folder of the images is
+    the one that holds the first image of the file. A file whose path names exactly one split is that split; any other
+    is a whole dataset.
     """
     parts = []
     for path in sorted(chain(folder.glob("*.json"), folder.glob("*/*.json"))):

@@ -38,7 +38,7 @@ STROKE = 90  # of 240: how dark an upscaled scan must be to count as ink; lower 
 CROPS = (0.5, 1.5)  # sides of the squares cut from the photographs, in image sides
 CLEARANCE = 3  # pixels of background between the boxes of two digits
 PLACEMENTS = 40  # attempts to find room for a digit before it is left out
-INKS = 12  # random colours of which the one that stands out most is taken
+INKS = 12  # random colours of which the most contrasting is taken
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def write_digits(folder: Path, digits: Digits, seed: int) -> None:
     Raises:
         InputError: a range has its ends the wrong way round, or digits are larger than images.
     """
-    for key, (least, most) in (("objects", digits.objects), ("side", digits.side)):
-        if least > most:
-            raise InputError(f"data.digits.{key}: [{least}, {most}] has the larger number first; least, most is right.")
+    for key, (low, high) in (("objects", digits.objects), ("side", digits.side)):
+        if low > high:
+            raise InputError(f"data.digits.{key}: [{low}, {high}] has the larger number first; least, most is right.")
     if digits.side[1] > digits.size:
         raise InputError(f"data.digits.side: {digits.side[1]} pixels do not fit into images of {digits.size}.")
     photographs = load_photographs()
@@ -113,14 +113,14 @@ def draw(
     return canvas, objects
 
 
-def ink(scan: NDArray[np.uint8], side: int, least: int = 1) -> NDArray[np.uint8]:
+def ink(scan: NDArray[np.uint8], side: int, min_side: int = 1) -> NDArray[np.uint8]:
     """Return a smooth alpha mask of a scan, ``(h, w)`` uint8, cropped to the visible ink.
 
-    Its longer side is ``side`` pixels, or more where the shorter one, that of a slim "one", would be below ``least``.
+    Its longer side is ``side`` pixels, or more where the shorter one, as of a slim "one", would be below ``min_side``.
     """
     upscaled = Image.fromarray(np.pad(scan * 15, 2)).resize((192, 192), Image.Resampling.BICUBIC)
     stroke = _crop(np.where(np.asarray(upscaled) >= STROKE, np.uint8(255), np.uint8(0)))
-    scale = max(side / max(stroke.shape), least / min(stroke.shape))
+    scale = max(side / max(stroke.shape), min_side / min(stroke.shape))
     height, width = (round(length * scale) for length in stroke.shape)
     return _crop(np.asarray(Image.fromarray(stroke).resize((width, height), Image.Resampling.BOX)))
 
@@ -139,8 +139,8 @@ def _side(digits: Digits, rng: np.random.Generator) -> int:
 def _background(photographs: Sequence[Image.Image], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Cut a square of random size and place from a random photograph, perhaps mirrored, at ``size`` pixels."""
     photograph = photographs[int(rng.integers(len(photographs)))]
-    least, most = (min(round(share * size), *photograph.size) for share in CROPS)
-    side = int(rng.integers(least, most + 1))
+    low, high = (min(round(share * size), *photograph.size) for share in CROPS)
+    side = int(rng.integers(low, high + 1))
     x, y = (int(rng.integers(length - side + 1)) for length in photograph.size)
     crop = photograph.resize((size, size), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
     pixels = np.array(crop)
@@ -150,7 +150,7 @@ def _background(photographs: Sequence[Image.Image], size: int, rng: np.random.Ge
 def _place(
     mask: NDArray[np.uint8], taken: Sequence[tuple[int, int, int, int]], size: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int] | None:
-    """Find a place for a mask, clear of the ``taken`` boxes; the result is a box in whole pixels, or None: no room."""
+    """Return a box in whole pixels for a mask, clear of the ``taken`` boxes; None where there is no room."""
     height, width = mask.shape
     if max(height, width) > size:
         return None
@@ -164,9 +164,9 @@ def _place(
 
 
 def _blend(patch: NDArray[np.uint8], mask: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Paint the mask onto the patch in that one of several random colours that stands out most.
+    """Paint the mask onto the patch in the most contrasting of several random colours.
 
-    A colour's measure is its tenth percentile of distance to the patch's pixels.
+    A colour's contrast is the tenth percentile of its distances to the patch's pixels.
     """
     colours = rng.integers(0, 256, size=(INKS, 3))
     distance = np.abs(patch.reshape(-1, 1, 3).astype(np.int64) - colours).sum(axis=2)  # (pixels, INKS)

@@ -1,7 +1,4 @@
-"""Downloading large files: resumed after a break, retried, checked.
-
-PASCAL VOC 2007 and 2012 from their public archives.
-"""
+"""Downloads of large files, resumed after a break, retried and checked; the public archives of PASCAL VOC."""
 
 import hashlib
 import tarfile
@@ -21,16 +18,37 @@ from pipeline.core.errors import InputError
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
 
+Year = Literal["voc2007", "voc2012"]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A public archive: the address of its official folder, its file name, its MD5 checksum."""
+
+    base: str
+    name: str
+    md5: str
+
+
+_OFFICIAL = "http://host.robots.ox.ac.uk/pascal/VOC"
+ARCHIVES: dict[Year, tuple[Archive, ...]] = {
+    "voc2007": (
+        Archive(f"{_OFFICIAL}/voc2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787972c589f7e41ab4ae64"),
+        Archive(f"{_OFFICIAL}/voc2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+    ),
+    "voc2012": (Archive(f"{_OFFICIAL}/voc2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),),
+}
+
 
 def download(url: str, target: Path, md5: str, *, attempts: int = 6, pause: float = 2.0) -> None:
     """Fetch ``url`` to ``target``, unless it is there already with the right checksum.
 
-    What has arrived is kept beside it as ``NAME.part``; a later attempt, or a later call, asks for the rest alone. A
-    server that cannot send a part sends all again. Attempts are ``pause``, 2 ``pause``, 4 ``pause`` ... seconds apart;
-    one that brought new bytes does not count.
+    The received part is kept beside it as ``NAME.part``; a later attempt, or a later call, asks for the rest only. A
+    server that cannot send a part sends everything again. Attempts are ``pause``, 2 ``pause``, 4 ``pause`` ... seconds
+    apart; one that brought new bytes does not count.
 
     Raises:
-        InputError: the address is wrong, the server stays out of reach, or the content is not what it should be.
+        InputError: the address is wrong, the server cannot be reached, or the content has another checksum.
     """
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url}: an address that starts with http:// or https:// would be right.")
@@ -43,10 +61,10 @@ def download(url: str, target: Path, md5: str, *, attempts: int = 6, pause: floa
     if resumed and _md5(part) != md5:  # the beginning may be from another file
         part.unlink()
         _fetch_all(url, part, attempts, pause)
-    if (found := _md5(part)) != md5:
+    if (received := _md5(part)) != md5:
         part.unlink()
         raise InputError(
-            f"{url}: the file has the MD5 checksum {found}, not {md5}; see data.mirror for another address."
+            f"{url}: the file has the MD5 checksum {received}, not {md5}; see data.mirror for another address."
         )
     part.replace(target)
 
@@ -74,27 +92,27 @@ def _fetch_all(url: str, part: Path, attempts: int, pause: float) -> None:
 
 def _fetch_rest(url: str, part: Path) -> bool:
     """Ask once for what is missing and append it; return whether the file is complete now."""
-    have = _size(part)
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    received = _size(part)
+    request = Request(url, headers={"Range": f"bytes={received}-"} if received else {})
     try:
         response = urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to send; the checksum decides
+        if error.code == 416 and received:  # nothing is left to send; the checksum decides
             return True
         raise
     with response:
         if response.status != 206:
-            have = 0
+            received = 0
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length is not None else None
-        with part.open("ab" if have else "wb") as stream:
-            for chunk in _chunks(response, part.stem, have, total):
+        total = received + int(length) if length is not None else None
+        with part.open("ab" if received else "wb") as stream:
+            for chunk in _chunks(response, part.stem, received, total):
                 stream.write(chunk)
     return total is None or _size(part) == total
 
 
-def _chunks(response: HTTPResponse, name: str, have: int, total: int | None) -> Iterator[bytes]:
-    with tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+def _chunks(response: HTTPResponse, name: str, received: int, total: int | None) -> Iterator[bytes]:
+    with tqdm(desc=name, total=total, initial=received, unit="B", unit_scale=True, dynamic_ncols=True) as bar:
         while chunk := response.read(CHUNK):
             bar.update(len(chunk))
             yield chunk
@@ -109,35 +127,13 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-Year = Literal["voc2007", "voc2012"]
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A public archive: the official folder that it lies in, its file name, its MD5 checksum."""
-
-    base: str
-    name: str
-    md5: str
-
-
-_OFFICIAL = "http://host.robots.ox.ac.uk/pascal/VOC"
-ARCHIVES: dict[Year, tuple[Archive, ...]] = {
-    "voc2007": (
-        Archive(f"{_OFFICIAL}/voc2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787972c589f7e41ab4ae64"),
-        Archive(f"{_OFFICIAL}/voc2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
-    ),
-    "voc2012": (Archive(f"{_OFFICIAL}/voc2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),),
-}
-
-
 def fetch_voc(folder: Path, archives: Sequence[Archive], downloads: Path, mirror: str | None = None) -> None:
     """Download ``archives`` to ``downloads`` and unpack them into ``folder``, which then has ``VOCdevkit/VOC...``.
 
-    ``mirror`` is a base address that has the same file names. Finished and broken downloads stay in ``downloads``.
+    ``mirror`` is a base address with the same file names. Finished and partial downloads stay in ``downloads``.
 
     Raises:
-        InputError: an archive cannot be had, or is not what it should be.
+        InputError: an archive cannot be downloaded or unpacked.
     """
     for archive in archives:
         base = archive.base if mirror is None else mirror.rstrip("/")
@@ -150,7 +146,7 @@ def extract(archive: Path, folder: Path) -> None:
     """Unpack a tar archive of plain files and folders.
 
     Raises:
-        InputError: it is no tar archive, or has a link, a device, or a member that would leave ``folder``.
+        InputError: it is no tar archive, or has a link, a device, or a member outside ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,16 +1,13 @@
-"""Decoding: any image file that Pillow reads becomes an RGB array.
+"""Image files: decoding any file that Pillow reads to RGB, decoded images held in memory, the scan of a dataset."""
 
-Decoded images kept in memory for training, where every step draws from many of them.
-
-Looking at every image once: it decodes, it has this size, its bytes have this hash.
-"""
-
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress, worker_count
 from pipeline.core.storage import sha256
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A", bound=NDArray[Any])
 
 
 class UnreadableImageError(InputError):
@@ -29,7 +29,7 @@ class UnreadableImageError(InputError):
         self.path, self.reason = path, reason
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:
-        return type(self), (self.path, self.reason)  # the way back from a worker process
+        return type(self), (self.path, self.reason)  # how it travels back from a worker process
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -66,25 +66,40 @@ def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
     return np.repeat(narrow[:, :, None], 3, axis=2)
 
 
-class ImageCache:
-    """The most recently used images of ``files``, as many as fit into ``megabytes``."""
+class ArrayCache(ABC, Generic[K, A]):
+    """The most recently used arrays, as many as fit into ``megabytes``; a subclass reads one by its key."""
+
+    def __init__(self, megabytes: float) -> None:
+        self._room = int(megabytes * (1 << 20))
+        self._arrays: OrderedDict[K, A] = OrderedDict()
+
+    @abstractmethod
+    def read(self, key: K) -> A:
+        """Return the array of ``key`` from where it is stored."""
+
+    def __getitem__(self, key: K) -> A:
+        """Return the array of ``key``, from memory where it is there; the caller must not change it."""
+        if key in self._arrays:
+            self._arrays.move_to_end(key)
+            return self._arrays[key]
+        array = self.read(key)
+        self._arrays[key] = array
+        self._room -= array.nbytes
+        while self._room < 0 and len(self._arrays) > 1:
+            self._room += self._arrays.popitem(last=False)[1].nbytes
+        return array
+
+
+class ImageCache(ArrayCache[int, NDArray[np.uint8]]):
+    """Decoded images of ``files`` by their position, for training, where every step draws from many of them."""
 
     def __init__(self, files: Sequence[Path], megabytes: float) -> None:
+        super().__init__(megabytes)
         self._files = files
-        self._room = int(megabytes * (1 << 20))
-        self._images: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
-    def __getitem__(self, position: int) -> NDArray[np.uint8]:
-        """Return the image at ``position``, ``(H, W, 3)`` uint8 RGB."""
-        if position in self._images:
-            self._images.move_to_end(position)
-            return self._images[position]
-        image = read_image(self._files[position])
-        self._images[position] = image
-        self._room -= image.nbytes
-        while self._room < 0 and len(self._images) > 1:
-            self._room += self._images.popitem(last=False)[1].nbytes
-        return image
+    def read(self, key: int) -> NDArray[np.uint8]:
+        """Decode the image at position ``key``, ``(H, W, 3)`` uint8 RGB."""
+        return read_image(self._files[key])
 
 
 @dataclass(frozen=True)

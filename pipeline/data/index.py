@@ -1,4 +1,4 @@
-"""The dataset index: what every later stage knows about the images, one COCO JSON file per split."""
+"""The dataset index, all that later stages know of the images: one COCO JSON file per split."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ class ImageRecord:
         id: unique over all splits, 1 or more.
         file: path below the data root, with forward slashes.
         width: in pixels, after the EXIF rotation.
-        height: likewise.
+        height: in pixels, after the EXIF rotation.
         sha256: hash of the image file, so that a changed pixel re-runs what depends on it.
         boxes: ``(N, 4)`` float32, the project's box format, with positive areas inside the image.
         labels: ``(N,)`` int64, category ids from 1; 0 is the background everywhere.
@@ -46,8 +46,8 @@ class Index:
 
     def spread(self, count: int) -> list[ImageRecord]:
         """Return ``count`` images spread evenly over the split, or all where there are fewer."""
-        picked = np.linspace(0, len(self.images), min(count, len(self.images)), endpoint=False).astype(int)
-        return [self.images[place] for place in picked]
+        positions = np.linspace(0, len(self.images), min(count, len(self.images)), endpoint=False).astype(int)
+        return [self.images[position] for position in positions]
 
     def save(self, path: Path) -> None:
         """Write the index as COCO JSON; ``ignore`` is an extra field of each annotation, ``sha256`` of each image."""

@@ -1,4 +1,4 @@
-"""What the checks of a dataset found: counts, notes on what was changed or left out, and problems that stop a run."""
+"""The findings on a dataset: counts, notes on what was changed or left out, and problems that stop a run."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ DROPPED_BOX: tuple[Note, ...] = (
     "box outside the image",
     "box that is not finite",
 )
-SHOWN = 10  # messages of one kind that are printed; the JSON holds all
+PRINTED = 10  # messages of each kind; the JSON holds all
 
 
 @dataclass
@@ -70,13 +70,13 @@ class Report:
         """The number of boxes cut to their image."""
         return len(self.notes.get("clipped box", ()))
 
-    def problem(self, where: str, what: str) -> None:
-        """Add a problem: what is wrong, and what would be right, at the file, line or key ``where``."""
-        self.problems.append(f"{where}: {what}")
+    def problem(self, where: str, message: str) -> None:
+        """Add a problem at the file, line or key ``where``: what is wrong, and what would be right."""
+        self.problems.append(f"{where}: {message}")
 
-    def note(self, kind: Note, where: str, what: str) -> None:
+    def note(self, kind: Note, where: str, message: str) -> None:
         """Add a note of a kind."""
-        self.notes[kind].append(f"{where}: {what}")
+        self.notes[kind].append(f"{where}: {message}")
 
     def count(self, split: str, index: Index) -> None:
         """Add a split's numbers."""
@@ -86,7 +86,7 @@ class Report:
         self.objects[split] = {name: labels[i] for i, name in enumerate(index.classes, 1)}
 
     def stop_if_broken(self, source: str) -> None:
-        """Raise what was found, the first problems in full; ``source`` names the dataset.
+        """Raise the problems, the first ones in full; ``source`` names the dataset.
 
         Raises:
             InputError: there is a problem.
@@ -134,8 +134,8 @@ class Report:
 
 
 def _first(messages: Sequence[str]) -> list[str]:
-    more = [f"  ... and {len(messages) - SHOWN} more"] if len(messages) > SHOWN else []
-    return [f"  {message}" for message in messages[:SHOWN]] + more
+    more = [f"  ... and {len(messages) - PRINTED} more"] if len(messages) > PRINTED else []
+    return [f"  {message}" for message in messages[:PRINTED]] + more
 
 
 def _columns(rows: Sequence[Sequence[str | int]]) -> list[str]:

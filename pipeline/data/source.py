@@ -1,7 +1,4 @@
-"""What a reader hands on: images and objects as their annotation says, before any check against the pixels.
-
-Splitting images by seed, for datasets that name no splits, or not all three.
-"""
+"""A dataset as annotated, before any check against the pixels, and the splits for a dataset that does not name all."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -38,11 +35,6 @@ class SourceImage:
     where: str
 
 
-def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8: not empty, and without the halves of characters that bad bytes leave."""
-    return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
-
-
 @dataclass(frozen=True)
 class Source:
     """A whole dataset as annotated: the images of each split.
@@ -54,14 +46,19 @@ class Source:
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
 
 
+def is_text(name: str) -> bool:
+    """Whether a name is not empty and can be written as UTF-8: bad bytes leave surrogates, halves of characters."""
+    return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
 def complete(
     lists: Mapping[str, Iterable[str]], shares: SplitShares, seed: int
 ) -> tuple[dict[str, list[str]], tuple[str, ...]]:
     """Make three splits from the lists that a dataset has, any of ``train``, ``val``, ``trainval``, ``test``.
 
-    ``trainval`` less one of its halves is the other half. What is still missing takes its share of all images listed
-    for training or validation; only where there are none of these, of the test images. A dataset without lists is
-    one whose images are all in ``trainval``.
+    ``trainval`` without one of its halves is the other half. A split that is still missing takes its share of the
+    images listed for training or validation, or of the test images where there are none. A dataset without lists has
+    all its images in ``trainval``.
 
     Returns the sorted names of each split, and the splits that were carved out by seed.
     """

@@ -2,19 +2,18 @@
 
 All arrays below ``features/`` share one row axis; ``offsets`` says which rows belong to which image. A shard is a fixed
 stretch of rows, the same stretch in every array, so that it can be computed, written and checked off on its own. An
-image at the border of two shards is computed for each side, rows of the other side left out.
-
-Filling a cache shard by shard: images are decoded ahead, shards are compressed and written behind.
+image at the border of two shards is computed for each side, rows of the other side left out. `fill` keeps the network
+busy: images are decoded ahead of it, shards are compressed and written behind it.
 """
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar
+from pipeline.core.runtime import bar, read_ahead
 from pipeline.data.images import read_image
 from pipeline.nets.backbones import normalise
 
@@ -47,18 +46,18 @@ class Column:
 
 
 class CacheWriter:
-    """Writes a cache into ``folder``; what an interrupted writer finished there is kept.
+    """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there.
 
-    Use as a context manager: the last writes end with the block. Each shard is compressed and written on a thread of
-    its own while the next one is computed; no shard ever has two writers.
+    Use as a context manager: the last writes end with the block. A second thread compresses and
+    writes a shard while the next one is computed; no shard ever has two writers.
 
     Args:
         folder: scratch folder; the cache is ``folder / "cache.zarr"``.
         columns: the feature arrays.
         rows: their common length.
         shard_mb: raw megabytes of one shard, all columns together.
-        tables: small arrays that say what the rows are: ``offsets``, ``boxes``, ``image_ids`` and the like.
-        attributes: what the cache was made with.
+        tables: small arrays that describe the rows: ``offsets``, ``boxes``, ``image_ids`` and the like.
+        attributes: network, layers, settings: all that determines the values.
 
     Raises:
         InputError: the disk has no room for the cache.
@@ -147,7 +146,7 @@ class FeatureCache:
 
     Attributes:
         path: of the zarr group.
-        attributes: what it was made with.
+        attributes: network, layers, settings: all that determines the values.
         offsets: ``(images + 1,)`` int64; rows ``offsets[i]:offsets[i + 1]`` belong to image ``i``.
         image_ids: ``(images,)`` int64.
     """
@@ -219,12 +218,18 @@ def _check_space(folder: Path, raw: int, expected: int) -> None:
         )
 
 
-T = TypeVar("T")
-
-
 @dataclass(frozen=True)
 class Piece:
-    """The rows ``start:stop`` of one entry that fall into one shard; ``first`` and ``last`` of that shard."""
+    """The part of one entry (an image, or an image at one scale) that falls into one shard.
+
+    Attributes:
+        entry: position of the entry.
+        start: first row of the part.
+        stop: row after the last.
+        shard: first row of the shard, and the row after its last.
+        first: whether the part is the first of its shard.
+        last: whether it is the last.
+    """
 
     entry: int
     start: int
@@ -235,7 +240,7 @@ class Piece:
 
 
 Compute = Callable[[Piece, torch.Tensor, dict[str, NDArray]], None]
-"""Fills the rows of a piece, given too the normalised image ``(3, H, W)`` on the device."""
+"""Fills the rows of a piece, given it, its normalised image ``(3, H, W)`` on the device, and the rows by column."""
 
 
 def fill(
@@ -246,7 +251,7 @@ def fill(
     *,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
     unit: str,
 ) -> None:
     """Compute and write all shards that ``writer`` still lacks.
@@ -258,15 +263,17 @@ def fill(
         compute: called for the pieces in order; an entry at the border of two shards is computed for each side.
         device: of the images handed to ``compute``.
         workers: threads that decode; they change no byte.
-        what: of the progress bar.
-        unit: of a row there.
+        title: of the progress bar.
+        unit: of a row in the progress bar.
     """
     pieces = [piece for shard in writer.pending() for piece in _pieces(offsets, *shard)]
     groups = [list(group) for _, group in groupby(pieces, key=lambda piece: files[piece.entry])]
     done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
-    with bar(f"{what}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
+    with bar(f"{title}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         buffers: dict[str, NDArray] = {}
-        for group, image in read_ahead(lambda group: read_image(files[group[0].entry]), groups, workers):
+        for group, image in read_ahead(
+            lambda group: read_image(files[group[0].entry]), groups, workers=workers, ahead=2 * workers
+        ):
             pixels = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))
             for piece in group:
                 if piece.first:
@@ -279,20 +286,8 @@ def fill(
                     writer.write(piece.shard[0], buffers)
 
 
-def read_ahead(read: Callable[[T], Any], items: Sequence[T], workers: int) -> Iterator[tuple[T, Any]]:
-    """Yield each item with ``read(item)``, in order, read by ``workers`` threads a few items ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        queue = [(item, pool.submit(read, item)) for item in islice(items, 2 * workers)]
-        rest = iter(items[2 * workers :])
-        while queue:
-            item, future = queue.pop(0)
-            yield item, future.result()
-            for following in islice(rest, 1):
-                queue.append((following, pool.submit(read, following)))
-
-
 def saturate(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
-    """Convert to the cache's type; what float16 cannot hold becomes its largest number, never infinity."""
+    """Convert to the cache's type; values beyond the range of float16 become its largest number, never infinity."""
     if dtype == np.float16:
         return values.float().clamp(-65504, 65504).half()
     return values.float()

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.core.errors import InputError
 from pipeline.features.cache import CacheWriter, Column, FeatureCache, Piece, fill, saturate
 from pipeline.nets import weights
+from pipeline.nets.backbones import channels_last
 from pipeline.nets.geometry import Geometry
 
 COLUMN = "cells"
@@ -20,7 +21,7 @@ COLUMN = "cells"
 
 @dataclass(frozen=True)
 class Entries:
-    """What is cached: one entry per image and scale, the scales of an image one after the other.
+    """The layout of the cache: one entry per image and scale, the scales of an image one after the other.
 
     Attributes:
         image_ids: ``(entries,)`` int64.
@@ -39,7 +40,7 @@ class Entries:
     offsets: NDArray[np.int64]
 
     def tables(self) -> dict[str, NDArray]:
-        """Return what the cache keeps beside the cells."""
+        """Return the small arrays that the cache holds beside the cells."""
         return {"offsets": self.offsets, "image_ids": self.image_ids, "scale": self.factors, "hw": self.hw}
 
 
@@ -87,7 +88,7 @@ def map_sizes(
 
 
 def maps_origin(network: str, conv: nn.Module, scales: Sequence[int]) -> dict[str, Any]:
-    """Return what makes two caches of maps alike: the network's name, a hash of its ``conv`` layers, the scales."""
+    """Return all that determines maps: the network's name, a hash of its ``conv`` layers, the scales."""
     return {"network": network, "weights": weights.digest(conv.state_dict()), "scales": list(scales)}
 
 
@@ -102,14 +103,14 @@ def cache_maps(
     device: torch.device,
     workers: int,
     attributes: dict[str, Any],
-    what: str,
+    title: str,
 ) -> Path:
     """Compute the map of every entry and return the path of the finished cache below ``folder``.
 
-    ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so that neither the workers nor the
-    neighbours of an image change a byte.
+    ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so neither the number of workers nor
+    the neighbours of an image change a byte.
     """
-    conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    conv = channels_last(conv, device).eval()
 
     def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
         cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist())
@@ -120,7 +121,7 @@ def cache_maps(
     rows = int(layout.offsets[-1])
     columns = [Column(COLUMN, channels, dtype)]
     with CacheWriter(folder, columns, rows, shard_mb, layout.tables(), attributes) as writer:
-        fill(writer, layout.offsets, layout.files, compute, device=device, workers=workers, what=what, unit="cell")
+        fill(writer, layout.offsets, layout.files, compute, device=device, workers=workers, title=title, unit="cell")
     return writer.path
 
 
@@ -133,15 +134,15 @@ def map_cells(conv: nn.Module, pixels: torch.Tensor, input_hw: Sequence[int]) ->
     half = pixels.device.type == "cuda"
     with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, enabled=half):
         resized = torch.nn.functional.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
-        found = conv(resized.contiguous(memory_format=torch.channels_last))
-        return found[0].permute(1, 2, 0).flatten(0, 1)
+        maps = conv(resized.contiguous(memory_format=torch.channels_last))
+        return maps[0].permute(1, 2, 0).flatten(0, 1)
 
 
 @dataclass(frozen=True)
 class ImageMaps:
     """The maps of one image, one a scale: cells ``(H * W, C)`` each, with their ``hw`` and ``factors`` ``(S, 2)``.
 
-    Cells are arrays where they come from a cache, and tensors where they were just computed.
+    Cells from a cache are arrays; cells that were just computed are tensors.
     """
 
     cells: Sequence[NDArray | torch.Tensor]
@@ -154,7 +155,7 @@ class MapCache:
 
     Attributes:
         path: of the cache.
-        attributes: what it was made with.
+        attributes: see `FeatureCache`.
         scales: the shorter side of the input at each scale.
         image_ids: ``(images,)`` int64.
         hw: ``(images, S, 2)`` int64, cells of each map.
@@ -207,8 +208,8 @@ class MapCache:
                 yield ImageMaps(parts, self.hw[position], self.factors[position])
                 parts = []
 
-    def check(self, fingerprint: str, owner: Path) -> None:
-        """Compare with the fingerprint that ``owner`` was made for.
+    def check(self, fingerprint: str, user: Path) -> None:
+        """Compare with the fingerprint that the file ``user`` was made for.
 
         Raises:
             InputError: they differ; the sentence names both.
@@ -216,6 +217,6 @@ class MapCache:
         if self.fingerprint != fingerprint:
             raise InputError(
                 f"{self.path}: its maps have the fingerprint {self.fingerprint} (network "
-                f"{self.attributes.get('network')}, scales {list(self.scales)}), but {owner} was made for maps of "
+                f"{self.attributes.get('network')}, scales {list(self.scales)}), but {user} was made for maps of "
                 f"{fingerprint}; dvc repro makes both anew from one network and one list of scales."
             )

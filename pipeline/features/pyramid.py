@@ -1,13 +1,13 @@
-"""From windows of an image to windows of its convolutional map, and to the scale that suits each (SPP-net, appendix A).
+"""Spatial pyramid pooling: regions of an image to cells of its map, and to vectors (SPP-net, section 4.1, appendix A).
 
-Two rules, the paper's and the released code's. Both take the cells whose receptive fields are centred inside the
-window; the paper's strictly so, the released code's with a tolerance of about a tenth of the stride.
+There are two rules for the cells of a region (a window in the paper), the paper's and the released code's. Both take
+the cells whose receptive fields are centred inside the region; the paper's strictly so, the released code's with a
+tolerance of about a tenth of the stride.
 
-Spatial pyramid pooling of many windows of one map at a time (SPP-net, sections 2.2 and 4.1).
-
-The bins of a few thousand windows are a few ten thousand different rectangles of cells. Each is the maximum of four
-squares whose sides are powers of two, and those come from doubling the map: no window is looped over, and the work
-does not grow with the windows' areas. A level that divides another is pooled from that one's bins.
+Many regions of one map are pooled at a time. The bins of a few thousand regions are a few ten thousand different
+rectangles of cells. Each is the maximum of four squares whose sides are powers of two, and those come from doubling the
+map: there is no loop over regions, and the work does not grow with their areas. A level that divides another is pooled
+from that one's bins.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,22 @@ from pipeline.nets.geometry import Geometry
 
 Rule = Literal["paper", "released"]
 
-# The released code shifts corners by 6.5 pixels towards the window's middle before it rounds, at a stride of 16.
+# The released code shifts corners by 6.5 pixels towards the region's middle before it rounds, at a stride of 16.
 _SHIFT = 6.5 / 16
 
 
 def cells_along(
     first: NDArray[np.float64], last: NDArray[np.float64], stride: float, centre: float, rule: Rule
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first and the last cell of windows along one axis; neither is limited to the map.
+    """Return the first and the last cell of regions along one axis; neither is limited to the map.
 
     Args:
-        first: first pixel of each window.
-        last: last pixel of each window, itself inside.
+        first: first pixel of each region.
+        last: last pixel of each region, which is inside.
         stride: pixels between cells.
         centre: pixel at the centre of cell 0.
         rule: ``paper``: ``floor(x / S) + 1`` and ``ceil(x / S) - 1`` (appendix A). ``released``: rounded to the
-            nearest cell (``spm_response_boxes.m``). A window so small that its ends cross gets the cell between them.
+            nearest cell (``spm_response_boxes.m``). A region so small that its ends cross gets the cell between them.
     """
     if rule == "paper":
         left = np.floor((first - centre) / stride) + 1
@@ -75,8 +75,8 @@ def choose_scale(boxes: ArrayLike, factors: ArrayLike, scales: ArrayLike, side: 
         boxes: ``(N, 4)`` in pixels of one image.
         factors: ``(S, 2)``, input pixels per image pixel along x and y at each scale.
         scales: ``(S,)``, the shorter side of the input at each scale.
-        side: of the square that a window should be like.
-        rule: ``paper``: the scale at which the window's number of pixels is nearest to ``side`` squared. ``released``:
+        side: of the square that a region should be like.
+        rule: ``paper``: the scale at which the region's number of pixels is nearest to ``side`` squared. ``released``:
             the scale nearest to the one at which it would be equal (``spm_expected_scale.m``).
     """
     pixels = area(boxes).astype(np.float64)
@@ -90,17 +90,17 @@ def choose_scale(boxes: ArrayLike, factors: ArrayLike, scales: ArrayLike, side: 
     return distance.argmin(axis=1)
 
 
-def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, levels: Sequence[int]) -> torch.Tensor:
+def pool_regions(cells: torch.Tensor, hw: tuple[int, int], regions: NDArray, levels: Sequence[int]) -> torch.Tensor:
     """Return the pooled vectors ``(N, C * sum of squared levels)``, laid out as `SpatialPyramid` lays them out.
 
     Args:
         cells: ``(H * W, C)``, the map row by row.
         hw: its height and width.
-        windows: ``(N, 4)`` int64, ``x1 y1 x2 y2`` in cells, half-open, inside the map, not empty.
+        regions: ``(N, 4)`` int64, ``x1 y1 x2 y2`` in cells, half-open, inside the map, not empty.
         levels: ``n`` for ``n x n`` bins; bin ``i`` of ``w`` cells spans ``floor(i * w / n)`` to
             ``ceil((i + 1) * w / n)``.
     """
-    corners = torch.from_numpy(windows).to(cells.device)
+    corners = torch.from_numpy(regions).to(cells.device)
     finest = [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
     pieces = torch.cat([bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
     rectangles, place = _distinct(pieces.flatten(0, 1), max(hw) + 1)
@@ -112,24 +112,24 @@ def pool_windows(cells: torch.Tensor, hw: tuple[int, int], windows: NDArray, lev
 
 
 def mosaic(cuts: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.int64]]:
-    """Lay pieces of maps, ``(h, w, C)`` each, side by side on one map; return it and each one's window there.
+    """Lay pieces of maps, ``(h, w, C)`` each, side by side on one map; return it and the region of each piece on it.
 
-    So windows of many maps are pooled in one call: the first result is ``(H, W, C)``, the second ``(N, 4)``. The
-    pieces stand on shelves, the tallest first, so that little is left empty.
+    So regions of many maps are pooled in one call: the first result is ``(H, W, C)``, the second ``(N, 4)``. The
+    pieces are packed in rows, the tallest first, so that little is left empty.
     """
     length = max(cut.shape[1] for cut in cuts)
-    windows = np.zeros((len(cuts), 4), np.int64)
+    regions = np.zeros((len(cuts), 4), np.int64)
     left = top = bottom = 0
     for i in sorted(range(len(cuts)), key=lambda i: -cuts[i].shape[0]):
         height, width, _ = cuts[i].shape
         if left + width > length or bottom == 0:
             left, top, bottom = 0, bottom, bottom + height
-        windows[i] = left, top, left + width, top + height
+        regions[i] = left, top, left + width, top + height
         left += width
     whole = np.zeros((bottom, length, cuts[0].shape[2]), cuts[0].dtype)
-    for cut, (x1, y1, x2, y2) in zip(cuts, windows.tolist(), strict=True):
+    for cut, (x1, y1, x2, y2) in zip(cuts, regions.tolist(), strict=True):
         whole[y1:y2, x1:x2] = cut
-    return whole, windows
+    return whole, regions
 
 
 def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:
@@ -143,11 +143,11 @@ def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tens
         square = tall  # square[y, x]: the maximum of tall over 2 ** j columns from x on
         for j in range(int(columns[rows == i].amax()) + 1 if bool((rows == i).any()) else 0):
             square = _doubled(square, j, axis=1)
-            mine = torch.nonzero((rows == i) & (columns == j)).flatten()
-            top, bottom = y1[mine], y2[mine] - 2**i
-            left, right = x1[mine], x2[mine] - 2**j
+            here = torch.nonzero((rows == i) & (columns == j)).flatten()
+            top, bottom = y1[here], y2[here] - 2**i
+            left, right = x1[here], x2[here] - 2**j
             upper = torch.maximum(square[top, left], square[top, right])
-            maxima[mine] = torch.maximum(upper, torch.maximum(square[bottom, left], square[bottom, right]))
+            maxima[here] = torch.maximum(upper, torch.maximum(square[bottom, left], square[bottom, right]))
     return maxima
 
 
@@ -173,13 +173,13 @@ def _exponent(lengths: torch.Tensor) -> torch.Tensor:
     return torch.frexp(lengths.double()).exponent - 1
 
 
-def bins(windows: torch.Tensor, level: int) -> torch.Tensor:
-    """Return the ``level x level`` bins of each window ``(N, 4)``, row by row, ``(N, level ** 2, 4)``, half-open."""
-    step = torch.arange(level, device=windows.device)
-    start, size = windows[:, :2], windows[:, 2:] - windows[:, :2]
+def bins(regions: torch.Tensor, level: int) -> torch.Tensor:
+    """Return the ``level x level`` bins of each region ``(N, 4)``, row by row, ``(N, level ** 2, 4)``, half-open."""
+    step = torch.arange(level, device=regions.device)
+    start, size = regions[:, :2], regions[:, 2:] - regions[:, :2]
     near = start[:, None] + step[None, :, None] * size[:, None] // level  # (N, level, x and y)
     far = start[:, None] + -(-(step[None, :, None] + 1) * size[:, None] // level)
-    shape = (len(windows), level, level)
+    shape = (len(regions), level, level)
     columns = [side[:, None, :, 0].expand(shape) for side in (near, far)]
     rows = [side[:, :, None, 1].expand(shape) for side in (near, far)]
     return torch.stack([columns[0], rows[0], columns[1], rows[1]], dim=3).flatten(1, 2)

@@ -1,7 +1,7 @@
-"""The regions of a split: which boxes are looked at, their features, and which of them train a classifier.
+"""The regions of a split: their boxes in cache order, their features, and the labelled ones for fine-tuning.
 
-`Regions` are boxes without features; `RegionFeatures` is what SVMs, box regressors and detection need of features,
-wherever these come from; `label_windows` and `WindowDraws` choose what a region classifier is fine-tuned on.
+A proposal is a box to judge, a region what the network sees there. `RegionFeatures` is what SVMs, box regressors and
+detection need of features, wherever these come from.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, best_match
+from pipeline.core.boxes import Boxes, assign
 from pipeline.core.errors import InputError
 from pipeline.core.sections import WindowSampling
 from pipeline.data.index import ImageRecord
@@ -37,7 +37,7 @@ class Regions:
     is_ground_truth: NDArray[np.bool_]
 
     def tables(self) -> dict[str, NDArray]:
-        """Return what the cache keeps beside the features."""
+        """Return the small arrays that the cache holds beside the features."""
         return {
             "offsets": self.offsets,
             "image_ids": self.image_ids,
@@ -98,14 +98,14 @@ class RegionFeatures(Protocol):
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Labelled windows in images.
+class RegionSamples:
+    """Labelled regions of many images, what a region classifier is fine-tuned on.
 
     Attributes:
         images: ``(N,)`` int64 positions of their images.
         boxes: ``(N, 4)`` float32.
         labels: ``(N,)`` int64, 0 for background.
-        mirrored: ``(N,)`` bool, whether to flip the warped window.
+        mirrored: ``(N,)`` bool, whether the region is shown mirrored.
     """
 
     images: NDArray[np.int64]
@@ -116,62 +116,68 @@ class Windows:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> "Windows":
-        """Return the windows at ``rows``, some of them mirrored."""
-        return Windows(self.images[rows], self.boxes[rows], self.labels[rows], mirrored)
+    def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> "RegionSamples":
+        """Return the samples at ``rows``, ``mirrored`` as given."""
+        return RegionSamples(self.images[rows], self.boxes[rows], self.labels[rows], mirrored)
+
+    @classmethod
+    def join(cls, parts: Sequence["RegionSamples"]) -> "RegionSamples":
+        """Put samples one after another."""
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.mirrored for part in parts]),
+        )
 
 
-def label_windows(
+def label_proposals(
     images: Sequence[ImageRecord], proposals: Sequence[Boxes], settings: WindowSampling
-) -> tuple[Windows, Windows]:
-    """Return the foreground and the background windows of all images.
+) -> tuple[RegionSamples, RegionSamples]:
+    """Return the foreground and the background samples of all images.
 
-    Candidates are the proposals and the ground truth, difficult objects included. Foreground overlaps an object by
+    The ground truth counts among the proposals, difficult objects included. Foreground overlaps an object by
     ``foreground_iou`` or more and has the label of the one it overlaps most; background has its best overlap in
     ``background_iou``, upper end excluded. Source: R-CNN, appendix B; the window files of the official code.
     """
-    low, high = settings.background_iou
-    parts = []
+    foreground, background = [], []
     for position, (image, boxes) in enumerate(zip(images, proposals, strict=True)):
-        candidates = np.concatenate([image.boxes, boxes])
-        best, overlap = best_match(candidates, image.boxes)
-        labels = image.labels[best] if len(image.labels) else np.zeros(len(candidates), np.int64)
-        parts.append((np.full(len(candidates), position, np.int64), candidates, labels, overlap))
-    where, boxes, labels, overlap = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    foreground = overlap >= settings.foreground_iou
-    background = ~foreground & (overlap >= low) & (overlap < high)
-    still = np.zeros(len(where), np.bool_)
-    return (
-        Windows(where[foreground], boxes[foreground], labels[foreground], still[foreground]),
-        Windows(where[background], boxes[background], np.zeros(background.sum(), np.int64), still[background]),
-    )
+        boxes = np.concatenate([image.boxes, boxes])
+        assigned = assign(boxes, image.boxes, settings.foreground_iou, settings.background_iou)
+        labels = image.labels[assigned.truth[assigned.foreground]]
+        foreground.append(_samples(position, boxes[assigned.foreground], labels))
+        others = boxes[assigned.background]
+        background.append(_samples(position, others, np.zeros(len(others), np.int64)))
+    return RegionSamples.join(foreground), RegionSamples.join(background)
 
 
-class WindowDraws:
-    """Draws the windows of a step evenly from all foreground and from all background windows.
+def _samples(position: int, boxes: Boxes, labels: NDArray[np.int64]) -> RegionSamples:
+    count = len(boxes)
+    return RegionSamples(np.full(count, position, np.int64), boxes, labels, np.zeros(count, np.bool_))
 
-    Images with many windows thus weigh more, as in the official code. A kind that does not exist is left out.
+
+class RegionSampler:
+    """Draws the samples of a step evenly from all foreground and from all background.
+
+    Images with many samples thus weigh more, as in the official code. Background may be missing.
 
     Raises:
-        InputError: there is no foreground window; ``stage`` is named.
+        InputError: there is no foreground; ``stage`` is named.
     """
 
-    def __init__(self, foreground: Windows, background: Windows, settings: WindowSampling, stage: str) -> None:
+    def __init__(
+        self, foreground: RegionSamples, background: RegionSamples, settings: WindowSampling, stage: str
+    ) -> None:
         if not len(foreground):
-            raise InputError(f"{stage}: no window overlaps an object; the training splits need annotated objects.")
+            raise InputError(f"{stage}: no proposal overlaps an object; the training splits need annotated objects.")
         self._kinds = ((foreground, settings.foreground), (background, settings.background))
 
-    def __call__(self, rng: np.random.Generator, flip: bool) -> Windows:
-        """Return the windows that ``rng`` draws, half of them mirrored where ``flip`` is set."""
+    def __call__(self, rng: np.random.Generator, flip: bool) -> RegionSamples:
+        """Return the samples that ``rng`` draws, half of them mirrored where ``flip`` is set."""
         drawn = []
-        for windows, count in self._kinds:
-            if len(windows):
-                rows = rng.integers(len(windows), size=count)
+        for samples, count in self._kinds:
+            if len(samples):
+                rows = rng.integers(len(samples), size=count)
                 mirrored = (rng.random(count) < 0.5) & flip
-                drawn.append(windows.take(rows, mirrored))
-        return Windows(
-            np.concatenate([w.images for w in drawn]),
-            np.concatenate([w.boxes for w in drawn]),
-            np.concatenate([w.labels for w in drawn]),
-            np.concatenate([w.mirrored for w in drawn]),
-        )
+                drawn.append(samples.take(rows, mirrored))
+        return RegionSamples.join(drawn)

@@ -1,10 +1,9 @@
 """Region warping: any box of an image becomes a square of fixed size (R-CNN, appendix A; ``rcnn_im_crop.m``).
 
 A box is enlarged so that ``padding`` pixels of the *warped* square are context, rounded to whole pixels, clipped to the
-image, and the clipped patch is resized without keeping its aspect, to its share of the square. What lies outside the
-image is zero, which is the mean, since images come normalised.
-
-Batches of warped, labelled windows drawn from many images: what region classifiers train on.
+image, and the clipped patch is resized without keeping its aspect, to its share of the square. Pixels outside the image
+are zero, which is the mean, since images are normalised. Region classifiers train on a `WarpBatch`, labelled regions of
+many images.
 """
 
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.sections import Region
 from pipeline.data.images import ImageCache
-from pipeline.features.regions import Windows
+from pipeline.features.regions import RegionSamples
 from pipeline.nets.backbones import normalise
 from pipeline.training import LabelledBatch
 
@@ -26,8 +25,8 @@ from pipeline.training import LabelledBatch
 _RESIZE_ON = "cpu"
 
 
-def windows(boxes: Boxes, width: int, height: int, region: Region) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pixels that each box (N, 4) shows of an image, and the part of the square that they fill.
+def placements(boxes: Boxes, width: int, height: int, region: Region) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pixels of the image that the region of each box (N, 4) shows, and the part of the square they fill.
 
     Both are ``(x1, y1, x2, y2)``, int64, half-open, of shape ``(N, 4)``: the first in the image, with at least one
     pixel a side, the second in the square of ``region.size`` pixels.
@@ -61,7 +60,7 @@ def warp(image: torch.Tensor, boxes: Boxes, region: Region) -> torch.Tensor:
         boxes: ``(N, 4)`` in pixels of the image.
         region: size, context and mode.
     """
-    shown, filled = windows(boxes, image.shape[2], image.shape[1], region)
+    shown, filled = placements(boxes, image.shape[2], image.shape[1], region)
     if image.device.type == _RESIZE_ON:
         return resize_each(image, shown, filled, region.size)
     return sample_all(image, shown, filled, region.size)
@@ -116,32 +115,32 @@ def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class WindowBatch:
-    """The windows of a step with the pixels of their images, each image once.
+class WarpBatch:
+    """The regions of a step with the pixels of their images, each image once.
 
     Attributes:
-        windows: sorted by image.
-        pixels: the images, uint8 ``(3, H, W)``, in the order of their first window.
-        size: side of the warped window.
+        samples: sorted by image.
+        pixels: the images, uint8 ``(3, H, W)``, in the order of their first sample.
+        size: side of the warped region.
     """
 
-    windows: Windows
+    samples: RegionSamples
     pixels: tuple[torch.Tensor, ...]
     size: int
 
 
-def collect(windows: Windows, images: ImageCache, size: int) -> WindowBatch:
-    """Sort the windows by image and read the images."""
-    order = np.argsort(windows.images, kind="stable")
-    windows = windows.take(order, windows.mirrored[order])
+def collect(samples: RegionSamples, images: ImageCache, size: int) -> WarpBatch:
+    """Sort the samples by image and read the images."""
+    order = np.argsort(samples.images, kind="stable")
+    samples = samples.take(order, samples.mirrored[order])
     pixels = tuple(
-        torch.from_numpy(images[position]).permute(2, 0, 1) for position in np.unique(windows.images).tolist()
+        torch.from_numpy(images[position]).permute(2, 0, 1) for position in np.unique(samples.images).tolist()
     )
-    return WindowBatch(windows, pixels, size)
+    return WarpBatch(samples, pixels, size)
 
 
-def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> LabelledBatch:
-    """Return the windows as the network sees them, ``(N, 3, size, size)`` normalised and channels last, on ``device``.
+def warp_batch(batch: WarpBatch, region: Region, device: torch.device) -> LabelledBatch:
+    """Return the regions as the network sees them, ``(N, 3, size, size)`` normalised and channels last, on ``device``.
 
     ``batch.size`` replaces ``region.size``; the context keeps its share of the side.
     """
@@ -149,13 +148,13 @@ def warp_batch(batch: WindowBatch, region: Region, device: torch.device) -> Labe
     scaled = region.model_copy(update={"size": batch.size, "padding": padding})
     parts = []
     start = 0
-    images = batch.windows.images.tolist()
+    images = batch.samples.images.tolist()
     for pixels, (_, group) in zip(batch.pixels, groupby(images), strict=True):
         stop = start + len(list(group))
-        parts.append(warp(normalise(pixels.to(device)), batch.windows.boxes[start:stop], scaled))
+        parts.append(warp(normalise(pixels.to(device)), batch.samples.boxes[start:stop], scaled))
         start = stop
     warped = torch.cat(parts)
-    mirrored = torch.from_numpy(batch.windows.mirrored).to(device)
+    mirrored = torch.from_numpy(batch.samples.mirrored).to(device)
     warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
-    labels = torch.from_numpy(batch.windows.labels).to(device)
-    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels, tuple(images))
+    labels = torch.from_numpy(batch.samples.labels).to(device)
+    return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels)

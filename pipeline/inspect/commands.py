@@ -1,19 +1,20 @@
-"""``boxline inspect``: the views of what was cached, a room for each in `pipeline.inspect.views`."""
+"""``boxline inspect``: one command for each view, from the module of the view."""
 
 import typer
 
-from pipeline.inspect.views.diff.command import diff
-from pipeline.inspect.views.export.command import export
-from pipeline.inspect.views.image.command import image
-from pipeline.inspect.views.neighbours.command import neighbours
-from pipeline.inspect.views.project.command import project
-from pipeline.inspect.views.summary.command import summary
-from pipeline.inspect.views.units.command import units
+from pipeline.inspect.diff import diff
+from pipeline.inspect.embedding import embedding
+from pipeline.inspect.export import export
+from pipeline.inspect.image import image
+from pipeline.inspect.neighbours import neighbours
+from pipeline.inspect.summary import summary
+from pipeline.inspect.units import units
+from pipeline.options import errors_as_sentences
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Look into the cached features.\n\n"
     "Text is printed; --png FILE writes a picture, --html FILE a page with both.",
 )
-for command in (summary, units, diff, export, image, neighbours, project):
-    app.command()(command)
+for command in (summary, units, image, neighbours, embedding, diff, export):
+    app.command()(errors_as_sentences()(command))

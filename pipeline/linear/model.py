@@ -14,6 +14,8 @@ from pipeline.core.storage import atomic
 class LinearModel:
     """``outputs = (scale * features) @ weights.T + bias``.
 
+    It is NumPy's and no `pipeline.nets.weights.ShapedNetwork`: SVMs and regressors are trained without importing torch.
+
     Attributes:
         weights: ``(outputs, width)`` float32.
         bias: ``(outputs,)`` float32; minus infinity for an output that could not be learned.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, as_boxes, decode, encode, iou
+from pipeline.core.boxes import Boxes, as_boxes, best_match, decode, encode
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import BoxRegression
 from pipeline.linear.model import LinearModel
@@ -82,13 +82,11 @@ class _Samples:
 
 
 def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[int, _Samples]:
+    """Return the samples of each class, by label."""
     chosen = {label: _Samples({}, {}) for label in range(1, len(regions.classes) + 1)}
     for image in regions.regions():
-        if not len(image.truth) or not len(image.boxes):
-            continue
-        overlaps = iou(image.boxes, image.truth)
-        best = overlaps.argmax(axis=1)
-        near = overlaps[np.arange(len(best)), best] > settings.min_iou
+        best, overlap = best_match(image.boxes, image.truth)
+        near = overlap > settings.min_iou
         for label in np.unique(image.labels[best[near]]).tolist():
             rows = np.flatnonzero(near & (image.labels[best] == label))
             chosen[label].rows[image.key] = rows
@@ -96,12 +94,12 @@ def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[in
     return {label: _thin(samples, settings.max_samples, seed, label) for label, samples in chosen.items()}
 
 
-def _thin(samples: _Samples, most: int, seed: int, label: int) -> _Samples:
-    """Keep at most ``most`` samples, drawn evenly over all images."""
-    if samples.count <= most:
+def _thin(samples: _Samples, limit: int, seed: int, label: int) -> _Samples:
+    """Keep at most ``limit`` samples, drawn evenly over all images."""
+    if samples.count <= limit:
         return samples
     keep = np.zeros(samples.count, np.bool_)
-    keep[item_rng(seed, "box regression", label).permutation(samples.count)[:most]] = True
+    keep[item_rng(seed, "box regression", label).permutation(samples.count)[:limit]] = True
     parts = np.split(keep, np.cumsum([len(rows) for rows in samples.rows.values()])[:-1])
     return _Samples(
         {key: rows[part] for (key, rows), part in zip(samples.rows.items(), parts, strict=True)},
@@ -136,9 +134,9 @@ def _read(
         wanted = {label: samples.rows[image.key] for label, samples in chosen.items() if image.key in samples.rows}
         if not wanted:
             continue
-        found = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
+        values = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
         for label, part in zip(
-            wanted, np.split(found, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
+            wanted, np.split(values, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
         ):
             features[label][filled[label] : filled[label] + len(part), :width] = part
             filled[label] += len(part)

@@ -2,7 +2,7 @@
 
 Positives are the ground truth alone. Negatives are all regions that overlap no object of the class by ``negative_iou``
 or more. One pass goes over the images: the first gives all its negatives, each later one those that the current SVM
-scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again and easy negatives are let go.
+scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again and easy negatives are dropped.
 """
 
 import warnings
@@ -20,7 +20,14 @@ from pipeline.linear.training_set import TrainingSet
 
 @dataclass(frozen=True)
 class SvmReport:
-    """What the mining did, one entry a class: objects, negatives in the last training, number of trainings."""
+    """The course of the mining.
+
+    Attributes:
+        positives: objects of each class.
+        negatives: hard negatives of each class in its last training.
+        trainings: number of trainings of each class.
+        unconverged: trainings of all classes that reached the limit of iterations.
+    """
 
     positives: list[int]
     negatives: list[int]
@@ -52,8 +59,8 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
     miners = [_Miner(settings, scale, seed) for _ in regions.classes]
     _collect_positives(regions, settings.layer, miners)
     for _ in range(settings.passes):
-        what = f"mining hard negatives, {len(miners)} classes"
-        for image, features in progress(regions.images(settings.layer), what, total=len(regions)):
+        title = f"mining hard negatives, {len(miners)} classes"
+        for image, features in progress(regions.images(settings.layer), title, total=len(regions)):
             overlaps = image.overlaps(len(miners))
             scores = _model(miners, scale, settings.layer)(features)
             for label, miner in enumerate(miners):
@@ -99,23 +106,23 @@ class _Miner:
             self.fresh += len(rows)
 
     def _held(self, image: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the rows of ``image`` that are negatives at present; one that was let go may come back."""
+        """Return the rows of ``image`` that are negatives at present; one that was dropped may come back."""
         keys = np.concatenate([self._keys, *(keys for _, keys in self._parts)])
         return keys[(keys[:, :2] == image).all(axis=1), 2]
 
     def due(self) -> bool:
-        """Say whether it is time to train: at once with the first negatives, later after enough new ones."""
+        """Whether it is time to train: at once with the first negatives, later after enough new ones."""
         return self.fresh > (self.settings.retrain_after if self.weights is not None else 0)
 
     def gather(self) -> None:
-        """Put the negatives found since the last training to those kept from it."""
+        """Add the new negatives to those kept from the last training."""
         old = [(self.negatives, self._keys)] if len(self.negatives) else []
         features, keys = zip(*old, *self._parts, strict=True)
         self.negatives, self._keys = np.concatenate(features), np.concatenate(keys)
         self._parts, self.fresh = [], 0
 
     def accept(self, svm: "_Svm") -> None:
-        """Take a newly trained SVM, and let go of the negatives that are easy for it."""
+        """Take a newly trained SVM, and drop the negatives that are easy for it."""
         self.weights, self.bias = svm.weights, svm.bias
         self.trainings += 1
         self.unconverged += not svm.converged
@@ -160,11 +167,11 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, se
 
 
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
-    found: list[list[NDArray]] = [[] for _ in miners]
+    objects: list[list[NDArray]] = [[] for _ in miners]
     for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
         for row, label in enumerate(image.labels.tolist()):
-            found[label - 1].append(features[row])
-    for miner, rows in zip(miners, found, strict=True):
+            objects[label - 1].append(features[row])
+    for miner, rows in zip(miners, objects, strict=True):
         if rows:
             miner.positives = np.stack(rows)
 

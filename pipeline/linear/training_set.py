@@ -14,8 +14,8 @@ from pipeline.features.regions import RegionFeatures
 
 
 @dataclass(frozen=True)
-class LabelledRegions:
-    """The regions of one image.
+class ImageRegions:
+    """The regions of one image beside its objects.
 
     Attributes:
         key: ``(cache, image)``, positions that name the image over all caches.
@@ -48,14 +48,14 @@ class TrainingSet:
     def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index]) -> None:
         self.classes = indices[0].classes
         self._caches = caches
-        self._regions: list[list[LabelledRegions]] = []
+        self._regions: list[list[ImageRegions]] = []
         for position, (cache, index) in enumerate(zip(caches, indices, strict=True)):
             if [image.id for image in index.images] != cache.image_ids.tolist():
                 raise InputError(f"{cache.path}: the cache holds other images than the index; dvc repro renews it.")
             boxes = cache.table("boxes")
             self._regions.append(
                 [
-                    LabelledRegions((position, i), boxes[a:b], image.boxes, image.labels)
+                    ImageRegions((position, i), boxes[a:b], image.boxes, image.labels)
                     for i, (image, a, b) in enumerate(
                         zip(index.images, cache.offsets[:-1], cache.offsets[1:], strict=True)
                     )
@@ -65,12 +65,12 @@ class TrainingSet:
     def __len__(self) -> int:
         return sum(len(regions) for regions in self._regions)
 
-    def regions(self) -> Iterator[LabelledRegions]:
+    def regions(self) -> Iterator[ImageRegions]:
         """Yield the regions of each image, without features."""
         for regions in self._regions:
             yield from regions
 
-    def images(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
+    def images(self, layer: str) -> Iterator[tuple[ImageRegions, NDArray]]:
         """Yield the regions of each image with their features, ``(N, width)`` in the cache's type."""
         for cache, regions in zip(self._caches, self._regions, strict=True):
             for position, features in cache.images(layer):
@@ -84,7 +84,7 @@ class TrainingSet:
         """Return the number of values of a region; 0 where there is no image."""
         return next((self.rows(image.key, layer, np.arange(0)).shape[1] for image in self.regions()), 0)
 
-    def objects(self, layer: str) -> Iterator[tuple[LabelledRegions, NDArray]]:
+    def objects(self, layer: str) -> Iterator[tuple[ImageRegions, NDArray]]:
         """Yield the regions of each image with the features of its objects alone, ``(G, width)``."""
         for image in self.regions():
             yield image, self.rows(image.key, layer, np.arange(len(image.labels)))

@@ -6,6 +6,7 @@ A network is cut where the papers cut it: ``conv`` ends after the last convoluti
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,10 +15,12 @@ from torch import nn
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of a network without building it.
+    """A network, described without building it.
 
     Attributes:
         name: as in ``params.yaml``.
@@ -35,6 +38,11 @@ class Architecture:
     channels: int
     fc: tuple[str, str, int] | None
     cpu_batch: int
+
+    @property
+    def fc_names(self) -> dict[str, str]:
+        """Return the prefixes of fc6 and fc7 among torchvision's names; empty where the network has neither."""
+        return {name: f"classifier.{place}" for name, place in zip(("fc6", "fc7"), self.fc or (), strict=False)}
 
     def batch(self, side: int, device: torch.device) -> int:
         """Return the number of ``side`` x ``side`` regions for one forward pass on ``device``."""
@@ -99,3 +107,9 @@ def normalise(image: torch.Tensor) -> torch.Tensor:
     mean = torch.tensor(MEAN, device=image.device).view(3, 1, 1)
     std = torch.tensor(STD, device=image.device).view(3, 1, 1)
     return (image.float() / 255 - mean) / std
+
+
+def channels_last(network: M, device: torch.device) -> M:
+    """Move ``network`` to ``device``, its convolutions in the memory layout in which they are fastest; return it."""
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network

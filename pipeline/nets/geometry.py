@@ -1,4 +1,4 @@
-"""Where the cells of a convolutional map lie in its input: stride, first centre and size, derived from the layers."""
+"""The places of a convolutional map's cells in its input: stride, first centre and size, derived from the layers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Geometry:
     field: int
 
     @classmethod
-    def of(cls, layers: nn.Module) -> "Geometry":
+    def from_layers(cls, layers: nn.Module) -> "Geometry":
         """Derive the geometry of ``layers``.
 
         Raises:
@@ -64,10 +64,10 @@ class Geometry:
         return cls(steps, stride, offset, field)
 
     @classmethod
-    def of_network(cls, net: Architecture) -> "Geometry":
+    def from_architecture(cls, net: Architecture) -> "Geometry":
         """Derive the geometry of a network's ``conv`` layers, without giving them weights."""
         with torch.device("meta"):
-            return cls.of(net.conv())
+            return cls.from_layers(net.conv())
 
     def size(self, pixels: int) -> int:
         """Return the number of cells along an axis of ``pixels`` pixels; 0 where the input is too small."""
@@ -76,7 +76,7 @@ class Geometry:
         return pixels
 
     def smallest(self) -> int:
-        """Return the least number of pixels along an axis that gives a cell."""
+        """Return the smallest number of pixels along an axis that gives a cell."""
         return next(pixels for pixels in range(1, self.field + 1) if self.size(pixels) > 0)
 
 

@@ -1,30 +1,30 @@
 """The layers that classify one region from its pooled features: fc6, fc7 and the output (R-CNN, section 2.1)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_fc
 
 HEAD_LAYERS = ("pool5", "fc6", "fc7")
 
 
-class RegionHead(nn.Module):
+class RegionHead(ShapedNetwork):
     """Two fully connected layers, each followed by a rectifier and in training by dropout, and a classifier.
 
     Args:
+        shape: of the whole network.
         inputs: values of one region's ``pool5``.
         width: of fc6 and fc7.
         outputs: of the classification layer; classes + 1, the background first. 0: no such layer.
         dropout: share of dropped values in training.
     """
 
-    def __init__(self, inputs: int, width: int, outputs: int, dropout: float = 0.5) -> None:
-        super().__init__()
+    def __init__(self, shape: Any, inputs: int, width: int, outputs: int, dropout: float = 0.5) -> None:
+        super().__init__(shape)
         self.fc6 = nn.Linear(inputs, width)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc7 = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, outputs) if outputs else nn.Identity()
@@ -56,14 +56,12 @@ class RegionHead(nn.Module):
         """Return the class logits ``(N, outputs)`` of ``fc7`` ``(N, width)``."""
         return self.output(self.dropout(fc7))
 
-    def load_fc(
-        self, backbone: Mapping[str, torch.Tensor], names: Mapping[str, str], conv5_rms: float = 1.0
-    ) -> list[str]:
-        """Copy fc6 and fc7 as `weights.load_fc` does and return the layers that stay new, the output among them.
+    def load_head(self, backbone: Backbone, names: Mapping[str, str]) -> list[str]:
+        """Copy fc6 and fc7 as `load_fc` does and return the layers that stay new, the output among them.
 
-        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+        A new fc6 sees the features at the scale of `ShapedNetwork.scale_input`.
         """
-        fresh = ["output", *weights.load_fc({"fc6": self.fc6, "fc7": self.fc7}, backbone, names)]
+        fresh = load_fc({"fc6": self.fc6, "fc7": self.fc7}, backbone.weights, names)
         if "fc6" in fresh:
-            self.input_scale.fill_(1 / conv5_rms)
-        return fresh
+            self.scale_input(backbone)
+        return ["output", *fresh]

@@ -1,12 +1,13 @@
-"""Weights on disk: safetensors with torchvision's key names and their origin as metadata; no pickle anywhere.
+"""Networks on disk: safetensors with metadata, no pickle anywhere.
 
-Networks that one small dataclass describes: on disk both lie in one file, weights and shape.
+A file holds plain weights (`save`, `load`), the `Backbone` that all systems start from, or a `ShapedNetwork`, whose
+metadata have all that is needed to build it again.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -21,7 +22,7 @@ from pipeline.nets.backbones import architecture
 
 Weights = dict[str, torch.Tensor]
 
-# All metadata stand below one key: safetensors writes several keys in an order that changes from run to run.
+# All metadata are below one key: safetensors writes several keys in an order that changes from run to run.
 _METADATA = "boxline"
 
 
@@ -67,51 +68,97 @@ def published(path: Path, network: str) -> Weights:
             f"{len(unknown)} are unknown ({_some(unknown)}); torchvision's names of {network} would be right."
         )
     for name, shape in expected.items():
-        found = tuple(weights[name].shape)
-        if found != shape and not _is_last(name, network):
-            raise InputError(f"{path}: {name} has shape {found}, but {network} needs {shape}.")
+        given = tuple(weights[name].shape)
+        if given != shape and not _is_last(name, network):
+            raise InputError(f"{path}: {name} has shape {given}, but {network} needs {shape}.")
     return {name: tensor.float() for name, tensor in weights.items() if not _is_last(name, network)}
 
 
-def load_conv(conv: nn.Module, network: str, backbone: Mapping[str, torch.Tensor]) -> None:
-    """Copy the convolution weights of ``backbone`` (torchvision's names) into the ``conv`` layers of ``network``.
+@dataclass(frozen=True)
+class Backbone:
+    """The trained convolutional network that every system starts from: ``models/backbone.safetensors``.
+
+    Published weights differ in scale: conv5 of SqueezeNet has a root mean square near 50 on photographs, a network that
+    was trained here one near 1. Layers that come with the backbone are made for its scale; new layers behind it see its
+    map divided by ``conv5_rms``, so that they learn at the papers' rates (compare Krähenbühl et al., Data-dependent
+    initializations of convolutional neural networks, ICLR 2016).
+
+    Attributes:
+        weights: with torchvision's names; the convolutions are below ``features``.
+        conv5_rms: root mean square of conv5 over images of the dataset.
+        pyramid: levels of the spatial pyramid that its ``pyramid.fc6`` was trained on; empty where it has none.
+        network: name of its architecture.
+        source: ``pretrain``, or the hash of the published file.
+    """
+
+    weights: Mapping[str, torch.Tensor]
+    conv5_rms: float = 1.0
+    pyramid: tuple[int, ...] = ()
+    network: str = ""
+    source: str = ""
+
+    def save(self, path: Path) -> None:
+        """Write the weights, the other fields as metadata; ``conv5_rms`` keeps four digits."""
+        metadata = {"network": self.network, "source": self.source, "conv5_rms": f"{self.conv5_rms:.4g}"}
+        if self.pyramid:
+            metadata["pyramid"] = ",".join(map(str, self.pyramid))
+        save(path, self.weights, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> "Backbone":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or holds something else.
+        """
+        weights, metadata = load(path, "pretrain")
+        try:
+            rms, pyramid = float(metadata["conv5_rms"]), metadata.get("pyramid", "").split(",")
+            levels = tuple(int(level) for level in pyramid if level)
+            return cls(weights, rms, levels, metadata["network"], metadata.get("source", ""))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: no backbone can be read ({error}); the stage pretrain writes it.") from error
+
+
+def load_conv(conv: nn.Module, network: str, weights: Mapping[str, torch.Tensor]) -> None:
+    """Copy the convolutions among ``weights`` (torchvision's names) into the ``conv`` layers of ``network``.
 
     Raises:
         InputError: they are missing or have other shapes.
     """
-    own = {name.removeprefix("features."): w for name, w in backbone.items() if name.startswith("features.")}
+    features = {name.removeprefix("features."): w for name, w in weights.items() if name.startswith("features.")}
     try:
-        conv.load_state_dict(own)
+        conv.load_state_dict(features)
     except RuntimeError as error:
         raise InputError(f"backbone: the weights do not fit {network}: {' '.join(str(error).split())}") from error
 
 
 def load_fc(
-    layers: Mapping[str, nn.Module], backbone: Mapping[str, torch.Tensor], names: Mapping[str, str]
+    layers: Mapping[str, nn.Module], weights: Mapping[str, torch.Tensor], names: Mapping[str, str]
 ) -> list[str]:
-    """Copy fully connected layers from ``backbone`` and return the names of those that stay new.
+    """Copy fully connected layers from ``weights`` and return the names of those that stay new.
 
     Args:
         layers: by name.
-        backbone: the weights to copy from.
-        names: the prefix of each layer in ``backbone``; a layer without one, or of another shape there, stays new.
+        weights: of a backbone.
+        names: the prefix of each layer in ``weights``; a layer without one, or of another shape there, stays new.
     """
     fresh = []
     for name, layer in layers.items():
-        weight = backbone.get(f"{names.get(name)}.weight")
+        weight = weights.get(f"{names.get(name)}.weight")
         if weight is None or weight.shape != layer.weight.shape:
             fresh.append(name)
         else:
-            layer.load_state_dict({"weight": weight, "bias": backbone[f"{names[name]}.bias"]})
+            layer.load_state_dict({"weight": weight, "bias": weights[f"{names[name]}.bias"]})
     return fresh
 
 
 def digest(weights: Mapping[str, torch.Tensor]) -> str:
-    """Return a 16-digit hash of names and values, whatever file they are in."""
-    found = hashlib.sha256()
+    """Return a 16-digit hash of names and values, independent of the file that holds them."""
+    sha256 = hashlib.sha256()
     for name in sorted(weights):
-        found.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        sha256.update(name.encode() + weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()[:16]
 
 
 def from_torchvision(network: str) -> Weights:
@@ -156,18 +203,32 @@ def _some(names: list[str]) -> str:
 
 
 class ShapedNetwork(nn.Module):
-    """A detector's network; a subclass is built from its ``shape`` alone.
+    """A network that is built from its ``shape`` alone and stored with it in one file.
+
+    A subclass multiplies the backbone's map by the buffer ``input_scale`` where its new layers read it.
 
     Attributes:
         SHAPE: the frozen dataclass of its shape; fields are numbers, texts and nested tuples of them.
-        TITLE: what an error calls the network.
+        TITLE: its name in errors.
         CONVOLUTIONS: name of the submodule with the backbone's convolutions.
+        shape: an instance of ``SHAPE``.
+        input_scale: 1, or 1 over the backbone's ``conv5_rms``.
     """
 
     SHAPE: ClassVar[type[Any]]
     TITLE: ClassVar[str]
     CONVOLUTIONS: ClassVar[str] = "conv"
     shape: Any
+    input_scale: torch.Tensor
+
+    def __init__(self, shape: Any) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("input_scale", torch.tensor(1.0))
+
+    def scale_input(self, backbone: Backbone) -> None:
+        """Let new layers see the map divided by its root mean square in ``backbone``."""
+        self.input_scale.fill_(1 / backbone.conv5_rms)
 
     def early_layers(self, count: int) -> tuple[str, ...]:
         """Return the prefixes of the parameters of the backbone's first ``count`` convolutions."""
@@ -198,5 +259,5 @@ class ShapedNetwork(nn.Module):
 
 
 def _tuples(value: Any) -> Any:
-    """Return what JSON holds with tuples for its lists."""
+    """Return a JSON value with tuples for its lists."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -17,7 +17,7 @@ from pipeline.data.index import Index
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
 
-# Images between two files in the scratch folder: what a kill can cost.
+# Images in one file of the scratch folder: a kill costs no more than these.
 PART = 100
 
 
@@ -36,18 +36,21 @@ def extract(index: Index, root: Path, settings: Proposals, workers: int, scratch
         RuntimeError: an engine failed; the message names the image.
     """
     used = settings.opencv if settings.engine == "opencv" else settings.selectivesearch
-    how = {**settings.model_dump(mode="json", include={"max_per_image", "min_side"}), **used.model_dump(mode="json")}
+    recorded = {
+        **settings.model_dump(mode="json", include={"max_per_image", "min_side"}),
+        **used.model_dump(mode="json"),
+    }
     parts = {scratch / f"{start}.h5": index.images[start : start + PART] for start in range(0, len(index.images), PART)}
     missing = {file: images for file, images in parts.items() if not file.is_file()}
     pending = [root / image.file for images in missing.values() for image in images]
     boxes = _each(pending, settings, min(worker_count(workers), len(pending)))
     total = len(index.images)
-    found = progress(boxes, "proposals", total=total, done=total - len(pending))
+    shown = progress(boxes, "proposals", total=total, done=total - len(pending))
     for file, images in missing.items():
         ids = [image.id for image in images]
-        ProposalSet.join(list(islice(found, len(ids))), ids, settings.engine, how).save(file)
-    made = [boxes for file in parts for boxes in ProposalSet.load(file)]
-    return ProposalSet.join(made, [image.id for image in index.images], settings.engine, how)
+        ProposalSet.join(list(islice(shown, len(ids))), ids, settings.engine, recorded).save(file)
+    per_image = [boxes for file in parts for boxes in ProposalSet.load(file)]
+    return ProposalSet.join(per_image, [image.id for image in index.images], settings.engine, recorded)
 
 
 def _each(files: list[Path], settings: Proposals, workers: int) -> Iterator[Boxes]:
@@ -75,5 +78,5 @@ def _propose_file(file: Path, settings: Proposals) -> Boxes:
 
 
 def _leave_interrupts_to_parent() -> None:
-    """On Ctrl-C the parent cancels what waits; a worker ends its image instead of printing a traceback."""
+    """On Ctrl-C the parent cancels the waiting images; a worker finishes its image instead of printing a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

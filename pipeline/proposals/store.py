@@ -1,4 +1,4 @@
-"""Proposals of one split as an HDF5 file, the same for boxes made here and boxes made elsewhere.
+"""Proposals of one split as an HDF5 file, for boxes made here and for imported ones alike.
 
 The format, for those who import their own:
 
@@ -36,8 +36,8 @@ class ProposalSet:
         boxes: ``(N, 4)`` float32, the project's box format; image after image, best first within an image.
         offsets: ``(images + 1,)`` int64; boxes ``offsets[i]`` up to ``offsets[i + 1]`` belong to image ``i``.
         image_ids: ``(images,)`` int64, in the order of the index.
-        engine: what made them.
-        settings: how, as JSON values.
+        engine: name of their maker.
+        settings: of the engine, as JSON values.
     """
 
     boxes: Boxes
@@ -125,8 +125,8 @@ def _read(path: Path, file: Any, name: str) -> NDArray[Any]:
     if not isinstance(dataset, h5py.Dataset):
         raise InputError(f"{path}: holds no dataset {name!r}; a proposals file has boxes, offsets and image_ids.")
     if dataset.dtype != dtype or dataset.ndim != dimensions:
-        found = f"{dataset.dtype} with {dataset.ndim} dimensions"
-        raise InputError(f"{path}: {name} is {found}; it must be {dtype} with {dimensions}.")
+        actual = f"{dataset.dtype} with {dataset.ndim} dimensions"
+        raise InputError(f"{path}: {name} is {actual}; it must be {dtype} with {dimensions}.")
     return dataset[()]
 
 
@@ -139,7 +139,7 @@ def _settings(path: Path, text: str) -> dict[str, Any]:
 
 
 def _check(path: Path, proposals: ProposalSet) -> None:
-    """Check what can be said without the index: shapes, offsets, finite boxes with positive sides."""
+    """Check all that needs no index: shapes, offsets, finite boxes with positive sides."""
     boxes, offsets = proposals.boxes, proposals.offsets
     if boxes.shape[1] != 4:
         raise InputError(f"{path}: boxes has {boxes.shape[1]} columns; it must have 4, x1 y1 x2 y2.")

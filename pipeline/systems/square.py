@@ -21,6 +21,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import ImageOrder, from_square, stretch, to_square
+from pipeline.nets.backbones import channels_last
 
 Sample = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64]]
 
@@ -55,16 +56,6 @@ class SquareBatch:
     boxes: tuple[torch.Tensor, ...]
     labels: tuple[torch.Tensor, ...]
     image_ids: tuple[int, ...]
-
-
-def to_device(batch: SquareBatch, device: torch.device) -> SquareBatch:
-    """Move a batch to ``device``; the images stay uint8, a quarter of their size as floats."""
-    return replace(
-        batch,
-        images=batch.images.to(device),
-        boxes=tuple(boxes.to(device) for boxes in batch.boxes),
-        labels=tuple(labels.to(device) for labels in batch.labels),
-    )
 
 
 class SquareBatches:
@@ -153,7 +144,7 @@ class SquareDetector(Detector):
         super().__init__(description)
         self._settings = description.section("detect", SquareDetection)
         self.batch = self._settings.batch
-        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.network = channels_last(network, device).eval()
         self.decode, self.side = decode, side
         self._device = device
 

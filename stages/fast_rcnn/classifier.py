@@ -8,7 +8,7 @@ from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.fast_rcnn.classifier import RegionFeatures, with_svms
+from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 
@@ -24,7 +24,7 @@ def main(stage: Stage) -> None:
     network.to(stage.device)
     indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits}
     features = [
-        RegionFeatures(
+        Fc7Features(
             f"proposals/{split}.h5",
             network,
             index.images,

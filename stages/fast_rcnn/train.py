@@ -4,10 +4,10 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.training import publish_curves
@@ -26,10 +26,10 @@ def main(stage: Stage) -> None:
     classes = next(iter(indices.values())).classes
 
     torch.manual_seed(p.seed)
-    shape = Shape.of(p.backbone.network, fast_rcnn.grid, fast_rcnn.fc_width, len(classes), fast_rcnn.image)
+    net = p.backbone.network
+    shape = FastRcnnShape.from_params(net, fast_rcnn.grid, fast_rcnn.fc_width, len(classes), fast_rcnn.image)
     network = FastRcnn(shape)
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    fresh = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
     print(f"{len(records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
     train_detector(
         network,
@@ -43,7 +43,7 @@ def main(stage: Stage) -> None:
         seed=p.seed,
         device=stage.device,
         workers=stage.loader_workers,
-        what="training Fast R-CNN",
+        title="training Fast R-CNN",
     )
     network.save(stage.out("models/fast_rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

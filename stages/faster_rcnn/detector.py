@@ -10,10 +10,10 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.params import FasterRcnn
 from pipeline.training import publish_curves
@@ -33,13 +33,13 @@ def main(stage: Stage) -> None:
     classes = next(iter(indices.values())).classes
 
     torch.manual_seed(p.seed)
+    net = p.backbone.network
     new: list[str] = []
     frozen: tuple[str, ...] = ("conv.",)
     if number == "1":
-        shape = Shape.of(p.backbone.network, faster_rcnn.grid, faster_rcnn.fc_width, len(classes), faster_rcnn.image)
+        shape = FastRcnnShape.from_params(net, faster_rcnn.grid, faster_rcnn.fc_width, len(classes), faster_rcnn.image)
         network = FastRcnn(shape)
-        tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-        new = network.load_backbone(tensors, float(origin["conv5_rms"]))
+        new = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
         frozen = network.early_layers(settings.frozen_layers)
     else:
         start = stage.dep("models/faster_rcnn/detector1.safetensors")
@@ -56,7 +56,7 @@ def main(stage: Stage) -> None:
         seed=p.seed,
         device=stage.device,
         workers=stage.loader_workers,
-        what=f"training the detector, round {number}",
+        title=f"training the detector, round {number}",
     )
     network.save(stage.out(f"models/faster_rcnn/detector{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

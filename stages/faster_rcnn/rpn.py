@@ -10,7 +10,7 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -27,11 +27,10 @@ def main(stage: Stage) -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    shape = RpnShape.of(p.backbone.network, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    network = RegionProposalNetwork(shape, float(origin["conv5_rms"]))
+    shape = RpnShape.from_params(p.backbone.network, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
+    network = RegionProposalNetwork(shape)
+    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
     if number == "1":
-        network.load_backbone(tensors)
         frozen = network.early_layers(settings.frozen_layers)
     else:
         detector = stage.dep("models/faster_rcnn/detector1.safetensors")
@@ -49,7 +48,7 @@ def main(stage: Stage) -> None:
         seed=p.seed,
         device=stage.device,
         workers=stage.loader_workers,
-        what=f"training proposals, round {number}",
+        title=f"training proposals, round {number}",
     )
     network.save(stage.out(f"models/faster_rcnn/rpn{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

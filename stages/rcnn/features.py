@@ -46,7 +46,7 @@ def main(stage: Stage) -> None:
             "batch": batch,
             "fingerprint": stage.fingerprint,
         },
-        what=f"caching features, {split}",
+        title=f"caching features, {split}",
     )
     replace(cache, stage.out(f"features/rcnn/{split}.zarr"))
     stage.finish(len(regions.boxes), "region")

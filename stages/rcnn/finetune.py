@@ -4,16 +4,16 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.features.regions import label_windows
+from pipeline.features.regions import label_proposals
 from pipeline.features.warp import warp_batch
-from pipeline.nets import weights
-from pipeline.nets.backbones import architecture
+from pipeline.nets.backbones import channels_last
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.finetune import FinetuneBatches
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.rcnn.params import Rcnn
-from pipeline.training import StepBatches, Task, classification_loss, publish_curves, train
+from pipeline.training import Task, classification_loss, publish_curves, train
 
 
 def main(stage: Stage) -> None:
@@ -26,33 +26,30 @@ def main(stage: Stage) -> None:
         for split, index in indices.items()
         for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
     ]
-    foreground, background = label_windows(images, proposals, settings)
+    foreground, background = label_proposals(images, proposals, settings)
     cache = ImageCache([stage.files / image.file for image in images], p.runtime.image_cache_mb)
     batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
 
     torch.manual_seed(p.seed)
     classes = next(iter(indices.values())).classes
-    network = RegionNetwork(architecture(p.backbone.network), region.size, rcnn.fc_width, len(classes) + 1)
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    fresh = network.load_backbone(tensors, float(origin["conv5_rms"]))
+    network = RegionNetwork(RegionShape(p.backbone.network, region.size, rcnn.fc_width, len(classes) + 1))
+    fresh = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
     print(f"{len(foreground)} foreground and {len(background)} background regions; new layers: {', '.join(fresh)}")
-    network.to(stage.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, stage.device)
     train(
         Task(
             network,
-            losses=classification_loss(network),
-            prepare=lambda batch, target: warp_batch(batch, region, target),
-            images=lambda batch: [images[position].id for position in batch.images],
-            fast=tuple(f"{name}." for name in fresh),
-            fast_factor=settings.new_layer_lr,
+            losses=lambda model, batch: classification_loss(model, warp_batch(batch, region, stage.device)),
+            image_ids=lambda batch: [images[position].id for position in batch.windows.images],
+            rates={f"{name}.": settings.new_layer_lr for name in fresh},
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=stage.scratch.folder,
         seed=p.seed,
         device=stage.device,
         workers=stage.loader_workers,
-        what="fine-tuning on warped regions",
+        title="fine-tuning on warped regions",
     )
     network.save(stage.out("models/rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

@@ -7,22 +7,22 @@ import torch
 
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
-from pipeline.features.regions import WindowDraws, Windows, label_windows
-from pipeline.nets import weights
+from pipeline.features.regions import RegionSampler, RegionSamples, label_proposals
 from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
-from pipeline.training import StepBatches, Task, chosen, classification_loss, publish_curves, train
+from pipeline.training import Task, chosen, classification_loss, publish_curves, train
 
 
 def main(stage: Stage) -> None:
     p, sppnet = stage.params, stage.section(Sppnet)
     settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    net = architecture(origin["network"])
+    backbone = Backbone.load(stage.dep("models/backbone.safetensors"))
+    net = architecture(backbone.network)
     maps = {
         split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
         for split in ("train", "val")
@@ -32,7 +32,7 @@ def main(stage: Stage) -> None:
     batches = {
         split: CutBatches(
             maps[split],
-            WindowDraws(*windows[split], settings, "sppnet_finetune"),
+            RegionSampler(*windows[split], settings, "sppnet_finetune"),
             net,
             window,
             seed=p.seed,
@@ -44,33 +44,34 @@ def main(stage: Stage) -> None:
     }
 
     torch.manual_seed(p.seed)
-    source = MapSource(net.name, maps["train"].fingerprint, net.channels, window)
+    width = net.fc[2] if net.fc else sppnet.fc_width
     classes = Index.load(stage.dep("data/index/train.json")).classes
-    head = PyramidHead(source, levels, net.fc[2] if net.fc else sppnet.fc_width, len(classes) + 1)
-    fresh = head.load_pretrained(tensors, origin)
+    shape = PyramidShape(
+        net.name, maps["train"].fingerprint, net.channels, window.rule, window.side, levels, width, len(classes) + 1
+    )
+    head = PyramidHead(shape)
+    fresh = head.load_backbone(backbone)
     print(f"new layers: {', '.join(fresh)}")
     head.to(stage.device)
     validates = settings.validation_batches > 0 and "val" in batches
     train(
         Task(
             head,
-            losses=classification_loss(head),
-            prepare=lambda batch, target: pool_batch(batch, levels, target),
-            images=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
+            losses=lambda model, batch: classification_loss(model, pool_batch(batch, levels, stage.device)),
+            image_ids=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
             # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
-            fast=("output.",) if fresh == ["output"] else (),
-            fast_factor=settings.new_layer_lr,
+            rates={"output.": settings.new_layer_lr} if fresh == ["output"] else {},
             validate=(lambda: validation_loss(head, batches["val"], settings.validation_batches, stage.device))
             if validates
             else None,
         ),
-        StepBatches(batches["train"], settings.schedule.steps),
+        batches["train"],
         settings.schedule,
         scratch=stage.scratch.folder,
         seed=p.seed,
         device=stage.device,
         workers=stage.loader_workers,
-        what="fine-tuning on pooled windows",
+        title="fine-tuning on pooled windows",
     )
     steps = settings.schedule.steps
     step, loss = chosen(stage.scratch.folder) or (steps, None)
@@ -81,11 +82,11 @@ def main(stage: Stage) -> None:
     stage.finish(seen, "window", steps=steps, snapshot_step=step, validation_loss=loss)
 
 
-def windows_of(stage: Stage, split: str, settings: PyramidFinetune) -> tuple[Windows, Windows]:
+def windows_of(stage: Stage, split: str, settings: PyramidFinetune) -> tuple[RegionSamples, RegionSamples]:
     """Return the foreground and background windows of a split."""
     index = Index.load(stage.dep(f"data/index/{split}.json"))
     proposals = ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
-    foreground, background = label_windows(index.images, list(proposals), settings)
+    foreground, background = label_proposals(index.images, list(proposals), settings)
     print(f"{split}: {len(foreground)} foreground and {len(background)} background windows")
     return foreground, background
 

@@ -21,7 +21,7 @@ def main(stage: Stage) -> None:
     net = architecture(metadata["network"])
     conv = net.conv()
     weights.load_conv(conv, net.name, tensors)
-    geometry = Geometry.of(conv)
+    geometry = Geometry.from_layers(conv)
     layout = entries(
         [image.id for image in index.images],
         [stage.files / image.file for image in index.images],
@@ -46,7 +46,7 @@ def main(stage: Stage) -> None:
             "offset": geometry.offset,
             "fingerprint": fingerprint(**origin),
         },
-        what=f"caching maps, {split}",
+        title=f"caching maps, {split}",
     )
     replace(cache, stage.out(f"features/sppnet/{split}.zarr"))
     stage.finish(len(index.images), "image")

@@ -5,10 +5,10 @@ import torch
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.imaging import to_square
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.ssd.boxes import coverage
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.params import Ssd as SsdParams
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.training import publish_curves
@@ -21,11 +21,10 @@ def main(stage: Stage) -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    classes = len(indices[0].classes)
-    shape = Shape.of(p.backbone.network, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
+    net, classes = p.backbone.network, len(indices[0].classes)
+    shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
     squares = [to_square(record.boxes, record.width, record.height, shape.side) for record in records]
     covered = coverage(network.defaults.numpy(), squares, settings.match_iou)
     print(

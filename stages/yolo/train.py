@@ -4,7 +4,7 @@ import torch
 
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.nets import weights
+from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.params import YoloV1
@@ -20,10 +20,9 @@ def main(stage: Stage) -> None:
 
     torch.manual_seed(p.seed)
     classes = len(indices[0].classes)
-    shape = YoloShape.of(yolo.network, p.backbone.network, yolo.side, yolo.boxes, classes, yolo.head)
+    shape = YoloShape.from_params(yolo.network, p.backbone.network, yolo.side, yolo.boxes, classes, yolo.head)
     network = Yolo(shape, settings.dropout)
-    tensors, origin = weights.load(stage.dep("models/backbone.safetensors"))
-    network.load_backbone(tensors, float(origin["conv5_rms"]))
+    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
     print(f"{len(records)} images; {network.grid} x {network.grid} cells, {shape.boxes} boxes each")
     train_yolo(
         network,

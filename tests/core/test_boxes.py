@@ -117,6 +117,21 @@ def test_best_match_takes_the_first_of_equals() -> None:
     assert position.tolist() == [1]
 
 
+def test_assignment_includes_the_lower_ends_and_leaves_out_the_upper_one() -> None:
+    truth = [[0, 0, 10, 10]]
+    by_overlap = [[0, 0, 10, width] for width in (0.9, 1, 4, 5, 6)]  # 0.09, 0.1, 0.4, 0.5, 0.6 of the object
+    assigned = boxes.assign(by_overlap, truth, 0.5, (0.1, 0.4))
+    assert assigned.truth.tolist() == [0] * 5
+    assert assigned.foreground.tolist() == [False, False, False, True, True]
+    assert assigned.background.tolist() == [False, True, False, False, False]
+    assert boxes.assign(by_overlap, truth, 0.5, (0.1, 1.0)).background.tolist() == [False, True, True, False, False]
+
+
+def test_without_an_object_every_box_may_be_background() -> None:
+    assigned = boxes.assign([[0, 0, 1, 1]], np.zeros((0, 4)), 0.5, (0, 0.5))
+    assert (assigned.truth[0], assigned.foreground[0], assigned.background[0]) == (-1, False, True)
+
+
 def test_encode_by_hand() -> None:
     offsets = boxes.encode(boxes.as_boxes([[0, 0, 10, 20]]), boxes.as_boxes([[5, 0, 25, 10]]))
     np.testing.assert_allclose(offsets, [[1.0, -0.25, math.log(2), math.log(0.5)]], rtol=1e-6)

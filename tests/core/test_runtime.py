@@ -1,4 +1,4 @@
-"""Device, workers, seeds, progress and the frame around a stage's main."""
+"""Device, workers, seeds, reading ahead, progress and the frame around a stage's main."""
 
 import os
 import subprocess
@@ -74,6 +74,24 @@ def test_seeds_are_the_same_in_another_process() -> None:
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert int(run.stdout) == runtime.item_seed(3, "a", 7)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 4, 20])
+def test_read_ahead_keeps_order_and_passes_errors_on(ahead: int) -> None:
+    squares = runtime.read_ahead(lambda x: x * x, iter(range(9)), workers=3, ahead=ahead)
+    assert list(squares) == [(i, i * i) for i in range(9)]
+    inverses = runtime.read_ahead(lambda x: 1 / x, [2, 1, 0, 4], workers=2, ahead=ahead)
+    assert [next(inverses), next(inverses)] == [(2, 0.5), (1, 1.0)]
+    with pytest.raises(ZeroDivisionError):
+        next(inverses)
+
+
+def test_read_ahead_begins_no_more_than_it_was_allowed_to() -> None:
+    begun: list[int] = []
+    reader = runtime.read_ahead(begun.append, range(100), workers=1, ahead=3)
+    next(reader)
+    reader.close()
+    assert begun in ([*range(n)] for n in range(1, 5))
 
 
 def test_progress_yields_everything_and_prints_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,15 +173,19 @@ def test_the_same_fingerprint_resumes_and_another_starts_empty(tmp_path: Path) -
     assert listing(other.folder) == []
 
 
-def test_publishing_moves_the_output_over_an_old_one(tmp_path: Path) -> None:
-    scratch = Scratch("stage", "aaaa", tmp_path / ".scratch")
-    (scratch.folder / "out").mkdir()
-    (scratch.folder / "out/new").touch()
+def test_a_folder_replaces_an_old_one_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/new").touch()
     target = tmp_path / "features/train"
     (target / "old").mkdir(parents=True)
-    scratch.publish("out", target)
+    storage.replace(tmp_path / "out", target)
     assert listing(target) == ["new"]
-    assert listing(scratch.folder) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_are_written_as_csv(tmp_path: Path) -> None:
+    storage.write_csv(tmp_path / "a.csv", ["name", "x"], [("a,b", 0.5), ("c", None)])
+    assert (tmp_path / "a.csv").read_bytes() == b'name,x\n"a,b",0.5\nc,\n'
 
 
 def test_clearing_removes_older_fingerprints_of_this_stage_alone(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ def test_ink_keeps_the_shape_of_the_scan() -> None:
     for scan in scans.images[:50]:
         mask = ink(scan, 48)
         assert max(mask.shape) in (47, 48)
-        assert max(ink(scan, 20, least=14).shape) >= 19
-        assert min(ink(scan, 20, least=14).shape) >= 13
+        assert max(ink(scan, 20, min_side=14).shape) >= 19
+        assert min(ink(scan, 20, min_side=14).shape) >= 13
         rows, columns = np.flatnonzero((scan > 5).any(1)), np.flatnonzero((scan > 5).any(0))
         small = Image.fromarray(mask).resize((np.ptp(columns) + 1, np.ptp(rows) + 1), Image.Resampling.BOX)
         tight = scan[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -34,13 +34,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Entries:
     files = [folder / f"{number}.png" for number in range(len(SIZES))]
     for file, (width, height) in zip(files, SIZES, strict=True):
         Image.fromarray(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(file)
-    return entries([11, 12, 13, 14], files, SIZES, SCALES, Geometry.of_network(architecture("small")))
+    return entries([11, 12, 13, 14], files, SIZES, SCALES, Geometry.from_architecture(architecture("small")))
 
 
 def cached(layout: Entries, conv: torch.nn.Module, folder: Path, **changed: Any) -> Path:
     folder.mkdir(exist_ok=True)
     settings = {"dtype": "float32", "shard_mb": 64.0, "workers": 1, "attributes": ATTRIBUTES, **changed}
-    return cache_maps(layout, conv, 96, folder=folder, device=torch.device("cpu"), what="caching", **settings)
+    return cache_maps(layout, conv, 96, folder=folder, device=torch.device("cpu"), title="caching", **settings)
 
 
 def digest(path: Path) -> list[tuple[str, str]]:
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_a_scale_that_gives_no_cell_is_refused() -> None:
-    geometry = Geometry.of_network(architecture("alexnet"))
+    geometry = Geometry.from_architecture(architecture("alexnet"))
     with pytest.raises(InputError, match=r"sppnet\.maps\.scales: 20 pixels give no cell in this network; 31 or more"):
         entries([1], [Path("a.png")], [(100, 100)], [224, 20], geometry)
 

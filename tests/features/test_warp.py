@@ -1,14 +1,21 @@
-"""Region warping against a transcription of the official Matlab code and against a slow loop."""
+"""Region warping, and batches of warped regions."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.core.boxes import from_voc
 from pipeline.core.sections import Region
-from pipeline.features.warp import resize_each, sample_all, warp, windows
+from pipeline.data.images import ImageCache, read_image
+from pipeline.features.regions import RegionSamples
+from pipeline.features.warp import collect, placements, resize_each, sample_all, warp, warp_batch
+from pipeline.nets.backbones import normalise
+from pipeline.training import LabelledBatch, classification_loss
 
 PAPER = Region(size=227, padding=16, mode="warp")
 
@@ -45,7 +52,7 @@ def matlab_window(box, width, height, size, padding, square):
 @pytest.mark.parametrize("box", [(100, 80, 199, 239), (1, 1, 60, 40), (500, 300, 640, 480), (300, 1, 310, 480)])
 def test_windows_follow_the_official_code(box, mode):
     region = Region(size=227, padding=16, mode=mode)
-    shown, filled = windows(from_voc([box]), 640, 480, region)
+    shown, filled = placements(from_voc([box]), 640, 480, region)
     clipped, (left, top), (wide, high) = matlab_window(box, 640, 480, 227, 16, mode == "square")
     assert tuple(shown[0]) == (clipped[0] - 1, clipped[1] - 1, clipped[2], clipped[3])
     assert tuple(filled[0, :2]) == (left, top)
@@ -54,7 +61,7 @@ def test_windows_follow_the_official_code(box, mode):
 
 
 def test_scale_is_227_over_195():
-    shown, filled = windows(from_voc([(201, 201, 395, 395)]), 640, 640, PAPER)
+    shown, filled = placements(from_voc([(201, 201, 395, 395)]), 640, 640, PAPER)
     assert tuple(filled[0]) == (0, 0, 227, 227)
     assert shown[0, 2] - shown[0, 0] == 228  # 195 * 227 / 195, and the official code's pixel
 
@@ -68,7 +75,7 @@ def test_scale_is_227_over_195():
 @settings(max_examples=150, deadline=None)
 def test_windows_are_never_empty_and_stay_inside(corners, width, height, mode):
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in corners], np.float32).reshape(-1, 4)
-    shown, filled = windows(boxes, width, height, Region(size=48, padding=4, mode=mode))
+    shown, filled = placements(boxes, width, height, Region(size=48, padding=4, mode=mode))
     assert (shown[:, 2:] > shown[:, :2]).all()
     assert (filled[:, 2:] > filled[:, :2]).all()
     assert (shown >= 0).all()
@@ -100,7 +107,7 @@ def test_both_methods_equal_a_slow_loop(method):
     image = np.random.default_rng(0).normal(size=(3, 40, 60)).astype(np.float32)
     region = Region(size=24, padding=3, mode="warp")
     boxes = np.array([[5, 5, 30, 30], [0, 0, 4, 39], [50, 20, 60, 40], [10, 10, 11, 11], [0, 0, 60, 40]], np.float32)
-    shown, filled = windows(boxes, 60, 40, region)
+    shown, filled = placements(boxes, 60, 40, region)
     warped = method(torch.from_numpy(image), shown, filled, 24)
     assert warped.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(warped.numpy(), slow_warp(image, shown, filled, 24), atol=2e-4)
@@ -112,3 +119,72 @@ def test_outside_the_image_is_the_mean_and_no_box_gives_no_region():
     assert (warped[0, :, :10] == 0).all()
     assert (warped[0, :, -10:, -10:] == 7).all()
     assert warp(image, np.zeros((0, 4), np.float32), PAPER).shape == (0, 3, 227, 227)
+
+
+CPU = torch.device("cpu")
+REGION = Region(size=32, padding=4, mode="warp")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    paths = [folder / f"{i}.png" for i in range(4)]
+    for i, path in enumerate(paths):
+        Image.fromarray(rng.integers(0, 255, (50 + i, 60, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture
+def cache(files: list[Path]) -> ImageCache:
+    return ImageCache(files, 10)
+
+
+def samples_of(images: list[int], mirrored: list[bool] | None = None) -> RegionSamples:
+    """Return one sample an image, whose label is its position."""
+    count = len(images)
+    boxes = np.array([[3 * i, 2 * i, 20 + 3 * i, 25 + i] for i in range(count)], np.float32)
+    flags = np.array(mirrored if mirrored is not None else [False] * count)
+    return RegionSamples(np.array(images), boxes, np.arange(count), flags)
+
+
+def test_regions_are_sorted_by_image_and_each_image_is_read_once(cache: ImageCache, files: list[Path]) -> None:
+    batch = collect(samples_of([3, 0, 3, 2], [True, False, False, True]), cache, 32)
+    assert batch.samples.images.tolist() == [0, 2, 3, 3]
+    assert batch.samples.labels.tolist() == [1, 3, 0, 2]
+    assert batch.samples.mirrored.tolist() == [False, True, True, False]
+    assert batch.samples.boxes[0].tolist() == [3, 2, 23, 26]
+    assert [pixels.shape[1] for pixels in batch.pixels] == [50, 52, 53]
+    for pixels, number in zip(batch.pixels, (0, 2, 3), strict=True):
+        np.testing.assert_array_equal(pixels.permute(1, 2, 0), read_image(files[number]))
+
+
+def test_each_region_is_warped_from_its_own_image(cache: ImageCache, files: list[Path]) -> None:
+    given = samples_of([3, 0, 3, 2], [True, False, False, True])
+    batch = warp_batch(collect(given, cache, 32), REGION, CPU)
+    assert batch.labels.tolist() == [1, 3, 0, 2]
+    assert batch.images == (0, 2, 3, 3)
+    for region, label in zip(batch.inputs, batch.labels.tolist(), strict=True):
+        pixels = normalise(torch.from_numpy(read_image(files[given.images[label]])).permute(2, 0, 1))
+        (alone,) = warp(pixels, given.boxes[label][None], REGION)
+        torch.testing.assert_close(region, alone.flip(2) if given.mirrored[label] else alone)
+
+
+@pytest.mark.parametrize(("size", "padding"), [(32, 4), (48, 6), (64, 8), (20, 2), (36, 4)])
+def test_the_context_keeps_its_share_of_the_side(cache: ImageCache, size: int, padding: int) -> None:
+    regions = warp_batch(collect(samples_of([1]), cache, size), REGION, CPU).inputs
+    scaled = Region(size=size, padding=padding, mode="warp")
+    pixels = normalise(torch.from_numpy(cache[1]).permute(2, 0, 1))
+    torch.testing.assert_close(regions, warp(pixels, samples_of([1]).boxes, scaled).contiguous())
+    assert regions.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_loss_is_the_mean_negative_log_of_the_right_class() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
+    labels = torch.tensor([1, 0])
+    losses = classification_loss(lambda regions: logits + regions.sum() * 0)(
+        LabelledBatch(torch.zeros(2, 3, 4, 4), labels, (0, 0))
+    )
+    shares = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=1, keepdims=True)
+    assert list(losses) == ["loss"]
+    assert losses["loss"].item() == pytest.approx(-(np.log(shares[0, 1]) + np.log(shares[1, 0])) / 2)

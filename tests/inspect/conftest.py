@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pipeline.inspect.reading import cached_rows
 
 from pipeline.core.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.inspect.reading import cached_rows
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
 ATTRIBUTES = {"system": "rcnn", "network": "small", "weights": "w" * 64, "region": REGION, "fingerprint": "f" * 16}

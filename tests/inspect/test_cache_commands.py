@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from pipeline.inspect.reading.project_files import cache_named
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
-from pipeline.inspect.reading.project_files import cache_named
 from pipeline.linear.model import LinearModel
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,7 +2,6 @@
 
 import pytest
 import typer
-
 from pipeline.inspect.command_frame import numbers
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline.features.regions import gather
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
@@ -15,10 +14,11 @@ from pipeline.core.storage import replace
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.maps import entries
+from pipeline.features.regions import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def _cache_regions(folder: Path, records: list[ImageRecord], rng: np.random.Gene
 
 
 def _cache_maps(folder: Path, records: list[ImageRecord], rng: np.random.Generator) -> None:
-    geometry = Geometry.of_network(architecture("small"))
+    geometry = Geometry.from_architecture(architecture("small"))
     files = [Path(record.file) for record in records]
     layout = entries([r.id for r in records], files, [(SIDE, SIDE)] * IMAGES, SCALES, geometry)
     cells = rng.uniform(0, 1, (IMAGES, int(layout.offsets[1]), CHANNELS)).astype(np.float16)
@@ -89,7 +89,7 @@ def _cache_maps(folder: Path, records: list[ImageRecord], rng: np.random.Generat
     replace(writer.path, folder / "features/sppnet/test.zarr")
     torch.manual_seed(0)
     window = Window.model_validate({"rule": "released", "side": 48})
-    head = PyramidHead(MapSource("small", "m", CHANNELS, window), (3, 2, 1), width=12, outputs=3)
+    head = PyramidHead(PyramidShape("small", "m", CHANNELS, window.rule, window.side, (3, 2, 1), 12, outputs=3))
     head.save(folder / "models/sppnet/network.safetensors")
 
 

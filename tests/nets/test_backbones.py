@@ -5,12 +5,13 @@ import torch
 import torchvision
 
 from pipeline.nets.backbones import ARCHITECTURES, MEAN, STD, architecture, normalise
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.nets.weights import Backbone
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 
 def with_weights_of(reference: torch.nn.Module, name: str, side: int) -> RegionNetwork:
-    network = RegionNetwork(architecture(name), side=side, fc_width=8, outputs=3)
-    network.load_backbone(reference.state_dict())
+    network = RegionNetwork(RegionShape(name, side=side, fc_width=8, outputs=3))
+    network.load_backbone(Backbone(reference.state_dict()))
     return network.eval()
 
 
@@ -53,7 +54,7 @@ def test_shapes_at_the_papers_input_size() -> None:
     assert expected.keys() == ARCHITECTURES.keys()
     with torch.device("meta"):
         for name, (side, conv5, pool5, width) in expected.items():
-            network = RegionNetwork(architecture(name), side=side, fc_width=10, outputs=21)
+            network = RegionNetwork(RegionShape(name, side=side, fc_width=10, outputs=21))
             taps = network.taps(torch.zeros(1, 3, side, side), ("conv5", "pool5", "fc6", "fc7"))
             assert taps["conv5"].shape == conv5, name
             assert (taps["pool5"].shape, taps["fc6"].shape) == ((1, pool5), (1, width)), name

@@ -29,7 +29,7 @@ def _smooth(layer: nn.Module) -> nn.Module:
     ("name", "side", "cell"), [("small", 128, 8), ("alexnet", 415, 12), ("squeezenet1_0", 415, 12)]
 )
 def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: int, cell: int) -> None:
-    geometry = Geometry.of_network(architecture(name))
+    geometry = Geometry.from_architecture(architecture(name))
     centre, field = reach(architecture(name).conv(), side, cell)
     beside, _ = reach(architecture(name).conv(), side, cell + 1)
     assert centre == geometry.offset + cell * geometry.stride
@@ -43,20 +43,20 @@ def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: in
 def test_the_published_networks_have_their_published_strides_and_fields(
     name: str, stride: int, field: int | None
 ) -> None:
-    geometry = Geometry.of_network(architecture(name))
+    geometry = Geometry.from_architecture(architecture(name))
     assert geometry.stride == stride
     assert field is None or geometry.field == field
 
 
 def test_vgg_maps_of_600_by_1000_pixels_have_37_by_62_cells() -> None:
-    geometry = Geometry.of_network(architecture("vgg16"))
+    geometry = Geometry.from_architecture(architecture("vgg16"))
     assert (geometry.size(600), geometry.size(1000)) == (37, 62)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_sizes_are_those_of_real_maps(name: str) -> None:
     net = architecture(name)
-    geometry = Geometry.of_network(net)
+    geometry = Geometry.from_architecture(net)
     with torch.device("meta"):
         conv = net.conv()
         for side in (64, 65, 71, 97, 224, 227, 333):
@@ -65,7 +65,7 @@ def test_sizes_are_those_of_real_maps(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_the_smallest_input_gives_a_cell_and_one_pixel_less_none(name: str) -> None:
-    geometry = Geometry.of_network(architecture(name))
+    geometry = Geometry.from_architecture(architecture(name))
     assert geometry.size(geometry.smallest()) == 1
     assert geometry.size(geometry.smallest() - 1) == 0
 
@@ -77,11 +77,11 @@ def test_partial_windows_count_as_torch_counts_them(pixels: int) -> None:
 
 
 def test_dilation_widens_the_window() -> None:
-    assert Geometry.of(nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2))) == Geometry((Step(5, 1, 0),), 1, 2.5, 5)
+    assert Geometry.from_layers(nn.Sequential(nn.Conv2d(1, 1, 3, dilation=2))) == Geometry((Step(5, 1, 0),), 1, 2.5, 5)
 
 
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(TypeError, match="geometry of Linear is not known"):
-        Geometry.of(nn.Sequential(nn.Linear(1, 1)))
+        Geometry.from_layers(nn.Sequential(nn.Linear(1, 1)))
     with pytest.raises(TypeError, match="only square ones"):
-        Geometry.of(nn.Sequential(nn.Conv2d(1, 1, (3, 5))))
+        Geometry.from_layers(nn.Sequential(nn.Conv2d(1, 1, (3, 5))))

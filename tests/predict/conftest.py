@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from pipeline import params
 from pipeline.cli import app
 from pipeline.detector import Description
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")
@@ -26,7 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     ssd = params.parse(content, "params.yaml").ssd
     torch.manual_seed(3)
-    shape = Shape.of("small", len(CLASSES), 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
+    shape = SsdShape.from_params("small", len(CLASSES), 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     Ssd(shape).eval().save(folder / "ssd/network.safetensors")
     Description.of("ssd", CLASSES, detect=ssd.detect).save(folder / "ssd")
     return folder

@@ -56,9 +56,10 @@ def test_report_and_timing_show_it(toy, tiny) -> None:
 
 
 def test_predict_shows_it(toy, tiny, tmp_path: Path) -> None:
-    (picture,) = sorted((tiny.folder / "data/fetched").rglob("*.jpg"))[:1] or sorted(
-        (tiny.folder / "data/fetched").rglob("*.png")
-    )[:1]
+    (picture,) = (
+        sorted((tiny.folder / "data/fetched").rglob("*.jpg"))[:1]
+        or sorted((tiny.folder / "data/fetched").rglob("*.png"))[:1]
+    )
     found = json.loads(tiny.run("pipeline.cli", "predict", str(picture), "--system", "toy", "--json").splitlines()[0])
     assert found
 

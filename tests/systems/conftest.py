@@ -1,11 +1,13 @@
-"""A few small images with coloured squares, and settings to train on them in seconds."""
+"""A few small images with coloured squares, and systems that learn them in seconds."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -14,6 +16,14 @@ from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Detector, detect_split
 from pipeline.evaluation.detections import Detections
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
+from pipeline.systems.fast_rcnn.training import train_detector
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.training import train_rpn
+from pipeline.systems.ssd.network import Ssd, SsdShape
+from pipeline.systems.ssd.training import train_ssd
+from pipeline.systems.yolo.network import Yolo, YoloShape
+from pipeline.systems.yolo.training import train_yolo
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = ((220, 40, 40), (40, 80, 220))
@@ -100,3 +110,120 @@ def with_values(section: Any, **values: Any) -> Any:
 @pytest.fixture(scope="session")
 def altered():
     return with_values
+
+
+class Trainable:
+    """A network of a system, so small that it learns `squares` in seconds, and how it is trained.
+
+    Args:
+        build: makes the network.
+        convolutions: the name of its backbone.
+        train: the system's training, its keywords set but for those of `fit`.
+        settings: for a training from the start.
+        squares: folder and records.
+        scratch: a folder for `trained`.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], torch.nn.Module],
+        convolutions: str,
+        train: Callable[..., None],
+        settings: Any,
+        squares: tuple[Path, list[ImageRecord]],
+        scratch: Path,
+    ) -> None:
+        self._build, self._convolutions, self._train = build, convolutions, train
+        self.settings, self._squares, self._scratch = settings, squares, scratch
+
+    def new(self) -> Any:
+        """Return the network as it is before its training, the same at each call."""
+        torch.manual_seed(0)
+        network = self._build()
+        for layer in network.get_submodule(self._convolutions):
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        return network
+
+    def images(self) -> ImageCache:
+        root, records = self._squares
+        return ImageCache([root / record.file for record in records], 64)
+
+    def fit(
+        self, scratch: Path, network: Any = None, images: ImageCache | None = None, options: Any = None, **changed: Any
+    ) -> Any:
+        """Train ``network``, or a new one, with some settings ``changed``, and return it."""
+        network = network or self.new()
+        self._train(
+            network=network,
+            records=self._squares[1],
+            images=images or self.images(),
+            settings=with_values(self.settings, **changed),
+            scratch=scratch,
+            seed=1,
+            device=torch.device("cpu"),
+            workers=0,
+            **(options or {}),
+        )
+        return network
+
+    @cached_property
+    def trained(self) -> Any:
+        return self.fit(self._scratch)
+
+
+@pytest.fixture(scope="session")
+def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainable]:
+    def schedule(steps: int, lr: float, decay: int, warmup: int, every: int) -> dict[str, Any]:
+        values = {"steps": steps, "lr": lr, "decay_at": (decay,), "warmup": warmup, "checkpoint_every": every}
+        return {f"schedule__{name}": value for name, value in values.items()}
+
+    def fast_rcnn(**options: Any) -> None:
+        train_detector(
+            **{"proposals": around, "new": ("scores", "offsets", "fc6", "fc7"), "frozen": (), "what": "test"} | options
+        )
+
+    def rpn(**options: Any) -> None:
+        train_rpn(**{"frozen": (), "what": "test"} | options)
+
+    made = {
+        "fast_rcnn": (
+            lambda: FastRcnn(FastRcnnShape("small", 5, 32, 2, (96,), 128)),
+            "conv",
+            fast_rcnn,
+            with_values(sections.fast_rcnn.train, regions=32, dropout=0.0, **schedule(250, 0.02, 200, 10, 30)),
+        ),
+        "rpn": (
+            lambda: RegionProposalNetwork(RpnShape("small", 32, (24.0, 40.0), (1.0,), (96,), 128)),
+            "conv",
+            rpn,
+            with_values(sections.faster_rcnn.rpn, anchors=64, **schedule(160, 0.01, 130, 10, 40)),
+        ),
+        "yolo": (
+            lambda: Yolo(YoloShape("backbone", "small", 96, 2, 2, ((24, 2), (24, 1)), (144,)), dropout=0.2),
+            "conv",
+            train_yolo,
+            with_values(
+                sections.yolo.train,
+                batch=4,
+                matrix_lr=0.1,
+                frozen_layers=0,
+                augment__jitter=0.05,
+                **schedule(240, 0.01, 200, 20, 80),
+            ),
+        ),
+        "ssd": (
+            lambda: Ssd(SsdShape("small", 2, 96, ("conv5",), ((16, 32, 3, 2, 1),), 8.0, (26, 40, 60), ((), ()), None)),
+            "trunk.conv",
+            train_ssd,
+            with_values(
+                sections.ssd.train,
+                images=4,
+                augment__expand=1.0,
+                augment__crop_overlaps=(0.7, 0.9),
+                augment__photometric=False,
+                **schedule(90, 0.005, 70, 10, 45),
+            ),
+        ),
+    }
+    return {name: Trainable(*parts, squares, tmp_path_factory.mktemp(name)) for name, parts in made.items()}

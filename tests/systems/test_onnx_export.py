@@ -14,7 +14,7 @@ from pipeline.core.sections import SquareDetection
 from pipeline.detector import Description
 from pipeline.systems.onnx_export import export_onnx
 from pipeline.systems.square import SquareDetector
-from pipeline.systems.ssd.network import Shape, Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 CLASSES = ("zero", "größer", "two")
@@ -25,7 +25,7 @@ def make(name: str) -> Yolo | Ssd:
     torch.manual_seed(4)
     if name == "yolo":
         return Yolo(YoloShape("backbone", "small", 96, 2, 3, ((8, 1), (8, 2)), (16,))).eval()
-    shape = Shape(
+    shape = SsdShape(
         network="squeezenet1_0",
         classes=3,
         side=96,

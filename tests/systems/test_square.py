@@ -13,7 +13,8 @@ from pipeline.core.sections import SquareDetection
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, detect_split
 from pipeline.evaluation.detections import Detections
-from pipeline.systems.square import SquareBatches, SquareDetector, to_device
+from pipeline.systems.square import SquareBatches, SquareDetector
+from pipeline.training import to_device
 
 
 def as_they_are(image, boxes, labels, rng):
@@ -175,10 +176,8 @@ def test_selection_equals_plain_loops(per_class, per_image) -> None:
     limits = detector(side=100, max_per_image=per_image)
     chosen = Candidates.above(settings.min_score, boxes, scores, (100, 100, 3)).limit_by_class(per_class)
     found = limits.finish(chosen)
-    expected = slow_select(boxes, scores, settings)
-    assert [
-        (v, label, tuple(box)) for v, label, box in zip(found.scores, found.labels, found.boxes, strict=True)
-    ] == expected
+    columns = zip(found.scores, found.labels, map(tuple, found.boxes), strict=True)
+    assert list(columns) == slow_select(boxes, scores, settings)
 
 
 def test_a_box_outside_of_the_image_is_dropped(pictures) -> None:

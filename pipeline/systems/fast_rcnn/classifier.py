@@ -1,6 +1,6 @@
-"""fc7 of the regions of a split, as the SVM code reads it; computed image by image and never written.
+"""SVMs in place of the softmax layer (Fast R-CNN, section 5.4; ``tools/train_svms.py``).
 
-SVMs in place of the softmax layer (Fast R-CNN, section 5.4; ``tools/train_svms.py``).
+They are trained by R-CNN's code on fc7 of the regions of a split, which `Fc7Features` computes image by image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,10 @@ from pipeline.systems.fast_rcnn.detector import image_maps, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn
 
 
-class RegionFeatures:
+class Fc7Features:
     """The regions of each image, the ground truth first, and their fc7.
 
-    The same reading interface as a feature cache; a pass over all images runs the network again, which is cheap since
+    A `pipeline.features.regions.RegionFeatures`; each pass over the images runs the network again, which is cheap since
     an image's regions share one map.
 
     Args:
@@ -45,8 +45,8 @@ class RegionFeatures:
     ) -> None:
         self.path = Path(name)
         self._network, self._records, self._root, self._device = network, records, root, device
-        self._boxes = [np.concatenate([r.boxes, own]) for r, own in zip(records, proposals, strict=True)]
-        self.offsets = np.concatenate([[0], np.cumsum([len(own) for own in self._boxes])]).astype(np.int64)
+        self._boxes = [np.concatenate([r.boxes, boxes]) for r, boxes in zip(records, proposals, strict=True)]
+        self.offsets = np.concatenate([[0], np.cumsum([len(boxes) for boxes in self._boxes])]).astype(np.int64)
         self.image_ids = np.array([record.id for record in records], np.int64)
 
     def __len__(self) -> int:

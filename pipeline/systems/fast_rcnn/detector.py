@@ -16,6 +16,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import pad, pixels, scale_factor
+from pipeline.nets.backbones import channels_last
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn import params as sections
@@ -89,11 +90,11 @@ def score_regions(
         if not network.shape.svm:
             scores = scores.softmax(1)
     with clock.phase("suppression"):
-        own = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
+        of_regions = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
         moved = np.repeat(boxes, classes, axis=0)
         if regress:
             moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy()[copies.reshape(-1)].reshape(-1, 4)))
-        return ScoredRegions(own, clip(moved, width, height).reshape(-1, classes, 4))
+        return ScoredRegions(of_regions, clip(moved, width, height).reshape(-1, classes, 4))
 
 
 class RegionDetector(Detector):
@@ -144,7 +145,7 @@ class FastRcnnDetector(RegionDetector):
     ) -> None:
         self._settings = description.section("detect", FastDetection)
         super().__init__(description, self._settings)
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = channels_last(network, device)
         self._device, self._proposals = device, proposals
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

@@ -1,9 +1,8 @@
-"""Boxes in cells of a convolutional map, with the rounding that RoI pooling was published with.
+"""The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
 
-The network of Fast R-CNN: one map an image, RoI pooling, fc6, fc7 and two sibling layers (section 2).
+`to_cells` turns boxes into cells of the map with the rounding that RoI pooling was published with.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +12,17 @@ from torch import nn
 from torchvision.ops import roi_pool
 
 from pipeline.core.boxes import Boxes
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
 from pipeline.systems.fast_rcnn.params import ImageSize
+
+# Side of the RoI pooling's output: as fc6 of published networks expects, and about an object's cells in the others.
+GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
 
 
 def map_shift(geometry: Geometry) -> float:
-    """Return the pixels by which cell i lies right of pixels ``stride * i`` up to ``stride * (i + 1)``.
+    """Return the pixels by which cell ``i`` is right of pixels ``stride * i`` up to ``stride * (i + 1)``.
 
     Zero for VGG16, as the papers' rounding rule assumes. Convolutions without full padding (AlexNet, SqueezeNet) move
     the map.
@@ -37,28 +38,24 @@ def to_cells(boxes: Boxes, factor: float, geometry: Geometry) -> NDArray[np.floa
     """
     # The official boxes name the last pixel, ours the one after it.
     inclusive = (boxes - np.array([0, 0, 1, 1], np.float32)).astype(np.float64) * factor
-    places = (inclusive - map_shift(geometry)) / geometry.stride
-    return (np.sign(places) * np.floor(np.abs(places) + 0.5)).astype(np.float32)
-
-
-# Side of the RoI pooling's output: what fc6 of published networks expects, and about an object's cells in the others.
-GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
+    cells = (inclusive - map_shift(geometry)) / geometry.stride
+    return (np.sign(cells) * np.floor(np.abs(cells) + 0.5)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Shape:
+class FastRcnnShape:
     """All that is needed to build the network.
 
     Attributes:
         network: name of the backbone.
         grid: side of the RoI pooling's output.
-        fc_width: of fc6 and fc7 where the backbone has none of its own.
+        fc_width: of fc6 and fc7 where the backbone has neither.
         classes: without the background.
         short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
-        long_side: the most that the longer side may have.
+        long_side: limit of the longer side in pixels.
         fc6_rank: of a truncated SVD of fc6; 0: fc6 is one layer.
-        fc7_rank: likewise.
-        svm: whether the scores are SVMs' and not logits.
+        fc7_rank: of a truncated SVD of fc7; 0: fc7 is one layer.
+        svm: whether the scores are those of SVMs instead of logits.
     """
 
     network: str
@@ -72,8 +69,10 @@ class Shape:
     svm: bool = False
 
     @classmethod
-    def of(cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize) -> "Shape":
-        """Return the shape of a new network; ``grid`` None is the network's own in `GRIDS`."""
+    def from_params(
+        cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize
+    ) -> "FastRcnnShape":
+        """Return the shape of a new network; ``grid`` None takes the one in `GRIDS`."""
         return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
 
 
@@ -83,20 +82,17 @@ class FastRcnn(ShapedNetwork):
     New layers are drawn from N(0, 0.01) for scores and N(0, 0.001) for offsets, biases 0 (section 2.3).
     """
 
-    SHAPE = Shape
+    SHAPE = FastRcnnShape
     TITLE = "Fast R-CNN"
-    shape: Shape
+    shape: FastRcnnShape
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
+    def __init__(self, shape: FastRcnnShape) -> None:
+        super().__init__(shape)
         net = architecture(shape.network)
         width = net.fc[2] if net.fc else shape.fc_width
-        self.shape = shape
         self.conv = net.conv()
-        self.geometry = Geometry.of(self.conv)
+        self.geometry = Geometry.from_layers(self.conv)
         self.fc6 = _linear(net.channels * shape.grid**2, width, shape.fc6_rank)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc7 = _linear(width, width, shape.fc7_rank)
         self.dropout = nn.Dropout()
         self.scores = nn.Linear(width, shape.classes + 1)
@@ -110,7 +106,7 @@ class FastRcnn(ShapedNetwork):
         return self.head(self.conv(images), cells)
 
     def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what the fully connected layers make of regions of ``maps``.
+        """Return scores and offsets of regions of ``maps``.
 
         Args:
             maps: ``(N, channels, rows, columns)``, of `conv`.
@@ -136,23 +132,20 @@ class FastRcnn(ShapedNetwork):
         """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
         return self.fc7(self.dropout(self.fc6(pooled * self.input_scale).relu())).relu()
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
-        """Copy backbone weights (torchvision's names), fc6 and fc7 where they fit; return the layers that stay new.
+    def load_backbone(self, backbone: Backbone) -> list[str]:
+        """Copy the convolutions, and fc6 and fc7 where they fit; return the layers that stay new.
 
-        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+        A new fc6 sees the features at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        weights.load_conv(self.conv, self.shape.network, backbone)
-        net = architecture(self.shape.network)
-        places = dict(zip(("fc6", "fc7"), net.fc or (), strict=False))
-        names = {name: f"classifier.{place}" for name, place in places.items()}
-        layers = {"fc6": self.fc6, "fc7": self.fc7}
-        fresh = ["scores", "offsets", *weights.load_fc(layers, backbone, names)]
+        load_conv(self.conv, self.shape.network, backbone.weights)
+        names = architecture(self.shape.network).fc_names
+        fresh = load_fc({"fc6": self.fc6, "fc7": self.fc7}, backbone.weights, names)
         if "fc6" in fresh:
-            self.input_scale.fill_(1 / conv5_rms)
-        return fresh
+            self.scale_input(backbone)
+        return ["scores", "offsets", *fresh]
 
 
 def _linear(inputs: int, outputs: int, rank: int) -> nn.Module:

@@ -11,16 +11,16 @@ from pipeline.systems.fast_rcnn.network import FastRcnn
 
 
 def compress(network: FastRcnn, fc6_rank: int, fc7_rank: int) -> FastRcnn:
-    """Return a copy whose fc6 and fc7 are two layers each, of the given ranks; 0, or a rank that saves nothing, keeps.
+    """Return a copy whose fc6 and fc7 are two layers each, of the given ranks.
 
     ``W = U S V`` becomes ``S V`` of the first ``rank`` singular values, without bias, and ``U`` with the bias of the
-    layer; nothing stands between them.
+    layer, with nothing between them. A rank of 0, or one that saves nothing, keeps the one layer.
     """
     ranks = {"fc6": fc6_rank, "fc7": fc7_rank}
     kept = {name: rank if _saves(getattr(network, name), rank) else 0 for name, rank in ranks.items()}
     small = FastRcnn(replace(network.shape, fc6_rank=kept["fc6"], fc7_rank=kept["fc7"]))
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("fc6.", "fc7."))}
-    small.load_state_dict(own, strict=False)
+    others = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(("fc6.", "fc7."))}
+    small.load_state_dict(others, strict=False)
     for name, rank in kept.items():
         layer = getattr(network, name)
         target = getattr(small, name)
@@ -52,11 +52,11 @@ def fc_seconds(networks: Sequence[FastRcnn], regions: int, repeats: int, device:
     pooled = torch.rand(regions, width, device=device)
     times: list[list[float]] = [[] for _ in networks]
     for turn in range(repeats + 1):
-        for network, own in zip(networks, times, strict=True):
+        for network, seconds in zip(networks, times, strict=True):
             start = perf_counter()
             network.features(pooled)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn:  # the first turn warms up
-                own.append(perf_counter() - start)
-    return [sorted(own)[len(own) // 2] for own in times]
+                seconds.append(perf_counter() - start)
+    return [sorted(seconds)[len(seconds) // 2] for seconds in times]

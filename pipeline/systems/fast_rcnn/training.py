@@ -7,6 +7,7 @@ Training of the detector, end to end or with frozen layers: the same for Fast R-
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import ImageOrder, mirror, pad, pixels, scale_factor
+from pipeline.nets.backbones import channels_last
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
 from pipeline.systems.fast_rcnn.params import RegionTraining
 from pipeline.systems.fast_rcnn.targets import (
@@ -32,7 +34,7 @@ from pipeline.systems.fast_rcnn.targets import (
     target_statistics,
     unfold,
 )
-from pipeline.training import StepBatches, Task, train
+from pipeline.training import Task, train
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class RegionBatch:
     """A step's images and regions.
 
     Attributes:
-        images: resized uint8 ``(3, h, w)`` as the loader gives them.
+        images: resized uint8 ``(3, h, w)``.
         cells: ``(R, 5)`` float32: position of the image, first and last cell (`FastRcnn.head`).
         labels: ``(R,)`` int64, 0 for background.
         targets: ``(R, 4)`` float32, normalised.
@@ -52,23 +54,6 @@ class RegionBatch:
     labels: torch.Tensor
     targets: torch.Tensor
     image_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class DeviceBatch:
-    """A `RegionBatch` on the network's device, its images one normalised ``(N, 3, H, W)``."""
-
-    images: torch.Tensor
-    cells: torch.Tensor
-    labels: torch.Tensor
-    targets: torch.Tensor
-    image_ids: tuple[int, ...]
-
-
-def to_device(batch: RegionBatch, device: torch.device) -> DeviceBatch:
-    """Move a batch to ``device``."""
-    cells, labels, targets = (tensor.to(device) for tensor in (batch.cells, batch.labels, batch.targets))
-    return DeviceBatch(pad(batch.images, device), cells, labels, targets, batch.image_ids)
 
 
 class RegionBatches:
@@ -164,7 +149,7 @@ def train_detector(
     seed: int,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
 ) -> None:
     """Train ``network`` in place on ``proposals`` of ``records``.
 
@@ -184,31 +169,28 @@ def train_detector(
     if "offsets" not in new:
         unfold(network.offsets, statistics)
     network.dropout.p = settings.dropout
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, device)
     train(
         Task(
             network,
-            losses=lambda batch: losses(network, batch, settings),
-            prepare=to_device,
-            images=lambda batch: batch.image_ids,
+            losses=partial(losses, settings=settings),
             frozen=frozen,
-            fast=tuple(f"{name}." for name in ("fc6", "fc7") if name in new),
-            fast_factor=settings.new_fc_lr,
+            rates={f"{name}.": settings.new_fc_lr for name in ("fc6", "fc7") if name in new},
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=scratch,
         seed=seed,
         device=device,
         workers=workers,
-        what=what,
+        title=title,
     )
     fold(network.offsets, statistics)
     network.eval()
 
 
-def losses(network: FastRcnn, batch: DeviceBatch, settings: RegionTraining) -> Mapping[str, Tensor]:
+def losses(network: FastRcnn, batch: RegionBatch, settings: RegionTraining) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted."""
-    scores, offsets = network(batch.images, batch.cells)
+    scores, offsets = network(pad(batch.images, batch.cells.device), batch.cells)
     box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
     return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

@@ -20,6 +20,7 @@ from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
+from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
@@ -97,15 +98,15 @@ def propose_all(
     root: Path,
     settings: RpnProposals,
     device: torch.device,
-    what: str,
+    title: str,
 ) -> ProposalSet:
     """Return the proposals of ``records``, files below ``root``, at the network's first scale."""
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    found = []
-    for record in progress(records, what):
+    channels_last(network, device)
+    proposals = []
+    for record in progress(records, title):
         seen = resized([read_image(root / record.file)], network.shape, device)
-        found.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
-    return ProposalSet.join(found, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
+        proposals.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
+    return ProposalSet.join(proposals, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
 
 
 def check_shared(rpn: RegionProposalNetwork, detector: FastRcnn) -> None:
@@ -143,10 +144,7 @@ class FasterRcnnDetector(RegionDetector):
         check_shared(rpn, network)
         self._settings = description.section("detect", FasterDetection)
         super().__init__(description, self._settings)
-        self._rpn, self._network = (
-            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for module in (rpn, network)
-        )
+        self._rpn, self._network = channels_last(rpn, device), channels_last(network, device)
         self._device = device
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
@@ -165,10 +163,10 @@ class FasterRcnnDetector(RegionDetector):
             seen = resized(images, self._rpn.shape, self._device)
             maps = self._rpn.conv(seen.pixels)
         regress, candidates = self._settings.box_regression, []
-        for own in maps.split(1):
+        for image_map in maps.split(1):
             with clock.phase("proposals"):
-                boxes = propose(self._rpn, own, seen.shape, seen.factor, seen.size, self._settings.proposals)
-            regions = score_regions(self._network, own, [seen.factor], boxes, *seen.size, regress, clock)
+                boxes = propose(self._rpn, image_map, seen.shape, seen.factor, seen.size, self._settings.proposals)
+            regions = score_regions(self._network, image_map, [seen.factor], boxes, *seen.size, regress, clock)
             with clock.phase("suppression"):
                 candidates.append(self.choose(regions))
         return candidates

@@ -1,9 +1,9 @@
-"""Anchors: reference boxes of several scales and shapes on every cell of the map (Faster R-CNN, section 3.1.1).
+"""The region proposal network, a small network that slides over the shared map (Faster R-CNN, section 3.1).
 
-The region proposal network: a small network that slides over the shared map (Faster R-CNN, section 3.1).
+Its anchors are reference boxes of several scales and shapes on every cell of the map (section 3.1.1).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from pipeline.core.boxes import Boxes
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.fast_rcnn.network import map_shift
 from pipeline.systems.fast_rcnn.params import ImageSize
 from pipeline.systems.faster_rcnn.params import Anchors
@@ -55,7 +54,7 @@ class RpnShape:
         sides: of the anchors in pixels of the resized image.
         ratios: height over width.
         short_sides: of the images in pixels; a network is tested at the sizes that it was trained at.
-        long_side: the most that the longer side may have.
+        long_side: limit of the longer side in pixels.
     """
 
     network: str
@@ -66,7 +65,7 @@ class RpnShape:
     long_side: int
 
     @classmethod
-    def of(cls, network: str, width: int, anchors: Anchors, size: ImageSize) -> "RpnShape":
+    def from_params(cls, network: str, width: int, anchors: Anchors, size: ImageSize) -> "RpnShape":
         """Return the shape that the parameters describe."""
         return cls(network, width, anchors.sides, anchors.ratios, size.short_sides, size.long_side)
 
@@ -77,26 +76,19 @@ class RegionProposalNetwork(ShapedNetwork):
     Departs from torchvision's ``FasterRCNN`` where that departs from the paper: a softmax over two scores instead of a
     sigmoid, one map instead of a pyramid, border-crossing anchors left out of training, RoI pooling, not RoIAlign.
     New layers are drawn from N(0, 0.01), biases 0 (section 3.1.3).
-
-    Args:
-        shape: of the network.
-        conv5_rms: size of the map's values in the backbone; the new layers see them divided by it.
     """
 
     SHAPE = RpnShape
     TITLE = "proposal network"
     shape: RpnShape
 
-    def __init__(self, shape: RpnShape, conv5_rms: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, shape: RpnShape) -> None:
+        super().__init__(shape)
         net = architecture(shape.network)
-        self.shape = shape
         self.conv = net.conv()
-        self.geometry = Geometry.of(self.conv)
+        self.geometry = Geometry.from_layers(self.conv)
         self.reference = reference_anchors(self.geometry.stride, shape.sides, shape.ratios)
         count = len(self.reference)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1 / conv5_rms))
         self.window = nn.Conv2d(net.channels, shape.width, 3, padding=1)
         self.scores = nn.Conv2d(shape.width, 2 * count, 1)
         self.offsets = nn.Conv2d(shape.width, 4 * count, 1)
@@ -109,7 +101,7 @@ class RegionProposalNetwork(ShapedNetwork):
         return self.head(self.conv(images))
 
     def head(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is said of the anchors of ``maps`` ``(N, channels, rows, columns)``.
+        """Return scores and offsets of the anchors of ``maps`` ``(N, channels, rows, columns)``.
 
         Returns:
             Scores ``(N, A, 2)``, background before object, and offsets ``(N, A, 4)`` of `boxes.encode`, with the
@@ -127,6 +119,11 @@ class RegionProposalNetwork(ShapedNetwork):
         """Return the anchors ``(A, 4)`` of an image of ``height`` x ``width`` pixels, in those pixels."""
         return anchor_grid(self.reference, self.geometry, self.geometry.size(height), self.geometry.size(width))
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> None:
-        """Copy the convolutions of backbone weights (torchvision's names)."""
-        weights.load_conv(self.conv, self.shape.network, backbone)
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the convolutions; the new layers see the map at the scale of `ShapedNetwork.scale_input`.
+
+        Raises:
+            InputError: the convolution weights are missing or have other shapes.
+        """
+        load_conv(self.conv, self.shape.network, backbone.weights)
+        self.scale_input(backbone)

@@ -1,6 +1,6 @@
-"""Which anchors train the proposal network, and towards what (Faster R-CNN, section 3.1.2).
+"""The anchors that train the proposal network: labels, the draw of a step, offsets (Faster R-CNN, section 3.1.2).
 
-The batch of a step of the proposal network: images, drawn anchors, targets.
+`AnchorBatches` makes the batch of a step: images, drawn anchors, targets.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.boxes import Boxes, best_column, encode, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import ImageOrder, batch_shape, mirror, pad, pixels, resized_shape, scale_factor
+from pipeline.imaging import ImageOrder, batch_shape, mirror, pixels, resized_shape, scale_factor
 from pipeline.systems.fast_rcnn.targets import TargetStatistics
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
@@ -25,11 +25,11 @@ IGNORED = -1
 
 @dataclass(frozen=True)
 class AnchorTargets:
-    """What each anchor should become.
+    """The label of each anchor, and its object.
 
     Attributes:
         labels: ``(A,)`` int64: 1 object, 0 background, -1 neither.
-        truth: ``(A,)`` int64 position of the object that it overlaps most; read it for objects only.
+        truth: ``(A,)`` int64, position of the object that an anchor with label 1 overlaps most; else undefined.
     """
 
     labels: NDArray[np.int64]
@@ -46,8 +46,8 @@ def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], setti
 
     Object: an overlap of ``positive_iou`` or more with any object, or the highest overlap with some object, all ties
     included. Background: all overlaps below ``negative_iou``. Anchors that are not ``usable`` (A,) are neither and do
-    not compete for the highest overlap. An object that no usable anchor touches has none; both official codes
-    then take each anchor that misses it for a tie at 0, and so for an object.
+    not compete for the highest overlap. An object that no usable anchor overlaps has no anchor; both official codes
+    then take every anchor for a tie at 0, and so for an object.
     """
     labels = np.full(len(anchors), IGNORED, np.int64)
     nearest = np.zeros(len(anchors), np.int64)
@@ -56,14 +56,11 @@ def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], setti
         labels[rows] = 0
         return AnchorTargets(labels, nearest)
     overlaps = iou(anchors[rows], truth)
-    best = overlaps.max(axis=1)
-    nearest[rows] = overlaps.argmax(axis=1)
-    own = np.full(len(rows), IGNORED, np.int64)
-    own[best < settings.negative_iou] = 0
+    nearest[rows], best = best_column(overlaps)
     highest = overlaps.max(axis=0, initial=0)
-    own[((overlaps == highest) & (highest > 0)).any(axis=1)] = 1
-    own[best >= settings.positive_iou] = 1
-    labels[rows] = own
+    labels[rows[best < settings.negative_iou]] = 0
+    labels[rows[((overlaps == highest) & (highest > 0)).any(axis=1)]] = 1
+    labels[rows[best >= settings.positive_iou]] = 1
     return AnchorTargets(labels, nearest)
 
 
@@ -90,7 +87,7 @@ class AnchorBatch:
     """A step's images and sampled anchors.
 
     Attributes:
-        images: resized uint8 ``(3, h, w)``; on the device one normalised ``(N, 3, H, W)``.
+        images: resized uint8 ``(3, h, w)``.
         rows: ``(S,)`` int64 positions of the sampled anchors among those of all images, objects first.
         labels: ``(S,)`` int64, 1 object, 0 background.
         targets: ``(P, 4)`` float32 offsets of the objects.
@@ -98,18 +95,12 @@ class AnchorBatch:
         image_ids: of the images.
     """
 
-    images: tuple[torch.Tensor, ...] | torch.Tensor
+    images: tuple[torch.Tensor, ...]
     rows: torch.Tensor
     labels: torch.Tensor
     targets: torch.Tensor
     positions: int
     image_ids: tuple[int, ...]
-
-
-def to_device(batch: AnchorBatch, device: torch.device) -> AnchorBatch:
-    """Move a batch to ``device``."""
-    rows, labels, targets = (tensor.to(device) for tensor in (batch.rows, batch.labels, batch.targets))
-    return AnchorBatch(pad(tuple(batch.images), device), rows, labels, targets, batch.positions, batch.image_ids)
 
 
 class AnchorBatches:
@@ -183,12 +174,12 @@ class AnchorBatches:
 
     def _measure(self) -> TargetStatistics:
         """Measure the offsets of the object anchors of all images at the first scale, mirrored ones included."""
-        found: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
+        offsets: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
         for position, record in enumerate(self._records):
             factor = self._factor(position, self._shape.short_sides[0])
             shape = resized_shape(record.width, record.height, factor)
             anchors = self._anchors(*shape)
             for mirrored in (False, True) if self._settings.flip else (False,):
                 truth, labelled = self._label(position, mirrored, factor, shape, anchors)
-                found.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
-        return TargetStatistics.measure([np.concatenate(found)])
+                offsets.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
+        return TargetStatistics.measure([np.concatenate(offsets)])

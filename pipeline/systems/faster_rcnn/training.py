@@ -6,6 +6,7 @@ The two rounds of the alternating training (Faster R-CNN, section 3.2).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ from torch.nn import functional as F
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
+from pipeline.imaging import pad
+from pipeline.nets.backbones import channels_last
 from pipeline.systems.fast_rcnn.targets import TargetStatistics, fold
 from pipeline.systems.fast_rcnn.training import smooth_l1
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
-from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches, to_device
-from pipeline.training import StepBatches, Task, train
+from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches
+from pipeline.training import Task, train
 
 
 def objectness_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -48,26 +51,24 @@ def train_rpn(
     seed: int,
     device: torch.device,
     workers: int,
-    what: str,
+    title: str,
 ) -> None:
     """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`)."""
     batches = AnchorBatches(records, images, network, settings, seed)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, device)
     train(
         Task(
             network,
-            losses=lambda batch: losses(network, batch, settings),
-            prepare=to_device,
-            images=lambda batch: batch.image_ids,
+            losses=partial(losses, settings=settings),
             frozen=frozen,
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=scratch,
         seed=seed,
         device=device,
         workers=workers,
-        what=what,
+        title=title,
     )
     count = len(network.reference)
     shared = TargetStatistics(
@@ -79,7 +80,7 @@ def train_rpn(
 
 def losses(network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted."""
-    scores, offsets = network(batch.images)
+    scores, offsets = network(pad(batch.images, batch.rows.device))
     normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
     objects = batch.rows[: len(batch.targets)]
     box = offset_loss(offsets.flatten(0, 1)[objects], batch.targets, normaliser, settings.box_sigma)

@@ -13,7 +13,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import FeatureCache
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
-from pipeline.nets.backbones import normalise
+from pipeline.nets.backbones import channels_last, normalise
 from pipeline.proposals.engines import propose
 from pipeline.systems.rcnn.features import region_taps
 from pipeline.systems.rcnn.network import RegionNetwork
@@ -40,7 +40,7 @@ class WarpedRegions:
         features = description.section("features", Features)
         self._dtype = np.dtype(features.dtype)
         self._batch = features.batch or network.net.batch(self._region.size, device)
-        self._network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = channels_last(network, device)
         self._device = device
 
     def __call__(self, picture: Picture, layers: Sequence[str], clock: Clock) -> ImageRegions:

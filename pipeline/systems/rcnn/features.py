@@ -13,6 +13,7 @@ from pipeline.core.sections import Region
 from pipeline.features.cache import CacheWriter, Column, Piece, fill, saturate
 from pipeline.features.regions import Regions
 from pipeline.features.warp import warp
+from pipeline.nets.backbones import channels_last
 from pipeline.systems.rcnn.network import RegionNetwork
 
 # Regions warped at a time, a compromise between one call an image and the memory of its batch.
@@ -32,15 +33,15 @@ def cache_regions(
     device: torch.device,
     workers: int,
     attributes: dict[str, Any],
-    what: str,
+    title: str,
 ) -> Path:
     """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
 
-    Images are decoded ahead by ``workers`` threads, shards are compressed and written behind, so that the forward pass
-    does not wait. ``batch`` regions go through the network at a time; neither it nor the order of the images depends
-    on the number of workers, and so the bytes do not either.
+    ``workers`` threads decode images ahead, so that the forward pass does not wait; shards are written behind it.
+    ``batch`` regions go through the network at a time; neither the batches nor the order of the images depend on the
+    number of workers, and so the bytes do not either.
     """
-    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = channels_last(network, device).eval()
     widths = _widths(network, region.size, layers, device)
     columns = [Column(layer, widths[layer], dtype) for layer in layers]
 
@@ -56,7 +57,7 @@ def cache_regions(
             compute,
             device=device,
             workers=workers,
-            what=what,
+            title=title,
             unit="region",
         )
     return writer.path

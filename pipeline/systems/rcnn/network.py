@@ -1,40 +1,51 @@
 """The network that sees one region at a time: conv, pool5, fc6, fc7 and a classification layer (R-CNN, section 2.1)."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
-from pipeline.core.errors import InputError
-from pipeline.nets import weights
-from pipeline.nets.backbones import Architecture, architecture
-from pipeline.nets.heads import HEAD_LAYERS, RegionHead
+from pipeline.nets.backbones import architecture
+from pipeline.nets.heads import RegionHead
+from pipeline.nets.weights import Backbone, load_conv
 
-LAYERS = ("conv5", *HEAD_LAYERS)
+
+@dataclass(frozen=True)
+class RegionShape:
+    """All that is needed to build the network.
+
+    Attributes:
+        network: name of the backbone.
+        side: of the square input, in pixels.
+        fc_width: width of fc6 and fc7 where the backbone has none itself.
+        outputs: of the classification layer; classes + 1, the background first. 0: no such layer.
+    """
+
+    network: str
+    side: int
+    fc_width: int
+    outputs: int
 
 
 class RegionNetwork(RegionHead):
-    """A classifier of regions with named taps.
-
-    The fully connected layers have the network's own width where it has any, else ``fc_width``. A tap is the value
-    after the rectifier, before dropout.
+    """A classifier of regions with named taps; a tap is the value after the rectifier, before dropout.
 
     Args:
-        net: the backbone.
-        side: of the square input, in pixels.
-        fc_width: width of fc6 and fc7 where the network has none of its own.
-        outputs: of the classification layer; classes + 1, the background first. 0: no such layer.
+        shape: of the network.
         dropout: share of dropped values in training.
     """
 
-    def __init__(self, net: Architecture, side: int, fc_width: int, outputs: int, dropout: float = 0.5) -> None:
+    SHAPE = RegionShape
+    TITLE = "region network"
+    shape: RegionShape
+
+    def __init__(self, shape: RegionShape, dropout: float = 0.5) -> None:
+        net = architecture(shape.network)
         conv, pool5 = net.conv(), net.pool5()
         with torch.no_grad():
-            inputs = pool5(conv(torch.zeros(1, 3, side, side))).numel()
-        super().__init__(inputs, net.fc[2] if net.fc else fc_width, outputs, dropout)
+            inputs = pool5(conv(torch.zeros(1, 3, shape.side, shape.side))).numel()
+        super().__init__(shape, inputs, net.fc[2] if net.fc else shape.fc_width, shape.outputs, dropout)
         self.net = net
-        self.side = side
-        self._shape = {"side": side, "fc_width": fc_width, "outputs": outputs}
         self.conv = conv
         self.pool5 = pool5
 
@@ -55,36 +66,11 @@ class RegionNetwork(RegionHead):
         values = self.head_taps(self.pool5(conv5).flatten(1), above) if above else {}
         return {layer: conv5 if layer == "conv5" else values[layer] for layer in layers}
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> list[str]:
-        """Copy backbone weights (torchvision's names) and return the layers that stay new.
-
-        A new fc6 sees the features divided by ``conv5_rms``, their size in this backbone.
+    def load_backbone(self, backbone: Backbone) -> list[str]:
+        """Copy the convolutions, and fc6 and fc7 where they fit; return the layers that stay new.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        weights.load_conv(self.conv, self.net.name, backbone)
-        places = dict(zip(("fc6", "fc7"), self.net.fc or (), strict=False))
-        return self.load_fc(backbone, {name: f"classifier.{place}" for name, place in places.items()}, conv5_rms)
-
-    def save(self, path: Path) -> None:
-        """Write the weights with what is needed to build the network again."""
-        metadata = {"network": self.net.name, **{name: str(value) for name, value in self._shape.items()}}
-        weights.save(path, self.state_dict(), metadata)
-
-    @classmethod
-    def load(cls, path: Path, stage: str) -> "RegionNetwork":
-        """Build the network that `save` wrote.
-
-        Raises:
-            InputError: the file is missing or holds something else; the sentence names the ``stage`` that writes it.
-        """
-        try:
-            tensors, metadata = weights.load(path)
-            shape = {name: int(metadata[name]) for name in ("side", "fc_width", "outputs")}
-            network = cls(architecture(metadata["network"]), **shape)
-            network.load_state_dict(tensors)
-        except (InputError, KeyError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split()).removeprefix(f"{path}: ").removesuffix(".")
-            raise InputError(f"{path}: no region network can be read ({reason}); {stage} writes it.") from error
-        return network.eval()
+        load_conv(self.conv, self.shape.network, backbone.weights)
+        return self.load_head(backbone, self.net.fc_names)

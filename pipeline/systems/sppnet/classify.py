@@ -11,12 +11,12 @@ from pipeline.linear.model import LinearModel
 
 
 def presence(images: Sequence[ImageRecord], classes: int) -> NDArray[np.int8]:
-    """Return what each image shows, ``(images, classes)``: 1 an object of the class, 0 none, -1 only difficult ones."""
-    shown = np.zeros((len(images), classes), np.int8)
+    """Return the classes in each image, ``(images, classes)``: 1 present, 0 absent, -1 with difficult objects only."""
+    present = np.zeros((len(images), classes), np.int8)
     for row, image in enumerate(images):
-        shown[row, image.labels[image.ignore] - 1] = -1
-        shown[row, image.labels[~image.ignore] - 1] = 1
-    return shown
+        present[row, image.labels[image.ignore] - 1] = -1
+        present[row, image.labels[~image.ignore] - 1] = 1
+    return present
 
 
 def unit_norm(features: NDArray) -> NDArray[np.float32]:
@@ -26,12 +26,12 @@ def unit_norm(features: NDArray) -> NDArray[np.float32]:
     return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
 
 
-def train_image_svms(features: NDArray[np.float32], shown: NDArray[np.int8], C: float, seed: int) -> LinearModel:
+def train_image_svms(features: NDArray[np.float32], present: NDArray[np.int8], C: float, seed: int) -> LinearModel:
     """Train one SVM a class on all images but those that show only difficult objects of it.
 
     Args:
         features: ``(images, width)``, unit norm.
-        shown: ``(images, classes)``, see `presence`.
+        present: ``(images, classes)``, see `presence`.
         C: of the SVMs.
         seed: of the solver.
 
@@ -39,31 +39,31 @@ def train_image_svms(features: NDArray[np.float32], shown: NDArray[np.int8], C: 
     """
     from sklearn.svm import LinearSVC
 
-    weights = np.zeros((shown.shape[1], features.shape[1]), np.float32)
-    bias = np.full(shown.shape[1], -np.inf, np.float32)
-    for label in range(shown.shape[1]):
-        clear = shown[:, label] >= 0
-        truth = shown[clear, label] == 1
+    weights = np.zeros((present.shape[1], features.shape[1]), np.float32)
+    bias = np.full(present.shape[1], -np.inf, np.float32)
+    for label in range(present.shape[1]):
+        clear = present[:, label] >= 0
+        truth = present[clear, label] == 1
         if truth.any() and not truth.all():
             svm = LinearSVC(C=C, random_state=seed % (1 << 32)).fit(features[clear], truth)
             weights[label], bias[label] = svm.coef_[0], svm.intercept_[0]
     return LinearModel(weights, bias, 1.0, "pyramid")
 
 
-def classification_metrics(scores: NDArray[np.float32], shown: NDArray[np.int8]) -> dict[str, float | int | None]:
+def classification_metrics(scores: NDArray[np.float32], present: NDArray[np.int8]) -> dict[str, float | int | None]:
     """Return the mean AP over the classes that some image shows, as VOC computes it for classification.
 
     Args:
         scores: ``(images, classes)``.
-        shown: ``(images, classes)``; images of -1 do not count for the class.
+        present: ``(images, classes)``; images of -1 do not count for the class.
     """
     eleven, area = [], []
-    for label in np.flatnonzero((shown == 1).any(axis=0)).tolist():
-        clear = shown[:, label] >= 0
-        truth = shown[clear, label] == 1
+    for label in np.flatnonzero((present == 1).any(axis=0)).tolist():
+        clear = present[:, label] >= 0
+        truth = present[clear, label] == 1
         right = truth[np.argsort(-scores[clear, label], kind="stable")]
-        found = np.cumsum(right)
-        recall, precision = found / found[-1], found / np.arange(1, len(found) + 1)
+        hits = np.cumsum(right)
+        recall, precision = hits / hits[-1], hits / np.arange(1, len(hits) + 1)
         eleven.append(eleven_point_ap(recall, precision))
         area.append(area_ap(recall, precision))
     return {

@@ -18,11 +18,11 @@ from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache, map_cells, map_sizes, maps_origin
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets import weights
-from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.backbones import architecture, channels_last, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.sppnet.features import PooledRegions, window_features
+from pipeline.systems.sppnet.features import PooledRegions, region_features
 from pipeline.systems.sppnet.network import PyramidHead
 from pipeline.systems.sppnet.params import Maps, Sppnet
 
@@ -46,8 +46,8 @@ class MappedRegions:
         self._proposals = description.section("proposals", Proposals)
         maps = description.section("maps", Maps)
         self._scales, self._dtype = maps.scales, np.dtype(maps.dtype)
-        self._conv = conv.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self._geometry = Geometry.of(conv)
+        self._conv = channels_last(conv, device).eval()
+        self._geometry = Geometry.from_layers(conv)
         self._head, self._device = head.to(device), device
 
     @torch.inference_mode()
@@ -61,8 +61,8 @@ class MappedRegions:
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
             cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
-            maps = ImageMaps([saturate(own, self._dtype) for own in cells], hw, factors)
-        taps = window_features(self._head, maps, boxes, self._scales, self._geometry, layers, self._device, clock)
+            maps = ImageMaps([saturate(values, self._dtype) for values in cells], hw, factors)
+        taps = region_features(self._head, maps, boxes, self._scales, self._geometry, layers, self._device, clock)
         return ImageRegions.from_taps(boxes, size, taps, self._dtype)
 
 
@@ -76,10 +76,10 @@ def load(models: Path, device: torch.device) -> Detector:
     description = Description.load(folder, "sppnet")
     head = PyramidHead.load(folder / "network.safetensors", "sppnet_finetune")
     tensors, _ = weights.load(backbone, "pretrain")
-    conv = architecture(head.source.network).conv()
-    weights.load_conv(conv, head.source.network, tensors)
+    conv = architecture(head.shape.network).conv()
+    weights.load_conv(conv, head.shape.network, tensors)
     scales = description.section("maps", Maps).scales
-    if fingerprint(**maps_origin(head.source.network, conv, scales)) != head.source.fingerprint:
+    if fingerprint(**maps_origin(head.shape.network, conv, scales)) != head.shape.maps:
         raise InputError(
             f"{folder}: trained on maps of other convolutions than {backbone} or of other scales than "
             f"{list(scales)}; dvc repro makes all of them anew."
@@ -94,7 +94,7 @@ def on_test_split(params: "Params", index: Index, device: torch.device) -> Detec
         "sppnet", index.classes, proposals=params.proposals, maps=sppnet.maps, detect=sppnet.detect
     )
     network = folder / "network.safetensors"
-    features = PooledRegions.join(
+    features = PooledRegions.from_proposals(
         MapCache(Path("features/sppnet/test.zarr"), "sppnet_maps@test"),
         index,
         ProposalSet.load(Path("proposals/test.h5"), index),

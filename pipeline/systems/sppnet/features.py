@@ -1,4 +1,4 @@
-"""SPP-net's region features, computed when asked for: windows of cached maps, pooled, through the fc layers."""
+"""SPP-net's region features, computed on demand: regions of cached maps, pooled, through the fc layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 from pipeline.data.index import Index
 from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache
-from pipeline.features.pyramid import choose_scale, pool_windows, project
+from pipeline.features.pyramid import choose_scale, pool_regions, project
 from pipeline.features.regions import Regions, gather
 from pipeline.linear.training_set import TrainingSet
 from pipeline.nets.backbones import architecture
@@ -21,12 +21,12 @@ from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.sppnet.network import PyramidHead
 
-# Windows pooled at a time: bounds the memory of their pooled vectors.
+# Regions pooled at a time: bounds the memory of their pooled vectors.
 AT_ONCE = 1024
 
 
 class PooledRegions:
-    """The features of a split's regions; it satisfies `RegionFeatures`, so that all that follows R-CNN follows it too.
+    """The features of a split's regions, as `RegionFeatures`: all that reads R-CNN's cache reads these.
 
     Layers are ``pool5``, the pyramid-pooled vector, ``fc6`` and ``fc7``; values have the type of the cached cells.
 
@@ -34,7 +34,7 @@ class PooledRegions:
         maps: of the split's images.
         regions: of the same images, the ground truth first.
         head: the layers above the map.
-        head_file: where ``head`` is from, for messages.
+        head_file: the file of ``head``, for messages.
         device: where to compute.
 
     Raises:
@@ -44,16 +44,16 @@ class PooledRegions:
     def __init__(
         self, maps: MapCache, regions: Regions, head: PyramidHead, head_file: Path, device: torch.device
     ) -> None:
-        maps.check(head.source.fingerprint, head_file)
+        maps.check(head.shape.maps, head_file)
         if maps.image_ids.tolist() != regions.image_ids.tolist():
             raise InputError(f"{maps.path}: the maps are of other images than the index; dvc repro renews them.")
         self.path, self.offsets, self.image_ids = maps.path, regions.offsets, regions.image_ids
         self._maps, self._tables, self._boxes = maps, regions.tables(), regions.boxes
         self._head, self._device = head.to(device).eval(), device
-        self._geometry = Geometry.of_network(architecture(head.source.network))
+        self._geometry = Geometry.from_architecture(architecture(head.shape.network))
 
     @classmethod
-    def join(
+    def from_proposals(
         cls,
         maps: MapCache,
         index: Index,
@@ -62,7 +62,7 @@ class PooledRegions:
         head_file: Path,
         device: torch.device,
     ) -> "PooledRegions":
-        """Put a split's maps, its objects and its proposals together."""
+        """Return the regions of a split: its objects and ``proposals``, on its ``maps``."""
         images = index.images
         regions = gather(
             [image.id for image in images],
@@ -93,13 +93,13 @@ class PooledRegions:
 
     def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
         with torch.inference_mode():
-            values = window_features(
+            values = region_features(
                 self._head, maps, boxes, self._maps.scales, self._geometry, (layer,), self._device
             )[layer]
         return saturate(values, self._maps.dtype).cpu().numpy()
 
 
-def window_features(
+def region_features(
     head: PyramidHead,
     maps: ImageMaps,
     boxes: Boxes,
@@ -114,26 +114,26 @@ def window_features(
     Each box picks its scale. Boxes that cover the same cells are computed once, as the released code merges them.
     ``clock`` times ``pooling`` and ``heads``.
     """
-    window = head.source.window
+    shape = head.shape
     with clock.phase("pooling"):
-        choice = choose_scale(boxes, maps.factors, scales, window.side, window.rule)
-        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, window.rule)
+        choice = choose_scale(boxes, maps.factors, scales, shape.side, shape.rule)
+        cells = project(boxes, maps.factors[choice], maps.hw[choice], geometry, shape.rule)
         values = {layer: torch.empty(len(boxes), head.width_of(layer), device=device) for layer in layers}
     for scale in np.unique(choice).tolist():
         rows = np.flatnonzero(choice == scale)
-        windows, place = np.unique(cells[rows], axis=0, return_inverse=True)
+        distinct, copies = np.unique(cells[rows], axis=0, return_inverse=True)
         grid = torch.as_tensor(maps.cells[scale], device=device).float()
         height, width = maps.hw[scale].tolist()
         parts = []
-        for start in range(0, len(windows), AT_ONCE):
+        for start in range(0, len(distinct), AT_ONCE):
             with clock.phase("pooling"):
-                pooled = pool_windows(grid, (height, width), windows[start : start + AT_ONCE], head.levels)
+                pooled = pool_regions(grid, (height, width), distinct[start : start + AT_ONCE], shape.levels)
             with clock.phase("heads"):
                 parts.append(head.head_taps(pooled, layers))
         with clock.phase("heads"):
-            own, copies = (torch.from_numpy(which.reshape(-1)).to(device) for which in (rows, place))
+            target, source = (torch.from_numpy(index.reshape(-1)).to(device) for index in (rows, copies))
             for layer in layers:
-                values[layer][own] = torch.cat([part[layer] for part in parts])[copies]
+                values[layer][target] = torch.cat([part[layer] for part in parts])[source]
     return values
 
 
@@ -144,7 +144,7 @@ def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) ->
         height, width = image.hw[0].tolist()
         grid = torch.as_tensor(image.cells[0], device=device).float()
         whole = np.array([[0, 0, width, height]], np.int64)
-        vectors.append(pool_windows(grid, (height, width), whole, levels)[0].cpu().numpy())
+        vectors.append(pool_regions(grid, (height, width), whole, levels)[0].cpu().numpy())
     return np.stack(vectors)
 
 
@@ -154,7 +154,7 @@ def training_set(dep: Callable[[str], Path], splits: Sequence[str], device: torc
     head = PyramidHead.load(network, "systems/sppnet/dvc.yaml:finetune")
     indices = [Index.load(dep(f"data/index/{split}.json")) for split in splits]
     regions = [
-        PooledRegions.join(
+        PooledRegions.from_proposals(
             MapCache(dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}"),
             index,
             ProposalSet.load(dep(f"proposals/{split}.h5"), index),

@@ -1,8 +1,7 @@
-"""Default boxes: a few sizes and shapes around the centre of every cell of several maps (SSD, section 2.2).
+"""Default boxes and their training targets (SSD, section 2.2; ``prior_box_layer.cpp``, ``bbox_util.cpp``).
 
-All lengths are pixels of the square that the network sees. Boxes may reach beyond it: the official code does not clip.
-
-Which default boxes are trained towards which object (SSD, section 2.2; ``bbox_util.cpp``).
+Default boxes are a few sizes and shapes around the centre of every cell of several maps. All lengths are pixels of the
+square that the network sees; boxes may reach beyond it, as the official code does not clip.
 """
 
 from collections.abc import Sequence
@@ -11,8 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, encode, iou
+from pipeline.core.boxes import Boxes, best_column, encode, iou
 from pipeline.core.errors import InputError
+
+# Offsets are divided by these, one pair for centres and one for sides (``prior_box_layer.cpp``).
+VARIANCES = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,14 @@ def boxes_per_cell(ratios: Sequence[float]) -> int:
     return 2 + 2 * len(ratios)
 
 
-def linear_sides(square: int, least: float, greatest: float, maps: int) -> tuple[float, ...]:
-    """Return ``maps + 1`` sides, evenly spaced: ``least`` and ``greatest`` are shares of ``square`` (section 2.2).
+def linear_sides(square: int, smallest: float, greatest: float, maps: int) -> tuple[float, ...]:
+    """Return ``maps + 1`` sides, evenly spaced: ``smallest`` and ``greatest`` are shares of ``square`` (section 2.2).
 
-    The last one goes on beyond ``greatest`` and serves the last map's larger square alone. These are not the sides of
-    the published models, whose first map stands apart: 0.1, 0.2, 0.37, 0.54, 0.71, 0.88 of 300 pixels.
+    The last one is beyond ``greatest`` and is for the last map's larger square only. These are not the sides of the
+    published models, whose first map does not follow the rule: 0.1, 0.2, 0.37, 0.54, 0.71, 0.88 of 300 pixels.
     """
-    step = (greatest - least) / max(1, maps - 1)
-    return tuple(square * (least + step * number) for number in range(maps + 1))
+    step = (greatest - smallest) / max(1, maps - 1)
+    return tuple(square * (smallest + step * number) for number in range(maps + 1))
 
 
 def default_boxes(maps: Sequence[MapBoxes]) -> Boxes:
@@ -70,10 +72,10 @@ def check_maps(maps: int, sides: Sequence[float] | None, ratios: Sequence, steps
     Raises:
         InputError: there are more or fewer; the sentence names the parameter.
     """
-    for key, found, right in (("sides", sides, maps + 1), ("ratios", ratios, maps), ("steps", steps, maps)):
-        if found is not None and len(found) != right:
+    for key, values, right in (("sides", sides, maps + 1), ("ratios", ratios, maps), ("steps", steps, maps)):
+        if values is not None and len(values) != right:
             raise InputError(
-                f"params.yaml, ssd.default_boxes.{key}: found {len(found)} values, but with {maps} maps (ssd.taps and "
+                f"params.yaml, ssd.default_boxes.{key}: found {len(values)} values, but with {maps} maps (ssd.taps and "
                 f"ssd.extra) {right} would be right."
             )
 
@@ -95,13 +97,9 @@ def _shapes(each: MapBoxes) -> np.ndarray:
     return np.array(shapes)
 
 
-# Offsets are divided by these, centres and sides apart (``prior_box_layer.cpp``).
-VARIANCES = np.array([0.1, 0.1, 0.2, 0.2], np.float32)
-
-
 @dataclass(frozen=True)
 class Targets:
-    """What each of ``A`` default boxes should become.
+    """The targets of ``A`` default boxes.
 
     Attributes:
         labels: ``(A,)`` int64 category, 0 for background.
@@ -115,27 +113,24 @@ class Targets:
 def match(defaults: Boxes, truth: Boxes, threshold: float) -> NDArray[np.int64]:
     """Return for each of ``defaults`` (A, 4) the position of its object among ``truth`` (G, 4); -1 for none.
 
-    First every object gets a box of its own: of all pairs left the one that overlaps most, again and again, so that
-    no object loses its box to another; an object that touches no box gets none. Then each box left joins the object
-    that it overlaps most, where that is ``threshold`` or more.
+    First bipartite matching: of all pairs left, the one with the greatest overlap, again and again, so that each object
+    has a box that no other object takes; an object that overlaps no box has none. Then each box left is matched to the
+    object that it overlaps most, where the overlap is ``threshold`` or more.
     """
-    matched = np.full(len(defaults), -1, np.int64)
-    if not len(truth):
-        return matched
     overlaps = iou(defaults, truth)
-    best, most = overlaps.argmax(axis=1), overlaps.max(axis=1)
-    matched[most >= threshold] = best[most >= threshold]
+    best, overlap = best_column(overlaps)
+    matched = np.where(overlap >= threshold, best, -1)
     for _ in range(len(truth)):
-        box, own = np.unravel_index(overlaps.argmax(), overlaps.shape)
-        if overlaps[box, own] <= 0:
+        box, column = np.unravel_index(overlaps.argmax(), overlaps.shape)
+        if overlaps[box, column] <= 0:
             break
-        matched[box] = own
-        overlaps[box, :] = overlaps[:, own] = -1
+        matched[box] = column
+        overlaps[box, :] = overlaps[:, column] = -1
     return matched
 
 
 def targets(defaults: Boxes, truth: Boxes, labels: NDArray[np.int64], threshold: float) -> Targets:
-    """Return what ``defaults`` (A, 4) should become for the objects ``truth`` (G, 4) with ``labels`` (G,)."""
+    """Return the targets of ``defaults`` (A, 4) for the objects ``truth`` (G, 4) with ``labels`` (G,)."""
     matched = match(defaults, truth, threshold)
     rows = np.flatnonzero(matched >= 0)
     result = Targets(np.zeros(len(defaults), np.int64), np.zeros((len(defaults), 4), np.float32))
@@ -147,7 +142,8 @@ def targets(defaults: Boxes, truth: Boxes, labels: NDArray[np.int64], threshold:
 def coverage(defaults: Boxes, truths: Sequence[Boxes], threshold: float) -> float:
     """Return the share of the objects of all images that ``defaults`` (A, 4) overlap by ``threshold`` or more.
 
-    The other objects train one box each, the nearest, and are hard to find. Without any object the share is 1.
+    Each of the other objects trains one box, that with the greatest overlap, and is hard to detect. Without any object
+    the share is 1.
     """
     best = [iou(defaults, truth).max(axis=0) for truth in truths if len(truth)]
     return float((np.concatenate(best) >= threshold).mean()) if best else 1.0

@@ -1,9 +1,8 @@
-"""The part of SSD that comes from a classifier: convolutions with taps, fc6 and fc7 as convolutions (section 3).
+"""The network of SSD: maps of several sizes from one pass, and on each a convolution that predicts (sections 2 and 3).
 
-The network of SSD: maps of several sizes from one pass, and on each of them a convolution that predicts (section 2).
-
-For VGG16 it is the published one: conv4_3 under a learned scale, fc6 and fc7 as dilated convolutions, extra layers. Any
-other backbone takes the place of VGG16's convolutions.
+`Trunk` is the part that comes from a classifier: convolutions with taps, fc6 and fc7 as convolutions. For VGG16 the
+network is the published one: conv4_3 under a learned scale, fc6 and fc7 dilated, extra layers. Any other backbone takes
+the place of VGG16's convolutions.
 """
 
 from collections.abc import Mapping
@@ -15,13 +14,16 @@ from torch.nn import functional as F
 
 from pipeline.core.boxes import decode
 from pipeline.core.errors import InputError
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.ssd.boxes import VARIANCES, MapBoxes, boxes_per_cell, check_maps, default_boxes, linear_sides
 from pipeline.systems.ssd.params import DefaultBoxes
 
+ExtraLayer = tuple[int, int, int, int, int]
+
+# Prefixes of the parameters that no backbone has.
+NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
 FC7 = "fc7"
 # The authors keep every fourth of 4,096 units, and 3x3 of fc6's cells.
 FC_WIDTH, EVERY, FC_GRID = 1024, 4, 3
@@ -34,11 +36,61 @@ TAPS: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 
+@dataclass(frozen=True)
+class SsdShape:
+    """All that is needed to build the network and its default boxes.
+
+    Attributes:
+        network: name of the backbone.
+        classes: without the background.
+        side: of the square input, in pixels.
+        taps: maps of the backbone that predict (`TAPS`).
+        extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
+            kernel, stride and padding of the second.
+        l2_scale: initial value of the learned scale of normalised maps.
+        sides: of the smaller square default boxes in pixels, one a map, and one more for the last map's larger square.
+        ratios: of the other default boxes, a tuple a map.
+        steps: pixels between the default boxes of neighbouring cells, for each map; the first lies at half a step.
+            None: boxes are centred on the cells' receptive fields.
+    """
+
+    network: str
+    classes: int
+    side: int
+    taps: tuple[str, ...]
+    extra: tuple[ExtraLayer, ...]
+    l2_scale: float
+    sides: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
+    steps: tuple[float, ...] | None
+
+    @classmethod
+    def from_params(
+        cls,
+        network: str,
+        classes: int,
+        side: int,
+        taps: tuple[str, ...],
+        extra: tuple[ExtraLayer, ...],
+        l2_scale: float,
+        boxes: DefaultBoxes,
+    ) -> "SsdShape":
+        """Return the shape that the parameters describe.
+
+        Raises:
+            InputError: the number of default boxes' settings is not that of the maps.
+        """
+        maps = len(taps) + len(extra)
+        check_maps(maps, boxes.sides, boxes.ratios, boxes.steps)
+        sides = boxes.sides or linear_sides(side, *boxes.scales, maps)
+        return cls(network, classes, side, taps, extra, l2_scale, sides, boxes.ratios, boxes.steps)
+
+
 class Trunk(nn.Module):
     """The convolutions of ``network``, with fc6 and fc7 behind them where ``taps`` asks for the map ``fc7``.
 
     Raises:
-        InputError: the network has no such map, or they stand in another order.
+        InputError: the network has no such map, or the maps are in another order.
     """
 
     def __init__(self, network: str, taps: tuple[str, ...]) -> None:
@@ -61,9 +113,9 @@ class Trunk(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return the maps of the taps, first to last, and the last map of all, of ``images`` (N, 3, H, W)."""
         maps, taps = images, []
-        for place, layer in enumerate(self.conv, 1):
+        for position, layer in enumerate(self.conv, 1):
             maps = layer(maps)
-            if place in self._ends:
+            if position in self._ends:
                 taps.append(maps)
         maps = self.fc(maps)
         return ([*taps, maps] if len(self.fc) else taps), maps
@@ -73,23 +125,23 @@ class Trunk(nn.Module):
         whole = nn.Sequential(*self.conv, *self.fc)
         return [self.conv[:end] for end in self._ends] + ([whole] if len(self.fc) else []) + [whole]
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor]) -> None:
-        """Copy weights (torchvision's names); without fc6 and fc7 among them, those stay new.
+    def load_backbone(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Copy the convolutions, and fc6 and fc7 where ``weights`` (torchvision's names) have them.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        weights.load_conv(self.conv, self._network, backbone)
-        fc = architecture(self._network).fc
-        if not len(self.fc) or fc is None or f"classifier.{fc[0]}.weight" not in backbone:
+        net = architecture(self._network)
+        load_conv(self.conv, self._network, weights)
+        if not len(self.fc) or f"{net.fc_names.get('fc6')}.weight" not in weights:
             return
-        fc6, fc7 = (f"classifier.{place}" for place in fc[:2])
+        fc6, fc7 = net.fc_names.values()
         self.fc.load_state_dict(
             {
-                "1.weight": decimate_fc6(backbone[f"{fc6}.weight"], architecture(self._network).channels),
-                "1.bias": backbone[f"{fc6}.bias"][::EVERY],
-                "3.weight": backbone[f"{fc7}.weight"][::EVERY, ::EVERY, None, None],
-                "3.bias": backbone[f"{fc7}.bias"][::EVERY],
+                "1.weight": decimate_fc6(weights[f"{fc6}.weight"], net.channels),
+                "1.bias": weights[f"{fc6}.bias"][::EVERY],
+                "3.weight": weights[f"{fc7}.weight"][::EVERY, ::EVERY, None, None],
+                "3.bias": weights[f"{fc7}.bias"][::EVERY],
             }
         )
 
@@ -117,62 +169,6 @@ def _dilated(channels: int) -> nn.Sequential:
     )
 
 
-ExtraLayer = tuple[int, int, int, int, int]
-
-# Prefixes of the parameters that no backbone brings along.
-NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """All that is needed to build the network and its default boxes.
-
-    Attributes:
-        network: name of the backbone.
-        classes: without the background.
-        side: of the square input, in pixels.
-        taps: maps of the backbone that predict (`trunk.TAPS`).
-        extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
-            kernel, stride and padding of the second.
-        l2_scale: at which the learned scale of normalised maps starts.
-        sides: of the smaller square default boxes in pixels, one a map, and one more for the last map's larger square.
-        ratios: of the other default boxes, a tuple a map.
-        steps: pixels between the default boxes of neighbouring cells, for each map; the first lies at half a step.
-            None: boxes lie around the centres of what the cells see.
-    """
-
-    network: str
-    classes: int
-    side: int
-    taps: tuple[str, ...]
-    extra: tuple[ExtraLayer, ...]
-    l2_scale: float
-    sides: tuple[float, ...]
-    ratios: tuple[tuple[float, ...], ...]
-    steps: tuple[float, ...] | None
-
-    @classmethod
-    def of(
-        cls,
-        network: str,
-        classes: int,
-        side: int,
-        taps: tuple[str, ...],
-        extra: tuple[ExtraLayer, ...],
-        l2_scale: float,
-        boxes: DefaultBoxes,
-    ) -> "Shape":
-        """Return the shape that the parameters describe.
-
-        Raises:
-            InputError: the default boxes are not those of as many maps as there are.
-        """
-        maps = len(taps) + len(extra)
-        check_maps(maps, boxes.sides, boxes.ratios, boxes.steps)
-        sides = boxes.sides or linear_sides(side, *boxes.scales, maps)
-        return cls(network, classes, side, taps, extra, l2_scale, sides, boxes.ratios, boxes.steps)
-
-
 class L2Norm(nn.Module):
     """Scales the values of each position to a norm of 1, then each channel by a learned factor (section 3)."""
 
@@ -195,17 +191,14 @@ class Ssd(ShapedNetwork):
         InputError: the backbone has no such maps, or the square is too small for as many.
     """
 
-    SHAPE = Shape
+    SHAPE = SsdShape
     TITLE = "SSD"
     CONVOLUTIONS = "trunk.conv"
-    shape: Shape
+    shape: SsdShape
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
+    def __init__(self, shape: SsdShape) -> None:
+        super().__init__(shape)
         self.trunk = Trunk(shape.network, shape.taps)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.extra = nn.ModuleList()
         channels = self.trunk.channels
         for layer in shape.extra:
@@ -233,14 +226,14 @@ class Ssd(ShapedNetwork):
         stacks = self.trunk.layers()
         whole = stacks.pop()
         stacks += [nn.Sequential(whole, *self.extra[: number + 1]) for number in range(len(self.extra))]
-        return [self._boxes_of(number, Geometry.of(layers)) for number, layers in enumerate(stacks)]
+        return [self._boxes_of(number, Geometry.from_layers(layers)) for number, layers in enumerate(stacks)]
 
     def _boxes_of(self, number: int, geometry: Geometry) -> MapBoxes:
         shape, cells = self.shape, geometry.size(self.shape.side)
         if not cells:
             raise InputError(
-                f"params.yaml, ssd.side: of {shape.side} pixels no cell is left on map {number + 1}; a greater side or "
-                "fewer layers in ssd.extra would be right."
+                f"params.yaml, ssd.side: with {shape.side} pixels no cell is left on map {number + 1}; a greater side "
+                "or fewer layers in ssd.extra would be right."
             )
         step = shape.steps[number] if shape.steps else geometry.stride
         first = step / 2 if shape.steps else geometry.offset
@@ -274,18 +267,17 @@ class Ssd(ShapedNetwork):
         boxes = decode(reference, (offsets * self.variances).reshape(-1, 4))
         return boxes.view_as(offsets), scores.softmax(2)[:, :, 1:]
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float = 1.0) -> None:
-        """Copy backbone weights (torchvision's names), fc6 and fc7 where they have them.
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the convolutions, and fc6 and fc7 where they fit.
 
-        Extra layers right behind the backbone's convolutions see their map divided by ``conv5_rms``, its size in this
-        backbone.
+        Extra layers right behind the backbone's convolutions see their map at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        self.trunk.load_backbone(backbone)
+        self.trunk.load_backbone(backbone.weights)
         if FC7 not in self.shape.taps:
-            self.input_scale.fill_(1 / conv5_rms)
+            self.scale_input(backbone)
 
 
 def _extra(inputs: int, squeeze: int, channels: int, kernel: int, stride: int, padding: int) -> nn.Sequential:

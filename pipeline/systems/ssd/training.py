@@ -6,7 +6,8 @@ Training of SSD, end to end from the backbone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,13 @@ from torch.nn import functional as F
 from pipeline.core.boxes import Boxes
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
+from pipeline.nets.backbones import channels_last
 from pipeline.systems.square import SquareBatches
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import NEW_LAYERS, Ssd
 from pipeline.systems.ssd.params import SsdTraining
-from pipeline.training import StepBatches, Task, train
+from pipeline.training import Task, train
 
 
 def multibox_losses(
@@ -76,12 +78,6 @@ class MatchedBatch:
     labels: torch.Tensor
     offsets: torch.Tensor
     image_ids: tuple[int, ...]
-
-
-def to_device(batch: MatchedBatch, device: torch.device) -> MatchedBatch:
-    """Move a batch to ``device``."""
-    images, labels, offsets = (tensor.to(device) for tensor in (batch.images, batch.labels, batch.offsets))
-    return replace(batch, images=images, labels=labels, offsets=offsets)
 
 
 @dataclass(frozen=True)
@@ -140,24 +136,21 @@ def train_ssd(
         seed=seed,
     )
     batches = MatchedBatches(squares, network.defaults.cpu().numpy(), settings.match_iou)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(network, device)
     train(
         Task(
             network,
-            losses=lambda batch: losses(network, batch, settings),
-            prepare=to_device,
-            images=lambda batch: batch.image_ids,
-            fast=NEW_LAYERS,
-            fast_factor=settings.new_layer_lr,
+            losses=partial(losses, settings=settings),
+            rates=dict.fromkeys(NEW_LAYERS, settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=scratch,
         seed=seed,
         device=device,
         workers=workers,
-        what="training SSD",
+        title="training SSD",
     )
 
 

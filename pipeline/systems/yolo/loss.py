@@ -1,9 +1,8 @@
-"""Which cell is responsible for which object (section 2).
-
-The loss of YOLO, one function a term (section 2.2, equation 3).
+"""The loss of YOLO, one function a term, and the cells responsible for the objects (sections 2 and 2.2, equation 3).
 
 All terms are sums of squares over cells, divided by the number of images and by two: with the half their gradient is
-darknet's ``scale * (target - output)``, which the published learning rates go with. The paper's equation has no half.
+darknet's ``scale * (target - output)``, for which the published learning rates were chosen. The paper's equation has no
+half.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import torch
 from pipeline.systems.yolo.network import Output
 from pipeline.systems.yolo.params import YoloWeights
 
-# Objects narrower or lower than this share of the image are passed over (darknet, November 2015: src/data.c).
+# Objects narrower or lower than this share of the image are skipped (darknet, November 2015: src/data.c).
 SMALLEST = 0.01
 
 
@@ -48,9 +47,9 @@ def cell_targets(boxes: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], 
     cells: list[int] = []
     rows: list[int] = []
     offset = 0
-    for number, own in enumerate(boxes):
+    for number, objects in enumerate(boxes):
         taken: dict[int, int] = {}
-        for row, (x1, y1, x2, y2) in enumerate((own / side).tolist()):
+        for row, (x1, y1, x2, y2) in enumerate((objects / side).tolist()):
             if min(x2 - x1, y2 - y1) < SMALLEST:
                 continue
             column, line = (min(grid - 1, int((low + high) / 2 * grid)) for low, high in ((x1, x2), (y1, y2)))
@@ -58,7 +57,7 @@ def cell_targets(boxes: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], 
         images += [number] * len(taken)
         cells += taken.keys()
         rows += taken.values()
-        offset += len(own)
+        offset += len(objects)
     device = boxes[0].device
     place = torch.tensor(rows, dtype=torch.int64, device=device)
     cell = torch.tensor(cells, dtype=torch.int64, device=device)
@@ -89,7 +88,7 @@ def yolo_losses(output: Output, targets: CellTargets, grid: int, weights: YoloWe
 
 
 def responsible(output: Output, targets: CellTargets, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose the box of each object's cell that answers for it: best overlap, or least distance where none overlaps.
+    """Choose the responsible box of each object's cell: best overlap, or smallest distance where none overlaps.
 
     Distance is the root of the squared differences of centre and size, all as shares of the image.
 
@@ -97,8 +96,8 @@ def responsible(output: Output, targets: CellTargets, grid: int) -> tuple[torch.
         The overlap ``(M,)`` of the chosen box, without gradient, and its position ``(M,)`` among the cell's boxes.
     """
     with torch.no_grad():
-        own = output.boxes[targets.images, targets.cells]  # (M, B, 4)
-        centre, size = own[..., :2] / grid, own[..., 2:] ** 2
+        boxes = output.boxes[targets.images, targets.cells]  # (M, B, 4)
+        centre, size = boxes[..., :2] / grid, boxes[..., 2:] ** 2
         truth_centre, truth_size = targets.boxes[:, None, :2] / grid, targets.boxes[:, None, 2:]
         low = torch.maximum(centre - size / 2, truth_centre - truth_size / 2)
         high = torch.minimum(centre + size / 2, truth_centre + truth_size / 2)
@@ -113,14 +112,14 @@ def responsible(output: Output, targets: CellTargets, grid: int) -> tuple[torch.
 
 def centre_loss(output: Output, targets: CellTargets, best: torch.Tensor) -> torch.Tensor:
     """Return the error of ``x, y`` inside the cell, of responsible boxes."""
-    own = output.boxes[targets.images, targets.cells, best]
-    return _half_square(own[:, :2] - targets.boxes[:, :2], output)
+    boxes = output.boxes[targets.images, targets.cells, best]
+    return _half_square(boxes[:, :2] - targets.boxes[:, :2], output)
 
 
 def size_loss(output: Output, targets: CellTargets, best: torch.Tensor) -> torch.Tensor:
     """Return the error of the square roots of width and height, of responsible boxes."""
-    own = output.boxes[targets.images, targets.cells, best]
-    return _half_square(own[:, 2:] - targets.boxes[:, 2:].sqrt(), output)
+    boxes = output.boxes[targets.images, targets.cells, best]
+    return _half_square(boxes[:, 2:] - targets.boxes[:, 2:].sqrt(), output)
 
 
 def object_loss(output: Output, targets: CellTargets, best: torch.Tensor, overlaps: torch.Tensor) -> torch.Tensor:
@@ -137,8 +136,8 @@ def no_object_loss(output: Output, targets: CellTargets, best: torch.Tensor) -> 
 
 def class_loss(output: Output, targets: CellTargets) -> torch.Tensor:
     """Return the error of all class scores of cells with an object: 1 for its class, 0 for the others."""
-    own = output.classes[targets.images, targets.cells]
-    return _half_square(own - torch.nn.functional.one_hot(targets.classes, own.shape[1]), output)
+    scores = output.classes[targets.images, targets.cells]
+    return _half_square(scores - torch.nn.functional.one_hot(targets.classes, scores.shape[1]), output)
 
 
 def _half_square(errors: torch.Tensor, output: Output) -> torch.Tensor:

@@ -1,26 +1,22 @@
-"""The layers of YOLO: the two networks of its paper, and the head that goes on any backbone.
+"""The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2).
 
-Sources: YOLO, section 2.1 and figure 3; ``cfg/yolo.cfg`` and ``cfg/yolo-tiny.cfg`` of darknet in November 2015. There
-is no batch normalisation: that came with darknet's later ``yolov1.cfg``, which is another model.
+The layers are those of the two networks of the paper, or a backbone with a head. Sources: YOLO, section 2.1 and figure
+3; ``cfg/yolo.cfg`` and ``cfg/yolo-tiny.cfg`` of darknet in November 2015. There is no batch normalisation: it came with
+darknet's later ``yolov1.cfg``, which is another model.
 
-What the numbers of the last layer mean, and the boxes and scores that follow from them (sections 2 and 2.3).
-
-The layout is darknet's (``src/detection_layer.c``): the class scores of all cells, then all confidences, then all
-boxes; cells go row by row. The published weights have it, and each part is one contiguous slice; the paper's
-``7 x 7 x 30`` only counts.
-
-The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2).
+The layout of the output is darknet's (``src/detection_layer.c``): the class scores of all cells, then all confidences,
+then all boxes; cells go row by row. The published weights have this layout, and each part is one contiguous slice; the
+paper's ``7 x 7 x 30`` is only the count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, normalise
-from pipeline.nets.weights import ShapedNetwork
+from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.systems.yolo.params import YoloHead
 
 SLOPE = 0.1
@@ -70,9 +66,9 @@ def fully_connected(inputs: int, widths: Sequence[int], outputs: int, dropout: f
     bottleneck, as in ``yolo-tiny.cfg``.
     """
     layers: list[nn.Module] = []
-    for place, width in enumerate(widths):
+    for position, width in enumerate(widths):
         layers.append(nn.Linear(inputs, width))
-        if place == len(widths) - 1:
+        if position == len(widths) - 1:
             layers += [leaky(), nn.Dropout(dropout)]
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
@@ -112,7 +108,7 @@ class Output:
 
 
 def split(flat: torch.Tensor, grid: int, boxes: int, classes: int) -> Output:
-    """Name the parts of ``flat`` ``(N, grid * grid * (classes + 5 * boxes))``."""
+    """Split ``flat`` ``(N, grid * grid * (classes + 5 * boxes))`` into its parts."""
     cells = grid * grid
     first, second, third = flat.split([cells * classes, cells * boxes, cells * boxes * 4], dim=1)
     return Output(
@@ -123,7 +119,7 @@ def split(flat: torch.Tensor, grid: int, boxes: int, classes: int) -> Output:
 
 
 def order_of_maps(grid: int, boxes: int, classes: int) -> torch.Tensor:
-    """Return where each number of the flat output stands in a map ``(classes + 5 * boxes, grid, grid)``, flattened.
+    """Return the position of each number of the flat output in a map ``(classes + 5 * boxes, grid, grid)``, flattened.
 
     The map's channels are those of one cell: class scores, confidences, then the boxes.
     """
@@ -142,11 +138,11 @@ def corners(boxes: torch.Tensor, grid: int) -> torch.Tensor:
 
 
 def boxes_and_scores(output: Output, grid: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what a test needs of the network's output (section 2, equation 1).
+    """Return boxes and scores of the network's output (section 2, equation 1).
 
     Returns:
         Boxes ``(N, S*S*B, 4)``, corners in pixels of a square of ``side``, not clipped, and scores
-        ``(N, S*S*B, C)``: the box's confidence times the cell's class score, both as they are.
+        ``(N, S*S*B, C)``: the box's confidence times the cell's class score.
     """
     scores = output.confidences[..., None] * output.classes[:, :, None, :]
     return corners(output.boxes, grid).flatten(1, 2) * side, scores.flatten(1, 2)
@@ -162,7 +158,7 @@ class YoloShape:
         side: of the square that the network sees, in pixels.
         boxes: predicted by each cell.
         classes: without the background, which YOLO does not have.
-        convolutions: channels and stride of each 3 x 3 convolution on the backbone; the other two have their own.
+        convolutions: channels and stride of each 3 x 3 convolution on the backbone; not read by the other two.
         fc_widths: of the hidden fully connected layers.
     """
 
@@ -175,7 +171,9 @@ class YoloShape:
     fc_widths: tuple[int, ...]
 
     @classmethod
-    def of(cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead) -> "YoloShape":
+    def from_params(
+        cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead
+    ) -> "YoloShape":
         """Return the shape that the parameters describe."""
         return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
 
@@ -193,51 +191,48 @@ class Yolo(ShapedNetwork):
     shape: YoloShape
 
     def __init__(self, shape: YoloShape, dropout: float = 0.5) -> None:
-        super().__init__()
-        self.shape = shape
+        super().__init__(shape)
         self.conv, self.head = _convolutions(shape)
         channels, self.grid = _map_size(shape)
         outputs = self.grid**2 * (shape.classes + 5 * shape.boxes)
-        self.input_scale: torch.Tensor
-        self.register_buffer("input_scale", torch.tensor(1.0))
         self.fc = fully_connected(channels * self.grid**2, shape.fc_widths, outputs, dropout)
         for layers in (self.conv, self.head, self.fc):
             draw(layers)
         draw(self.fc[-1], last=True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the outputs ``(N, grid * grid * (classes + 5 * boxes))``; `split` says what stands where.
+        """Return the outputs ``(N, grid * grid * (classes + 5 * boxes))``; see `split`.
 
         Args:
             images: ``(N, 3, side, side)`` RGB from 0 to 255, uint8 or float.
         """
-        # Published backbones have statistics of their own; darknet's crop layer gives values from -1 to 1.
+        # Backbones expect torchvision's statistics; darknet's crop layer gives values from -1 to 1.
         pixels = normalise(images) if self.shape.network == "backbone" else images.float() / 127.5 - 1
         return self.fc(self.head(self.conv(pixels) * self.input_scale).flatten(1))
 
     def split(self, flat: torch.Tensor) -> Output:
-        """Name the parts of what `forward` returned."""
+        """Split the output of `forward` into its parts."""
         return split(flat, self.grid, self.shape.boxes, self.shape.classes)
 
     def decode(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` that `forward` means."""
+        """Return the boxes ``(N, K, 4)``, pixels of the square, and scores ``(N, K, classes)`` of a `forward` pass."""
         return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
 
-    def load_backbone(self, backbone: Mapping[str, torch.Tensor], conv5_rms: float) -> None:
-        """Copy the convolutions of backbone weights (torchvision's names); the paper's networks stay as drawn.
+    def load_backbone(self, backbone: Backbone) -> None:
+        """Copy the convolutions; the paper's networks stay as drawn.
 
-        The head is new and sees the features divided by ``conv5_rms``, their size in this backbone.
+        The head is new and sees the map at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
         if self.shape.network == "backbone":
-            weights.load_conv(self.conv, self.shape.backbone, backbone)
-            self.input_scale.fill_(1 / conv5_rms)
+            load_conv(self.conv, self.shape.backbone, backbone.weights)
+            self.scale_input(backbone)
 
 
 def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the convolutions of the backbone and those of the head, none for the paper's own networks."""
+    """Return the convolutions of the backbone and those of the head, none for the paper's two networks."""
     if shape.network != "backbone":
         return convolutions(3, YOLO if shape.network == "yolo" else FAST_YOLO), nn.Sequential()
     net = architecture(shape.backbone)
@@ -248,5 +243,5 @@ def _map_size(shape: YoloShape) -> tuple[int, int]:
     """Return channels and side of the last map; shapes alone are computed."""
     with torch.device("meta"):
         conv, head = _convolutions(shape)
-        found = head(conv(torch.zeros(1, 3, shape.side, shape.side)))
-    return found.shape[1], found.shape[2]
+        maps = head(conv(torch.zeros(1, 3, shape.side, shape.side)))
+    return maps.shape[1], maps.shape[2]

@@ -1,8 +1,9 @@
 """Fully connected layers that learn from few images: while they train, all cells share a part of their weights.
 
-A fully connected layer has to learn in every cell anew what a class looks like, and from some hundred images it learns
-the images by heart. So its weights train as the sum of a matrix, free and slow, and of a 1x1 convolution over the cells
-written out as a matrix. At the end the sum is one matrix: the network on disk and at test is the paper's.
+A fully connected layer must learn the look of a class in every cell separately; from a few hundred images it learns
+those images by heart. So its weights train as the sum of a matrix, unconstrained but with a low learning rate, and of a
+1x1 convolution over the cells, written out as a matrix. At the end the sum is one matrix: the network on disk and at
+test is the paper's.
 """
 
 import torch
@@ -19,7 +20,7 @@ class SharedWeight(nn.Module):
     Args:
         kernel: ``(outputs, inputs)`` of the 1x1 convolution.
         cells: of the map.
-        order: ``(outputs * cells,)`` int64: the place in a flattened map of each of the layer's outputs.
+        order: ``(outputs * cells,)`` int64, the position of each of the layer's outputs in a flattened map.
     """
 
     def __init__(self, kernel: torch.Tensor, cells: int, order: torch.Tensor) -> None:
@@ -36,7 +37,7 @@ class SharedWeight(nn.Module):
 
 
 class SharedBias(nn.Module):
-    """Adds one bias for all cells to a layer's own; arguments as for `SharedWeight`."""
+    """Adds one bias for all cells to the bias of a layer; arguments as for `SharedWeight`."""
 
     def __init__(self, outputs: int, cells: int, order: torch.Tensor) -> None:
         super().__init__()
@@ -45,9 +46,9 @@ class SharedBias(nn.Module):
         self.order: torch.Tensor
         self.register_buffer("order", order, persistent=False)
 
-    def forward(self, own: torch.Tensor) -> torch.Tensor:
-        """Return the layer's whole bias, of the shape of ``own`` ``(outputs * cells,)``."""
-        return own + self.bias.repeat_interleave(self._cells)[self.order]
+    def forward(self, bias: torch.Tensor) -> torch.Tensor:
+        """Return the layer's whole bias, of the shape of ``bias`` ``(outputs * cells,)``."""
+        return bias + self.bias.repeat_interleave(self._cells)[self.order]
 
 
 def share(network: Yolo) -> tuple[str, ...]:
@@ -67,8 +68,8 @@ def share(network: Yolo) -> tuple[str, ...]:
                 f"params.yaml, yolo.head.fc_widths: {width} is no multiple of the {cells} cells that share weights; "
                 f"{max(1, round(width / cells)) * cells} would be right, or yolo.train.matrix_lr null."
             )
-    linear = [(place, layer) for place, layer in enumerate(network.fc) if isinstance(layer, nn.Linear)]
-    for place, layer in linear:
+    linear = [(position, layer) for position, layer in enumerate(network.fc) if isinstance(layer, nn.Linear)]
+    for position, layer in linear:
         last = layer is linear[-1][1]
         outputs, inputs = layer.out_features // cells, layer.in_features // cells
         start = nn.Linear(inputs, outputs)
@@ -79,7 +80,7 @@ def share(network: Yolo) -> tuple[str, ...]:
         weight = SharedWeight(start.weight.detach().clone(), cells, order)
         parametrize.register_parametrization(layer, "weight", weight)
         parametrize.register_parametrization(layer, "bias", SharedBias(outputs, cells, order))
-        prefixes += [f"fc.{place}.parametrizations.{name}.original" for name in ("weight", "bias")]
+        prefixes += [f"fc.{position}.parametrizations.{name}.original" for name in ("weight", "bias")]
     return tuple(prefixes)
 
 

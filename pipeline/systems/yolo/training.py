@@ -5,6 +5,7 @@ Training of YOLO, end to end (section 2.2).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, area, clip
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.systems.square import SquareBatch, SquareBatches, to_device
+from pipeline.nets.backbones import channels_last
+from pipeline.systems.square import SquareBatch, SquareBatches
 from pipeline.systems.yolo.loss import cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
 from pipeline.systems.yolo.sharing import share, unite
-from pipeline.training import StepBatches, Task, train
+from pipeline.training import Task, train
 
 
 @dataclass(frozen=True)
@@ -119,25 +121,22 @@ def train_yolo(
         difficult=settings.difficult,
         seed=seed,
     )
-    matrices = share(network) if settings.matrix_lr is not None else ()
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rates = dict.fromkeys(share(network), settings.matrix_lr) if settings.matrix_lr is not None else {}
+    channels_last(network, device)
     train(
         Task(
             network,
-            losses=lambda batch: losses(network, batch, settings),
-            prepare=to_device,
-            images=lambda batch: batch.image_ids,
-            fast=matrices,
-            fast_factor=settings.matrix_lr or 0.0,
+            losses=partial(losses, settings=settings),
+            rates=rates,
             frozen=network.early_layers(settings.frozen_layers),
         ),
-        StepBatches(batches, settings.schedule.steps),
+        batches,
         settings.schedule,
         scratch=scratch,
         seed=seed,
         device=device,
         workers=workers,
-        what="training YOLO",
+        title="training YOLO",
     )
     unite(network)
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-
-from pipeline.core.errors import InputError
-from pipeline.data.index import Index
 from pipeline.inspect.describing.described_regions import describe
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import CachedRegions
 from pipeline.inspect.showing.drawing import BACKGROUND, colour_of
+
+from pipeline.core.errors import InputError
+from pipeline.data.index import Index
 
 
 def test_labels_of_regions(make, index):

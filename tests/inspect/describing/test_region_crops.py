@@ -1,7 +1,6 @@
 """Pictures of rows: the squares that the network got."""
 
 import numpy as np
-
 from pipeline.inspect.describing.crops import crop_region, crops
 from pipeline.inspect.reading.cached_rows import CachedRows
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from pipeline.inspect.reading.bits import as_float32, first_not_finite, from_magnitudes, magnitudes, widened
 
 EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
 
 from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
-from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
 
 VALUES = np.arange(13 * 3, dtype=np.float16).reshape(13, 3)
 

@@ -1,10 +1,10 @@
 """Images and regions by what a person types."""
 
 import pytest
+from pipeline.inspect.reading.image_lookup import check_region, find_image, parse_region
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.inspect.reading.image_lookup import check_region, find_image, parse_region
 
 
 def split(*files: tuple[int, str]) -> Index:

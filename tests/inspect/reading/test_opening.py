@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from pipeline.inspect.reading.opening import open_cache, shards_on_disk, stored_bytes
 
 from pipeline.core.errors import InputError
 from pipeline.features.cache import CacheWriter, Column
-from pipeline.inspect.reading.opening import open_cache, shards_on_disk, stored_bytes
 
 STAGE = "rcnn_features@test"
 

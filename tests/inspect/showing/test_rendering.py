@@ -5,7 +5,6 @@ import re
 
 from matplotlib.figure import Figure
 from PIL import Image
-
 from pipeline.inspect.showing.rendering import Rendering, Section
 
 

@@ -4,7 +4,6 @@ import shutil
 
 import numpy as np
 import pytest
-
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.views.summary.contents import NORM_BINS, summarise, summarise_layer
 from pipeline.inspect.views.summary.rendering import figure, render

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-
-from pipeline.core.errors import InputError
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.showing.rendering import png_bytes
 from pipeline.inspect.views.diff.difference import changed_attributes, difference, pairs_of_layers, similarity
 from pipeline.inspect.views.diff.rendering import figure, render, render_similarity
+
+from pipeline.core.errors import InputError
 from pipeline.linear.model import LinearModel
 
 TRUTH = (0, 1, 10)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline.features.regions import gather
-
-from pipeline.core.errors import InputError
-from pipeline.core.sections import Region
-from pipeline.data.index import ImageRecord, Index
-from pipeline.features.cache import CacheWriter, Column, FeatureCache
-from pipeline.features.warp import windows
 from pipeline.inspect.describing.described_regions import best_of_each_object, describe
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import CachedRegions
 from pipeline.inspect.views.image.rcnn import ImageRegions, image_regions
 from pipeline.inspect.views.image.rcnn_rendering import figure, render
+
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Region
+from pipeline.data.index import ImageRecord, Index
+from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.features.regions import gather
+from pipeline.features.warp import placements
 
 REGION = Region(size=32, padding=4, mode="warp")
 OBJECT = np.float32([[10, 10, 30, 40]])
@@ -94,7 +94,7 @@ def test_a_window_comes_first_and_once(rows, index, tmp_path) -> None:
 def test_crops_show_the_pixels_that_the_network_got(rows, index, tmp_path) -> None:
     view = view_of(rows, index, tmp_path, count=3)
     for crop, box in zip(view.crops, view.shown.boxes, strict=True):
-        (x1, y1, x2, y2), (left, top, right, bottom) = (part[0] for part in windows(box[None], 60, 60, REGION))
+        (x1, y1, x2, y2), (left, top, right, bottom) = (part[0] for part in placements(box[None], 60, 60, REGION))
         patch = torch.from_numpy(view.picture[y1:y2, x1:x2].astype(np.float32)).permute(2, 0, 1)[None]
         size = (int(bottom - top), int(right - left))
         resized = torch.nn.functional.interpolate(patch, size, mode="bilinear", align_corners=False)[0]

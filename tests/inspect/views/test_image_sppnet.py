@@ -5,20 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pipeline.features.regions import Regions, gather
+from pipeline.inspect.views.image.sppnet import ImageMap, grid_of, image_map, pool_window
+from pipeline.inspect.views.image.sppnet_rendering import CELLS, WINDOW, figure, render
 
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.maps import ImageMaps, MapCache, entries
-from pipeline.features.pyramid import choose_scale, pool_windows, project
-from pipeline.inspect.views.image.sppnet import ImageMap, grid_of, image_map, pool_window
-from pipeline.inspect.views.image.sppnet_rendering import CELLS, WINDOW, figure, render
+from pipeline.features.pyramid import choose_scale, pool_regions, project
+from pipeline.features.regions import Regions, gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.params import Window
 
 # Stride 8, first centre at 4 pixels.
-GEOMETRY = Geometry.of_network(architecture("small"))
+GEOMETRY = Geometry.from_architecture(architecture("small"))
 LEVELS = (3, 2, 1)
 SCALES = (80, 160)
 # An image of 100 x 80 pixels, so that its first scale is the image itself: 12 x 10 cells.
@@ -81,7 +81,7 @@ def test_drawn_cells_and_bins_are_those_that_are_pooled(maps: MapCache, rule: st
     assert (found.scale, found.cells.tolist()) == (scale, cells[0].tolist())
     height, width = image.hw[scale].tolist()
     grid = np.asarray(image.cells[scale], np.float32)
-    pooled = pool_windows(torch.from_numpy(grid), (height, width), cells, LEVELS)[0].numpy()
+    pooled = pool_regions(torch.from_numpy(grid), (height, width), cells, LEVELS)[0].numpy()
     maxima = [
         [grid.reshape(height, width, -1)[y1:y2, x1:x2].max(axis=(0, 1)) for x1, y1, x2, y2 in found.bins[level]]
         for level in LEVELS

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pipeline.inspect.views.project.layout import lay_out, project, sample_by_class
+from pipeline.inspect.views.project.rendering import figure, render
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
-from pipeline.inspect.views.project.layout import lay_out, project, sample_by_class
-from pipeline.inspect.views.project.rendering import figure, render
 
 CLASSES = ("red", "blue")
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from pipeline.core.errors import InputError
-from pipeline.data.index import ImageRecord, Index
-from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.reading.region_rows import CachedRegions
 from pipeline.inspect.views.neighbours.nearest import nearest, neighbours
 from pipeline.inspect.views.neighbours.rendering import render
+
+from pipeline.core.errors import InputError
+from pipeline.data.index import ImageRecord, Index
+from pipeline.features.cache import CacheWriter, Column, FeatureCache
 
 COUNTS = (30, 0, 50, 40)
 OFFSETS = np.concatenate([[0], np.cumsum(COUNTS)])

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from pipeline.inspect.reading.cached_rows import CachedRows
+from pipeline.inspect.views.units.receptive import unit_grid
 from torch import nn
 
 from pipeline.features.maps import map_cells
-from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.inspect.views.units.receptive import unit_grid
 from pipeline.nets.backbones import architecture
 
 

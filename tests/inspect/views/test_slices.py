@@ -5,10 +5,10 @@ import json
 import h5py
 import numpy as np
 import pytest
-
-from pipeline.core.errors import InputError
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.views.export.slices import choose, write
+
+from pipeline.core.errors import InputError
 
 VALUES = np.arange(13 * 4).reshape(13, 4).astype(np.float16)
 

@@ -2,12 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
-from sklearn.metrics import roc_auc_score
-
-from pipeline.core.boxes import iou
-from pipeline.core.errors import InputError
-from pipeline.data.index import Index
 from pipeline.inspect.describing.labels import row_labels
 from pipeline.inspect.reading.cached_rows import CachedRows
 from pipeline.inspect.showing.rendering import png_bytes
@@ -15,6 +9,12 @@ from pipeline.inspect.views.units.look import look_at_units
 from pipeline.inspect.views.units.rendering import figure, render
 from pipeline.inspect.views.units.separation import separation
 from pipeline.inspect.views.units.top_regions import top_regions
+from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
+
+from pipeline.core.boxes import iou
+from pipeline.core.errors import InputError
+from pipeline.data.index import Index
 
 
 @pytest.fixture

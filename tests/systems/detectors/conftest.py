@@ -25,16 +25,15 @@ from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.features import cache_regions
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.sppnet.features import PooledRegions
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.square import SquareDetector
-from pipeline.systems.ssd.network import Shape as SsdShape
-from pipeline.systems.ssd.network import Ssd
+from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 CPU = torch.device("cpu")
@@ -109,7 +108,7 @@ def make(squares, sections, altered, proposal_settings, tmp_path_factory) -> Cal
 
 def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
     region = altered(sections.rcnn.region, size=32, padding=3)
-    network = RegionNetwork(NET, 32, 16, 3).eval()
+    network = RegionNetwork(RegionShape("small", 32, 16, 3)).eval()
     network.save(made.models / "rcnn/network.safetensors")
     images = made.index.images
     regions = gather(
@@ -130,7 +129,7 @@ def make_rcnn(made: Made, sections, altered, settings, detect) -> None:
         device=CPU,
         workers=1,
         attributes={},
-        what="caching",
+        title="caching",
     )
     used = {**settings, "region": region, "features": sections.rcnn.features, "detect": detect}
     made.linear("rcnn", FeatureCache(path, "rcnn_features"), used)
@@ -140,12 +139,12 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     maps = altered(sections.sppnet.maps, scales=(64, 128))
     conv = NET.conv().eval()
     backbone = {f"features.{name}": tensor for name, tensor in conv.state_dict().items()}
-    weights.save(made.models / "backbone.safetensors", backbone, {"network": "small", "conv5_rms": "1"})
+    weights.Backbone(backbone, network="small").save(made.models / "backbone.safetensors")
     origin = maps_origin("small", conv, maps.scales)
     images = made.index.images
     files = [made.root / image.file for image in images]
     path = cache_maps(
-        entries([image.id for image in images], files, made.sizes, maps.scales, Geometry.of(conv)),
+        entries([image.id for image in images], files, made.sizes, maps.scales, Geometry.from_layers(conv)),
         conv,
         NET.channels,
         folder=made.scratch,
@@ -154,18 +153,20 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
         device=CPU,
         workers=1,
         attributes={**origin, "fingerprint": fingerprint(**origin)},
-        what="caching",
+        title="caching",
     )
-    source = MapSource("small", fingerprint(**origin), NET.channels, sections.sppnet.window)
-    head = PyramidHead(source, (3, 2, 1), 16, 3).eval()
+    window = sections.sppnet.window
+    maps_of = fingerprint(**origin)
+    shape = PyramidShape("small", maps_of, NET.channels, window.rule, window.side, (3, 2, 1), 16, 3)
+    head = PyramidHead(shape).eval()
     head.save(made.models / "sppnet/network.safetensors")
     regions = ProposalSet.join(made.proposals, [image.id for image in images], "opencv", {})
-    cache = PooledRegions.join(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
+    cache = PooledRegions.from_proposals(MapCache(path, "sppnet_maps"), made.index, regions, head, path, CPU)
     made.linear("sppnet", cache, {**settings, "maps": maps, "detect": detect})
 
 
 def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
-    network = FastRcnn(Shape("small", 3, 32, 2, (96, 160), 320)).eval()
+    network = FastRcnn(FastRcnnShape("small", 3, 32, 2, (96, 160), 320)).eval()
     spread_scores(network, made)
     name = "compressed" if detect.compressed else "detector"
     network.save(made.models / f"fast_rcnn/{name}.safetensors")
@@ -177,7 +178,7 @@ def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
 def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
     detect = altered(detect, proposals__min_side=8, proposals__after=40)
     rpn = RegionProposalNetwork(RpnShape("small", 16, (24.0, 40.0), (1.0, 2.0), (96,), 320)).eval()
-    network = FastRcnn(Shape("small", 3, 32, 2, (96,), 320)).eval()
+    network = FastRcnn(FastRcnnShape("small", 3, 32, 2, (96,), 320)).eval()
     network.conv.load_state_dict(rpn.conv.state_dict())
     spread_scores(network, made)
     folder = made.models / "faster_rcnn"
@@ -189,13 +190,13 @@ def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
 
 def make_yolo(made: Made, sections, altered, settings, detect) -> None:
     yolo = sections.yolo
-    network = Yolo(YoloShape.of("backbone", "small", 64, 2, 2, yolo.head)).eval()
+    network = Yolo(YoloShape.from_params("backbone", "small", 64, 2, 2, yolo.head)).eval()
     single_shot(made, "yolo", network, detect)
 
 
 def make_ssd(made: Made, sections, altered, settings, detect) -> None:
     ssd = sections.ssd
-    network = Ssd(SsdShape.of("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
+    network = Ssd(SsdShape.from_params("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)).eval()
     single_shot(made, "ssd", network, detect)
 
 

@@ -1,25 +1,32 @@
+"""Fast R-CNN's network: layers, backbone, regions in cells, and weights on disk."""
+
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import architecture
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.nets.geometry import Geometry
+from pipeline.nets.weights import Backbone
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape, map_shift, to_cells
 from pipeline.systems.fast_rcnn.svd import compress
 
-SHAPE = Shape("small", 3, 8, 2, (64,), 96)
+SHAPE = FastRcnnShape("small", 3, 8, 2, (64,), 96)
 
 
 def test_vgg16_has_the_published_number_of_weights() -> None:
     with torch.device("meta"):
-        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+        network = FastRcnn(FastRcnnShape("vgg16", 7, 0, 20, (600,), 1000))
     assert sum(parameter.numel() for parameter in network.parameters()) == 134_690_729
 
 
 def test_new_layers_start_as_published() -> None:
     torch.manual_seed(0)
-    network = FastRcnn(Shape("small", 5, 256, 100, (64,), 96))
+    network = FastRcnn(FastRcnnShape("small", 5, 256, 100, (64,), 96))
     assert network.scores.weight.std().item() == pytest.approx(0.01, rel=0.05)
     assert network.offsets.weight.std().item() == pytest.approx(0.001, rel=0.05)
     assert not network.scores.bias.any()
@@ -35,15 +42,15 @@ def test_fc_layers_come_from_the_backbone_where_they_fit() -> None:
         "classifier.4.weight": torch.rand(4096, 4096),
         "classifier.4.bias": torch.rand(4096),
     }
-    network = FastRcnn(Shape.of("alexnet", None, 0, 2, _size()))
-    assert network.load_backbone(conv | fc, 4.0) == ["scores", "offsets"]
+    network = FastRcnn(FastRcnnShape.from_params("alexnet", None, 0, 2, _size()))
+    assert network.load_backbone(Backbone(conv | fc, 4.0)) == ["scores", "offsets"]
     assert network.input_scale.item() == 1
     assert torch.equal(network.fc6.weight, fc["classifier.1.weight"])
     assert torch.equal(network.fc7.bias, fc["classifier.4.bias"])
-    small = FastRcnn(Shape.of("alexnet", 3, 0, 2, _size()))
-    assert small.load_backbone(conv | fc, 4.0) == ["scores", "offsets", "fc6"]
+    small = FastRcnn(FastRcnnShape.from_params("alexnet", 3, 0, 2, _size()))
+    assert small.load_backbone(Backbone(conv | fc, 4.0)) == ["scores", "offsets", "fc6"]
     with pytest.raises(InputError, match="the weights do not fit alexnet"):
-        network.load_backbone(fc)
+        network.load_backbone(Backbone(fc))
 
 
 def test_a_new_fc6_sees_features_divided_by_their_size(tmp_path: Path) -> None:
@@ -52,7 +59,7 @@ def test_a_new_fc6_sees_features_divided_by_their_size(tmp_path: Path) -> None:
     network = FastRcnn(SHAPE).eval()
     pooled = torch.rand(5, network.fc6.in_features)
     expected = network.features(pooled)
-    assert network.load_backbone(backbone, 32.0) == ["scores", "offsets", "fc6", "fc7"]
+    assert network.load_backbone(Backbone(backbone, 32.0)) == ["scores", "offsets", "fc6", "fc7"]
     assert torch.allclose(network.features(32 * pooled), expected, atol=1e-5)
     network.save(tmp_path / "n.safetensors")
     copy = FastRcnn.load(tmp_path / "n.safetensors", "s")
@@ -99,7 +106,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 
 def test_early_layers_are_counted_over_convolutions() -> None:
     with torch.device("meta"):
-        network = FastRcnn(Shape("vgg16", 7, 0, 20, (600,), 1000))
+        network = FastRcnn(FastRcnnShape("vgg16", 7, 0, 20, (600,), 1000))
     # conv1_1, conv1_2, conv2_1 and conv2_2 are torchvision's features 0, 2, 5 and 7; conv3_1 is 10.
     assert network.early_layers(4) == ("conv.0.", "conv.2.", "conv.5.", "conv.7.")
     assert network.early_layers(0) == ()
@@ -109,3 +116,60 @@ def _size():
     from pipeline.systems.fast_rcnn.params import ImageSize
 
     return ImageSize(short_sides=(64,), long_side=96)
+
+
+VGG16 = Geometry.from_architecture(architecture("vgg16"))
+
+
+def official(*corners: float) -> np.ndarray:
+    """Return a box that names its last pixel, as the official code has it, in the project's half-open form."""
+    x1, y1, x2, y2 = corners
+    return np.array([[x1, y1, x2 + 1, y2 + 1]], np.float32)
+
+
+def test_the_published_example() -> None:
+    # 50/16 = 3.1, 20/16 = 1.25, 370/16 = 23.1, 148/16 = 9.25: 21 x 9 cells, ends included.
+    assert to_cells(official(50, 20, 370, 148), 1.0, VGG16).tolist() == [[3, 1, 23, 9]]
+
+
+@pytest.mark.parametrize(("pixel", "cell"), [(7.99, 0), (8, 1), (24, 2), (40, 3), (0, 0)])
+def test_halves_round_away_from_zero(pixel: float, cell: int) -> None:
+    assert to_cells(official(pixel, pixel, pixel, pixel), 1.0, VGG16).tolist() == [[cell] * 4]
+
+
+def test_boxes_grow_with_the_image() -> None:
+    assert to_cells(official(25, 10, 185, 74), 2.0, VGG16).tolist() == [[3, 1, 23, 9]]
+
+
+def test_only_maps_of_unpadded_layers_are_shifted() -> None:
+    shifts = {name: map_shift(Geometry.from_architecture(architecture(name))) for name in ("small", "vgg16", "alexnet")}
+    # AlexNet: centres 11/2 - 2 = 3.5, + 4 = 7.5 and + 8 = 15.5 after two poolings, where 8 would be aligned.
+    assert shifts == {"small": 0, "vgg16": 0, "alexnet": 7.5}
+
+
+def pool_slowly(maps: np.ndarray, cells: np.ndarray, grid: int) -> np.ndarray:
+    """RoI pooling as ``roi_pooling_layer.cpp`` states it, cell by cell."""
+    pooled = np.zeros((len(cells), maps.shape[1], grid, grid), np.float32)
+    for r, (image, x1, y1, x2, y2) in enumerate(cells.astype(int)):
+        width, height = max(x2 - x1 + 1, 1), max(y2 - y1 + 1, 1)
+        for i in range(grid):
+            top, bottom = y1 + i * height // grid, y1 - (-(i + 1) * height // grid)
+            for j in range(grid):
+                left, right = x1 + j * width // grid, x1 - (-(j + 1) * width // grid)
+                inside = maps[image, :, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+                if inside.size:
+                    pooled[r, :, i, j] = inside.max(axis=(1, 2))
+    return pooled.reshape(len(cells), maps.shape[1] * grid * grid)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 12))
+def test_pooling_equals_a_slow_loop(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = FastRcnn(FastRcnnShape("small", 5, 8, 2, (64,), 96))
+    maps = rng.normal(size=(2, 96, 9, 11)).astype(np.float32)
+    corners = np.sort(rng.uniform(-12, 100, (count, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32)
+    cells = np.concatenate([rng.integers(0, 2, (count, 1)), to_cells(corners, 1.0, network.geometry)], axis=1)
+    cells = cells.astype(np.float32)
+    pooled = network.pool(torch.from_numpy(maps), torch.from_numpy(cells))
+    assert np.array_equal(pooled.numpy(), pool_slowly(maps, cells, 5))

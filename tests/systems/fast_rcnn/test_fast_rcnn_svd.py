@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.svd import compress, fc_seconds
 
 
 @pytest.fixture
 def network() -> FastRcnn:
     torch.manual_seed(0)
-    return FastRcnn(Shape("small", 3, 64, 2, (64,), 96)).eval()
+    return FastRcnn(FastRcnnShape("small", 3, 64, 2, (64,), 96)).eval()
 
 
 def test_the_product_is_the_best_approximation_of_its_rank(network: FastRcnn) -> None:

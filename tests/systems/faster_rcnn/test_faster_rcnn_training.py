@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import training as loop
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
@@ -12,29 +11,14 @@ from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
-from pipeline.systems.fast_rcnn.network import FastRcnn, Shape
+from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, check_shared, propose_all
-from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
-from pipeline.systems.faster_rcnn.targets import AnchorBatches, to_device
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
+from pipeline.systems.faster_rcnn.targets import AnchorBatches
 from pipeline.systems.faster_rcnn.training import losses, objectness_loss, offset_loss, train_rpn
 
 CPU = torch.device("cpu")
-SHAPE = RpnShape("small", 32, (24.0, 40.0), (1.0,), (96,), 128)
-
-
-def start(network: torch.nn.Module) -> None:
-    torch.manual_seed(3)
-    for layer in network.conv:
-        if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-
-
-def new_rpn() -> RegionProposalNetwork:
-    torch.manual_seed(0)
-    network = RegionProposalNetwork(SHAPE)
-    start(network)
-    return network
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +38,7 @@ def section(sections, altered):
 
 
 @pytest.fixture(scope="module")
-def four_steps(squares, section, tmp_path_factory):
+def four_steps(squares, section, trainables, tmp_path_factory):
     """Return the networks of round 1 and round 2, and round 2's proposals."""
     root, records = squares
     images = ImageCache([root / record.file for record in records], 64)
@@ -63,11 +47,9 @@ def four_steps(squares, section, tmp_path_factory):
     def scratch(name: str):
         return tmp_path_factory.mktemp(name)
 
-    rpn1 = new_rpn()
-    train_rpn(rpn1, records, images, section.rpn, frozen=(), scratch=scratch("rpn1"), **options)
+    rpn1 = trainables["rpn"].trained
     proposals = propose_all(rpn1, records, root, section.proposals, CPU, "test")
-    detector1 = FastRcnn(Shape("small", 5, 32, 2, (96,), 128))
-    start(detector1)
+    detector1 = trainables["fast_rcnn"].new()
     settings = section.detector
     train_detector(
         detector1,
@@ -80,7 +62,7 @@ def four_steps(squares, section, tmp_path_factory):
         scratch=scratch("d1"),
         **options,
     )
-    rpn2 = RegionProposalNetwork(SHAPE)
+    rpn2 = RegionProposalNetwork(rpn1.shape)
     rpn2.conv.load_state_dict(detector1.conv.state_dict())
     train_rpn(rpn2, records, images, section.rpn, frozen=("conv.",), scratch=scratch("rpn2"), **options)
     proposals = propose_all(rpn2, records, root, section.proposals, CPU, "test")
@@ -106,6 +88,7 @@ def describe(settings) -> Description:
     return Description.of("faster_rcnn", ("red", "blue"), detect=settings)
 
 
+@pytest.mark.slow
 def test_after_the_last_step_both_heads_share_their_convolutions_byte_by_byte(four_steps, tmp_path) -> None:
     rpn1, detector1, rpn2, detector2, _ = four_steps
     rpn2.save(tmp_path / "rpn2.safetensors")
@@ -121,6 +104,7 @@ def test_after_the_last_step_both_heads_share_their_convolutions_byte_by_byte(fo
         check_shared(rpn1, detector)
 
 
+@pytest.mark.slow
 def test_it_finds_the_squares(four_steps, squares, section, detected) -> None:
     _, _, rpn2, detector2, proposals = four_steps
     index = Index(("red", "blue"), tuple(squares[1]))
@@ -129,6 +113,7 @@ def test_it_finds_the_squares(four_steps, squares, section, detected) -> None:
     assert metrics(index, found, rankings(index, found, 0.5), {}, 0.5)["map_voc07"] > 0.8
 
 
+@pytest.mark.slow
 def test_one_map_gives_what_two_passes_give(four_steps, squares, section, sections, detected) -> None:
     root, records = squares
     _, _, rpn2, detector2, _ = four_steps
@@ -141,28 +126,9 @@ def test_one_map_gives_what_two_passes_give(four_steps, squares, section, sectio
     assert np.array_equal(found.scores, expected.scores)
 
 
-def test_a_killed_run_ends_in_the_same_weights(four_steps, squares, section, cache, tmp_path, monkeypatch) -> None:
-    class KilledError(Exception):
-        pass
-
-    def die(module, *_) -> None:
-        if module.global_step == 55:
-            raise KilledError
-
-    options = {"frozen": (), "scratch": tmp_path, "seed": 1, "device": CPU, "workers": 0, "what": "test"}
-    monkeypatch.setattr(loop._Loop, "on_train_batch_end", die, raising=False)
-    with pytest.raises(KilledError):
-        train_rpn(new_rpn(), squares[1], cache, section.rpn, **options)
-    monkeypatch.undo()
-    resumed = new_rpn()
-    train_rpn(resumed, squares[1], cache, section.rpn, **options)
-    expected = four_steps[0].state_dict()
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.state_dict().items())
-
-
-def test_batches_hold_inside_anchors_and_true_targets(squares, section, cache, altered) -> None:
+def test_batches_hold_inside_anchors_and_true_targets(squares, section, trainables, cache, altered) -> None:
     settings = altered(section.rpn, flip=True, normalise_targets=False)
-    network = new_rpn()
+    network = trainables["rpn"].new()
     batches = AnchorBatches(squares[1], cache, network, settings, seed=1)
     anchors = network.anchors(96, 112)
     ids = set()
@@ -184,9 +150,9 @@ def test_batches_hold_inside_anchors_and_true_targets(squares, section, cache, a
     assert 8 in ids  # an image without objects trains
 
 
-def test_the_box_term_is_normalised_as_its_parameter_says(squares, section, cache, altered) -> None:
-    network = new_rpn()
-    batch = to_device(AnchorBatches(squares[1], cache, network, section.rpn, seed=1)(0), CPU)
+def test_the_box_term_is_normalised_as_its_parameter_says(squares, section, trainables, cache, altered) -> None:
+    network = trainables["rpn"].new()
+    batch = AnchorBatches(squares[1], cache, network, section.rpn, seed=1)(0)
     paper = losses(network, batch, section.rpn)["box"].item()
     python = losses(network, batch, altered(section.rpn, box_normaliser="sampled", box_weight=1.0))["box"].item()
     assert paper / 10 * (2 * 12 * 14) == pytest.approx(python * 128, rel=1e-5)
@@ -199,6 +165,6 @@ def test_loss_terms_of_nothing_are_zero() -> None:
     assert offset_loss(torch.ones(2, 4) * 2, torch.zeros(2, 4), 4, 1.0).item() == pytest.approx(8 * 1.5 / 4)
 
 
-def test_without_objects_there_is_nothing_to_train(section, cache) -> None:
+def test_without_objects_there_is_nothing_to_train(section, trainables, cache) -> None:
     with pytest.raises(InputError, match="no object to propose"):
-        AnchorBatches([ImageRecord(1, "a.png", 112, 96, "")], cache, new_rpn(), section.rpn, seed=1)
+        AnchorBatches([ImageRecord(1, "a.png", 112, 96, "")], cache, trainables["rpn"].new(), section.rpn, seed=1)

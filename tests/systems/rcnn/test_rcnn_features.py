@@ -9,12 +9,12 @@ from PIL import Image
 
 from pipeline.core.sections import Region
 from pipeline.data.images import read_image
-from pipeline.features.cache import FeatureCache, read_ahead
+from pipeline.features.cache import FeatureCache
 from pipeline.features.regions import gather
 from pipeline.features.warp import warp
-from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets.backbones import normalise
 from pipeline.systems.rcnn.features import cache_regions
-from pipeline.systems.rcnn.network import RegionNetwork
+from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 REGION = Region(size=32, padding=3, mode="warp")
 
@@ -22,7 +22,7 @@ REGION = Region(size=32, padding=3, mode="warp")
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+    return RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=3)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def cached(regions, network, folder, **changed):
         folder=folder,
         device=torch.device("cpu"),
         attributes={"network": "small"},
-        what="caching",
+        title="caching",
         **settings,
     )
 
@@ -92,16 +92,10 @@ def test_workers_change_no_byte_and_shards_change_no_value(regions, network, tmp
 
 def test_float16_saturates_instead_of_overflowing(regions, network, tmp_path):
     torch.manual_seed(0)
-    loud = RegionNetwork(architecture("small"), side=32, fc_width=16, outputs=3).eval()
+    loud = RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=3)).eval()
     with torch.no_grad():
         loud.fc7.weight.mul_(1e9)
     values = FeatureCache(cached(regions, loud, tmp_path / "half", dtype="float16"), "stage").array("fc7")[:]
     assert values.dtype == np.float16
     assert np.isfinite(values).all()
     assert values.max() == 65504
-
-
-def test_read_ahead_keeps_order_and_passes_errors_on():
-    assert list(read_ahead(lambda x: x * x, list(range(9)), workers=3)) == [(i, i * i) for i in range(9)]
-    with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda x: 1 / x, [2, 1, 0, 4], workers=2))

@@ -1,4 +1,4 @@
-"""What fine-tuning sees: which windows are foreground, which background, and what a batch holds."""
+"""Fine-tuning on regions: which proposals are foreground, which background, and the batches."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.features.regions import Windows, label_windows
+from pipeline.features.regions import RegionSamples, label_proposals
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.params import Finetune
 
@@ -51,11 +51,11 @@ def record(number: int, *objects: tuple) -> ImageRecord:
     )
 
 
-def told(windows: Windows) -> list[tuple]:
+def listed(samples: RegionSamples) -> list[tuple]:
     return [
         (image, tuple(box), label)
         for image, box, label in zip(
-            windows.images.tolist(), windows.boxes.tolist(), windows.labels.tolist(), strict=True
+            samples.images.tolist(), samples.boxes.tolist(), samples.labels.tolist(), strict=True
         )
     ]
 
@@ -75,26 +75,26 @@ def images() -> tuple[list[ImageRecord], list[Boxes]]:
 
 
 def test_foreground_is_half_and_more_with_the_class_of_the_best_object() -> None:
-    foreground, background = label_windows(*images(), settings())
-    assert told(foreground) == [(0, CAT, 1), (0, DOG, 2), (0, HALF, 1), (0, (21, 0, 30, 10), 2), (2, CAT, 2)]
-    assert told(background) == [(0, LESS, 0), (0, BOTH, 0), (0, FAR, 0), (0, TENTH, 0), (1, CAT, 0)]
+    foreground, background = label_proposals(*images(), settings())
+    assert listed(foreground) == [(0, CAT, 1), (0, DOG, 2), (0, HALF, 1), (0, (21, 0, 30, 10), 2), (2, CAT, 2)]
+    assert listed(background) == [(0, LESS, 0), (0, BOTH, 0), (0, FAR, 0), (0, TENTH, 0), (1, CAT, 0)]
     assert not foreground.mirrored.any()
     assert not background.mirrored.any()
 
 
 def test_the_background_interval_holds_its_lower_end_and_not_its_upper() -> None:
-    _, background = label_windows(*images(), settings(background_iou=(0.1, 0.4)))
-    assert told(background) == [(0, TENTH, 0)]
-    foreground, background = label_windows(*images(), settings(foreground_iou=0.7, background_iou=(0.1, 0.5)))
-    assert (0, HALF, 1) not in told(foreground)
-    assert told(background) == [(0, LESS, 0), (0, BOTH, 0), (0, TENTH, 0)]
+    _, background = label_proposals(*images(), settings(background_iou=(0.1, 0.4)))
+    assert listed(background) == [(0, TENTH, 0)]
+    foreground, background = label_proposals(*images(), settings(foreground_iou=0.7, background_iou=(0.1, 0.5)))
+    assert (0, HALF, 1) not in listed(foreground)
+    assert listed(background) == [(0, LESS, 0), (0, BOTH, 0), (0, TENTH, 0)]
 
 
 def test_images_without_objects_give_background_alone() -> None:
     records, proposals = images()
-    foreground, background = label_windows(records[1:2], proposals[1:2], settings())
-    assert (len(foreground), told(background)) == (0, [(0, CAT, 0)])
-    _, background = label_windows(records[1:2], proposals[1:2], settings(background_iou=(0.1, 0.5)))
+    foreground, background = label_proposals(records[1:2], proposals[1:2], settings())
+    assert (len(foreground), listed(background)) == (0, [(0, CAT, 0)])
+    _, background = label_proposals(records[1:2], proposals[1:2], settings(background_iou=(0.1, 0.5)))
     assert len(background) == 0
 
 
@@ -109,15 +109,15 @@ def cache(tmp_path: Path) -> ImageCache:
 
 def batches(cache: ImageCache, seed: int = 1, **changed: object) -> FinetuneBatches:
     chosen = settings(**changed)
-    return FinetuneBatches(*label_windows(*images(), chosen), cache, chosen, 32, seed)
+    return FinetuneBatches(*label_proposals(*images(), chosen), cache, chosen, 32, seed)
 
 
-def test_a_batch_holds_32_foreground_and_96_background_windows(cache: ImageCache) -> None:
+def test_a_batch_holds_32_foreground_and_96_background_regions(cache: ImageCache) -> None:
     batch = batches(cache)(0)
-    assert len(batch.windows) == 128
-    assert (batch.windows.labels > 0).sum() == 32
+    assert len(batch.samples) == 128
+    assert (batch.samples.labels > 0).sum() == 32
     assert batch.size == 32
-    assert len(batch.pixels) == len(np.unique(batch.windows.images))
+    assert len(batch.pixels) == len(np.unique(batch.samples.images))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(cache: ImageCache) -> None:
@@ -125,44 +125,44 @@ def test_a_batch_depends_on_seed_and_step_alone(cache: ImageCache) -> None:
     later = one(5)
     for step in (9, 5):
         again = other(step)
-    assert told(again.windows) == told(later.windows)
-    np.testing.assert_array_equal(again.windows.mirrored, later.windows.mirrored)
-    assert told(one(6).windows) != told(later.windows)
-    assert told(batches(cache, seed=2)(5).windows) != told(later.windows)
+    assert listed(again.samples) == listed(later.samples)
+    np.testing.assert_array_equal(again.samples.mirrored, later.samples.mirrored)
+    assert listed(one(6).samples) != listed(later.samples)
+    assert listed(batches(cache, seed=2)(5).samples) != listed(later.samples)
 
 
-def test_every_window_is_as_likely_as_any_other(cache: ImageCache) -> None:
+def test_every_region_is_as_likely_as_any_other(cache: ImageCache) -> None:
     """Five of each kind: an image with many windows weighs more, as in the official code."""
     make = batches(cache)
-    drawn = [window for step in range(100) for window in told(make(step).windows)]
-    foreground, background = label_windows(*images(), settings())
-    for window in told(foreground):
+    drawn = [region for step in range(100) for region in listed(make(step).samples)]
+    foreground, background = label_proposals(*images(), settings())
+    for window in listed(foreground):
         assert drawn.count(window) == pytest.approx(3200 / 5, rel=0.15)
-    for window in told(background):
+    for window in listed(background):
         assert drawn.count(window) == pytest.approx(9600 / 5, rel=0.15)
 
 
-def test_half_of_the_windows_are_mirrored_where_that_is_wanted(cache: ImageCache) -> None:
+def test_half_of_the_regions_are_mirrored_where_that_is_wanted(cache: ImageCache) -> None:
     make, still = batches(cache), batches(cache, flip=False)
-    share = np.mean([make(step).windows.mirrored.mean() for step in range(20)])
+    share = np.mean([make(step).samples.mirrored.mean() for step in range(20)])
     assert share == pytest.approx(0.5, abs=0.05)
-    assert not any(still(step).windows.mirrored.any() for step in range(20))
-    assert told(make(3).windows) == told(still(3).windows)
+    assert not any(still(step).samples.mirrored.any() for step in range(20))
+    assert listed(make(3).samples) == listed(still(3).samples)
 
 
 def test_a_dataset_without_background_trains_on_foreground(cache: ImageCache) -> None:
     batch = batches(cache, background_iou=(0.45, 0.5))(0)
-    assert len(batch.windows) == 32
-    assert (batch.windows.labels > 0).all()
+    assert len(batch.samples) == 32
+    assert (batch.samples.labels > 0).all()
 
 
 def test_a_dataset_without_foreground_is_an_error(cache: ImageCache) -> None:
     records, proposals = images()
-    with pytest.raises(InputError, match="no window overlaps an object"):
-        FinetuneBatches(*label_windows(records[1:2], proposals[1:2], settings()), cache, settings(), 32, 1)
+    with pytest.raises(InputError, match="no proposal overlaps an object"):
+        FinetuneBatches(*label_proposals(records[1:2], proposals[1:2], settings()), cache, settings(), 32, 1)
 
 
-def test_pixels_are_those_of_the_windows_images(cache: ImageCache) -> None:
+def test_pixels_are_those_of_the_regions_images(cache: ImageCache) -> None:
     batch = batches(cache)(0)
-    for position, pixels in zip(np.unique(batch.windows.images).tolist(), batch.pixels, strict=True):
+    for position, pixels in zip(np.unique(batch.samples.images).tolist(), batch.pixels, strict=True):
         assert torch.equal(pixels.permute(1, 2, 0), torch.from_numpy(cache[position]))

@@ -10,12 +10,12 @@ from PIL import Image
 
 from pipeline.features.maps import MapCache, cache_maps, entries
 from pipeline.features.pyramid import project
-from pipeline.features.regions import WindowDraws, Windows
+from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
-from pipeline.systems.sppnet.finetune import CutBatches, MapStore, pool_batch, validation_loss
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.finetune import CachedMaps, CutBatches, pool_batch, validation_loss
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
     for number in range(3):
         Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     files = [folder / f"{number}.png" for number in range(3)]
-    layout = entries([1, 2, 3], files, [(80, 60)] * 3, (48, 96), Geometry.of_network(NET))
+    layout = entries([1, 2, 3], files, [(80, 60)] * 3, (48, 96), Geometry.from_architecture(NET))
     conv = NET.conv()
     path = cache_maps(
         layout,
@@ -62,20 +62,20 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
         device=CPU,
         workers=1,
         attributes={"scales": [48, 96], "fingerprint": "abc", "network": "small"},
-        what="caching",
+        title="caching",
     )
     return MapCache(path, "stage")
 
 
-def windows(count: int, label: int, seed: int) -> Windows:
+def windows(count: int, label: int, seed: int) -> RegionSamples:
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 30, (count, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(2, 30, (count, 2))], axis=1).astype(np.float32)
-    return Windows(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
+    return RegionSamples(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
 
 
 def batches(maps: MapCache, **changed: Any) -> CutBatches:
-    draw = WindowDraws(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
+    draw = RegionSampler(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
     return CutBatches(maps, draw, NET, WINDOW, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed})
 
 
@@ -87,7 +87,7 @@ def test_a_batch_holds_windows_of_both_kinds_cut_from_their_maps(maps: MapCache)
     assert labels.tolist() == [2] * 3 + [0] * 5
     # Each vector is that of one of the drawn windows at one of the two scales.
     known = []
-    geometry = Geometry.of_network(NET)
+    geometry = Geometry.from_architecture(NET)
     for kind in (windows(20, 2, 1), windows(30, 0, 2)):
         for image, box in zip(kind.images.tolist(), kind.boxes, strict=True):
             for scale in range(2):
@@ -111,14 +111,14 @@ def test_each_step_draws_anew_and_repeats_itself_after_a_restart(maps: MapCache)
 
 
 def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
-    store = MapStore(maps, megabytes=0.02)
+    store = CachedMaps(maps, megabytes=0.02)
     for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
         np.testing.assert_array_equal(store[place].reshape(-1, 96), maps.cells(*place))
-        assert len(store._held) <= 2
+        assert len(store._arrays) <= 2
 
 
 def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
-    head = PyramidHead(MapSource("small", "abc", 96, WINDOW), (3, 1), 8, outputs=3).eval()
+    head = PyramidHead(PyramidShape("small", "abc", 96, WINDOW.rule, WINDOW.side, (3, 1), 8, outputs=3)).eval()
     made = batches(maps, purpose="val")
     with torch.inference_mode():
         each = []

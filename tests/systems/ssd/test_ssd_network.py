@@ -11,20 +11,23 @@ from pipeline import params, presets
 from pipeline.core.boxes import encode
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import MEAN, STD, architecture
+from pipeline.nets.weights import Backbone
 from pipeline.systems.ssd.boxes import VARIANCES
-from pipeline.systems.ssd.network import L2Norm, Shape, Ssd
+from pipeline.systems.ssd.network import L2Norm, Ssd, SsdShape
 
 ROOT = Path(__file__).resolve().parents[3]
-SMALL = Shape("small", 2, 96, ("conv3", "conv5"), ((8, 16, 3, 2, 1),), 8.0, (16, 24, 48, 80), ((2,), (2, 3), ()), None)
+SMALL = SsdShape(
+    "small", 2, 96, ("conv3", "conv5"), ((8, 16, 3, 2, 1),), 8.0, (16, 24, 48, 80), ((2,), (2, 3), ()), None
+)
 
 
-def shape_of(preset: str, network: str | None = None) -> Shape:
+def shape_of(preset: str, network: str | None = None) -> SsdShape:
     """Return SSD as a preset has it, for 20 classes."""
     text = (ROOT / "params.yaml").read_text()
     laid, _ = presets.lay_over(text, presets.read(ROOT / "presets", preset), "params.yaml")
     p = params.parse(YAML(typ="safe").load(laid), preset)
     s = p.ssd
-    return Shape.of(network or p.backbone.network, 20, s.side, s.taps, s.extra, s.l2_scale, s.default_boxes)
+    return SsdShape.from_params(network or p.backbone.network, 20, s.side, s.taps, s.extra, s.l2_scale, s.default_boxes)
 
 
 @pytest.mark.parametrize("preset", ["digits", "tiny", "folder"])
@@ -88,22 +91,22 @@ def test_extra_layers_see_the_map_divided_by_its_size() -> None:
     network = Ssd(SMALL).eval()
     backbone = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
     images = torch.rand(1, 3, 96, 96) * 255
-    network.load_backbone(backbone, 1.0)
+    network.load_backbone(Backbone(backbone, 1.0))
     before = network(images)[0][:, -36:]
     backbone["features.15.weight"] *= 8
     backbone["features.15.bias"] *= 8
-    network.load_backbone(backbone, 8.0)
+    network.load_backbone(Backbone(backbone, 8.0))
     assert torch.allclose(network(images)[0][:, -36:], before, atol=1e-4)
     assert network.input_scale.item() == 1 / 8
 
 
 def test_behind_fc7_they_see_it_as_it_is() -> None:
-    shape = Shape(
+    shape = SsdShape(
         "alexnet", 2, 96, ("conv5", "fc7"), ((8, 16, 3, 2, 1),), 8.0, (16, 24, 48, 80), ((2,), (2,), ()), None
     )
     network = Ssd(shape).eval()
     conv = {f"features.{name}": tensor for name, tensor in architecture("alexnet").conv().state_dict().items()}
-    network.load_backbone(conv, 8.0)
+    network.load_backbone(Backbone(conv, 8.0))
     assert network.input_scale.item() == 1
     assert [type(norm).__name__ for norm in network.norms] == ["L2Norm", "Identity"]
     assert network(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))[0].shape == (1, len(network.defaults), 3)
@@ -173,16 +176,16 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 
 def test_unknown_maps_are_named() -> None:
     with pytest.raises(InputError, match=r"ssd.taps: found conv4_3, but small has conv3, conv5, in this order"):
-        Ssd(Shape("small", 2, 96, ("conv4_3",), (), 8.0, (16, 24), ((),), None))
+        Ssd(SsdShape("small", 2, 96, ("conv4_3",), (), 8.0, (16, 24), ((),), None))
     with pytest.raises(InputError, match=r"ssd.taps: found fc7, but squeezenet1_0"):
-        Ssd(Shape("squeezenet1_0", 2, 96, ("fc7",), (), 8.0, (16, 24), ((),), None))
+        Ssd(SsdShape("squeezenet1_0", 2, 96, ("fc7",), (), 8.0, (16, 24), ((),), None))
     with pytest.raises(InputError, match=r"ssd.taps: found conv5, conv3, but small"):
-        Ssd(Shape("small", 2, 96, ("conv5", "conv3"), (), 8.0, (16, 24, 32), ((), ()), None))
+        Ssd(SsdShape("small", 2, 96, ("conv5", "conv3"), (), 8.0, (16, 24, 32), ((), ()), None))
 
 
 def test_a_square_too_small_is_named() -> None:
-    with pytest.raises(InputError, match=r"ssd.side: of 32 pixels no cell is left on map 2"):
-        Ssd(Shape("small", 2, 32, ("conv5",), ((8, 8, 5, 1, 0),), 8.0, (16, 24, 32), ((), ()), None))
+    with pytest.raises(InputError, match=r"ssd.side: with 32 pixels no cell is left on map 2"):
+        Ssd(SsdShape("small", 2, 32, ("conv5",), ((8, 8, 5, 1, 0),), 8.0, (16, 24, 32), ((), ()), None))
 
 
 def test_early_layers_are_counted_over_convolutions() -> None:

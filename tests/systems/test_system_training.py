@@ -1,0 +1,89 @@
+"""All systems learn eight small images, from the same code: what holds for each of their trainings."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.core.errors import InputError
+from pipeline.data.images import ImageCache
+from pipeline.data.index import Index
+from pipeline.detector import Description, Detector
+from pipeline.evaluation.metrics import metrics, rankings
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
+from pipeline.systems.square import SquareDetector
+from pipeline.training import CHECKPOINT
+
+CPU = torch.device("cpu")
+NETWORKS = ("fast_rcnn", "rpn", "yolo", "ssd")
+
+
+class Failing:
+    """Images that are counted as they are read; the process dies at the one after ``last``."""
+
+    def __init__(self, images: ImageCache, last: int | None = None) -> None:
+        self._images, self._last, self.read = images, last, 0
+
+    def __getitem__(self, position: int) -> np.ndarray:
+        if self.read == self._last:
+            raise ConnectionAbortedError("killed here")
+        self.read += 1
+        return self._images[position]
+
+
+def detector(name: str, network, proposals, squares, settings) -> Detector:
+    description = Description.of(name, ("red", "blue"), detect=settings)
+    if name == "fast_rcnn":
+        stored = ProposalSet.join(proposals, [record.id for record in squares[1]], "test", {})
+        return FastRcnnDetector(description, network, CPU, stored)
+    return SquareDetector(description, network, network.decode, 96, CPU)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "coco"), [("fast_rcnn", 0.35), ("yolo", 0.35), ("ssd", 0.5)])
+def test_it_overfits_eight_images(name, coco, trainables, squares, around, sections, detected) -> None:
+    found = detected(detector(name, trainables[name].trained, around, squares, getattr(sections, name).detect))
+    index = Index(("red", "blue"), tuple(squares[1]))
+    figures = metrics(index, found, rankings(index, found, 0.5), {}, 0.5)
+    assert figures["map_voc07"] > 0.9
+    assert figures["map_coco"] > coco
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo", "ssd"])
+def test_images_alone_and_in_a_batch_give_the_same_detections(
+    name, trainables, squares, around, sections, altered, detected
+) -> None:
+    settings = getattr(sections, name).detect
+    found = [
+        detected(detector(name, trainables[name].trained, around, squares, altered(settings, batch=batch))).ranked()
+        for batch in (1, 8)
+    ]
+    alone, together = (each.take(each.scores > 0.05) for each in found)
+    assert np.array_equal(alone.labels, together.labels)
+    assert np.array_equal(alone.image_ids, together.image_ids)
+    assert np.allclose(alone.boxes, together.boxes, atol=1e-3)
+    assert np.allclose(alone.scores, together.scores, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_killed_run_ends_in_the_same_weights(name, trainables, tmp_path) -> None:
+    """20 steps with a checkpoint after 10, killed at the 16th."""
+    trainable = trainables[name]
+    short = {"schedule__steps": 20, "schedule__decay_at": (14,), "schedule__checkpoint_every": 10}
+    images = trainable.images()
+    whole, rest = Failing(images), Failing(images)
+    expected = trainable.fit(tmp_path / "whole", images=whole, **short).state_dict()
+    with pytest.raises(ConnectionAbortedError):
+        trainable.fit(tmp_path / "killed", images=Failing(images, last=whole.read * 3 // 4), **short)
+    assert (tmp_path / "killed" / CHECKPOINT).is_file()
+    resumed = trainable.fit(tmp_path / "killed", images=rest, **short).state_dict()
+    assert rest.read == whole.read // 2
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_loss_that_is_not_finite_names_the_images(name, trainables, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"the loss is not finite .* image ids of the batch: \[\d"):
+        trainables[name].fit(tmp_path, schedule__lr=1e12, schedule__warmup=0)
