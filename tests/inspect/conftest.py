@@ -20,7 +20,7 @@ from pipeline.linear.model import LinearModel
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
@@ -182,7 +182,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     svm.save(folder / "models/rcnn/svm.safetensors")
     torch.manual_seed(0)
     window = Window.model_validate({"rule": "released", "side": 48})
-    head = PyramidHead(MapSource("small", "m", CHANNELS, window), (3, 2, 1), width=12, outputs=3)
+    head = PyramidHead(PyramidShape("small", "m", CHANNELS, window.rule, window.side, (3, 2, 1), 12, 3))
     head.save(folder / "models/sppnet/network.safetensors")
     return folder
 
