@@ -28,6 +28,7 @@ from pipeline.features.cache import CacheWriter, Column, FeatureCache
 
 WIDTH, SHARD_MB = 1024, 128
 CACHE = Path("features/rcnn/test.zarr")
+STAGE = "systems/rcnn/dvc.yaml:features@test"
 VIEWS = {
     "summary": ["summary", "rcnn"],
     "units": ["units", "--layer", "fc7", "--units", "0-63", "--html", "units.html"],
@@ -44,7 +45,7 @@ def main() -> None:
         folder = Path(name)
         for entry in ("data", "params.yaml"):
             (folder / entry).symlink_to(project / entry)
-        large = enlarge(FeatureCache(CACHE, "rcnn_features@test"), options.gigabytes, folder)
+        large = enlarge(FeatureCache(CACHE, STAGE), options.gigabytes, folder)
         array = large.array("fc7")
         stored = sum(file.stat().st_size for file in large.path.rglob("*") if file.is_file())
         shape = " x ".join(f"{side:,}" for side in array.shape)
@@ -78,7 +79,7 @@ def enlarge(cache: FeatureCache, gigabytes: float, project: Path) -> FeatureCach
     target = project / CACHE
     target.parent.mkdir(parents=True)
     writer.path.rename(target)
-    return FeatureCache(target, "rcnn_features@test")
+    return FeatureCache(target, STAGE)
 
 
 def changed(rows: NDArray[np.float16], seed: int) -> NDArray[np.float16]:

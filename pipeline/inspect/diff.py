@@ -1,10 +1,11 @@
 """``boxline inspect diff``: how two caches of the same rows differ by value, and which SVM decisions that turns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
+from operator import add, itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import numpy as np
 import typer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from pipeline.features.cache import FeatureCache
     from pipeline.linear.model import LinearModel
+
+T = TypeVar("T")
 
 # Several float32 copies of a block are held by each thread.
 BLOCK_MB = 4
@@ -111,15 +114,7 @@ class Flips:
     greatest: float
 
     def __add__(self, other: "Flips") -> "Flips":
-        return Flips(
-            self.rows + other.rows,
-            self.labels,
-            self.positive_a + other.positive_a,
-            self.positive_b + other.positive_b,
-            self.changed + other.changed,
-            self.best_changed + other.best_changed,
-            max(self.greatest, other.greatest),
-        )
+        return _added(self, other, labels=self.labels, greatest=max(self.greatest, other.greatest))
 
 
 @dataclass(frozen=True)
@@ -152,18 +147,14 @@ class Part:
     flips: Flips | None
 
     def __add__(self, other: "Part") -> "Part":
-        return Part(
-            self.equal + other.equal,
-            self.not_finite + other.not_finite,
-            max(self.greatest, other.greatest, key=lambda greatest: greatest[0]),
-            self.by_unit + other.by_unit,
-            self.norms + other.norms,
-            self.relative + other.relative,
-            self.relative_rows + other.relative_rows,
-            self.relative_counts + other.relative_counts,
-            self.equal_rows + other.equal_rows,
-            self.flips + other.flips if self.flips is not None and other.flips is not None else None,
-        )
+        flips = self.flips + other.flips if self.flips is not None and other.flips is not None else None
+        return _added(self, other, greatest=max(self.greatest, other.greatest, key=itemgetter(0)), flips=flips)
+
+
+def _added(a: T, b: T, **given: Any) -> T:
+    """Return a dataclass like ``a`` and ``b`` whose fields are their sums, except those that are ``given``."""
+    names = [field.name for field in fields(cast(Any, a)) if field.name not in given]
+    return cast(Any, type(a))(**{name: getattr(a, name) + getattr(b, name) for name in names}, **given)
 
 
 @dataclass(frozen=True)
@@ -236,7 +227,7 @@ def difference(a: CachedRows, b: CachedRows, svm: "LinearModel | None" = None) -
         row_name=a.row_name,
         shape=(len(a), a.width),
         attributes=changed_attributes(a, b),
-        total=reduce(Part.__add__, (part for _, part in a.map(compare_block, BLOCK_MB))),
+        total=reduce(add, (part for _, part in a.map(compare_block, BLOCK_MB))),
     )
 
 

@@ -15,14 +15,7 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
 from pipeline.core.storage import atomic
 from pipeline.data.index import Index
-from pipeline.inspect.options import (
-    DEFAULT_SYSTEM,
-    LayerOption,
-    SplitName,
-    SplitOption,
-    SystemOption,
-    numbers,
-)
+from pipeline.inspect.options import DEFAULT_SYSTEM, LayerOption, SplitName, SplitOption, SystemOption, numbers
 from pipeline.inspect.paths import cache_path, load_index, open_cache
 from pipeline.inspect.regions import row_labels
 from pipeline.inspect.rows import CachedRows

@@ -4,14 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.inspect.options import (
-    DEFAULT_SYSTEM,
-    HtmlOption,
-    PngOption,
-    RegionLayerOption,
-    SystemOption,
-    show,
-)
+from pipeline.inspect.options import DEFAULT_SYSTEM, HtmlOption, PngOption, RegionLayerOption, SystemOption, show
 from pipeline.inspect.paths import cache_path, image_of_project, image_root, open_cache_of, stage_of
 from pipeline.inspect.regions import check_region
 from pipeline.inspect.rows import REGION_LAYERS, CachedRows, first_of

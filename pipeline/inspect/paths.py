@@ -46,11 +46,12 @@ def stage_of(cache: Path) -> str:
 
     A path other than ``features/SYSTEM/SPLIT.zarr`` is taken for R-CNN's cache of the test split.
     """
-    system = cache.parent.name if Path(f"systems/{cache.parent.name}").is_dir() else "rcnn"
+    graph = Path("systems", cache.parent.name, "dvc.yaml")
+    if not graph.is_file():
+        graph = Path("systems/rcnn/dvc.yaml")
     split = cache.stem if cache.stem in SPLITS else "test"
-    graph = Path(f"systems/{system}/dvc.yaml")
     for name, stage in _stages(graph).items():
-        if any(f"features/{system}/" in str(out) for out in stage.get("outs", ())):
+        if any(f"features/{graph.parent.name}/" in str(out) for out in stage.get("outs", ())):
             return f"{graph}:{name}@{split}"
     return str(graph)
 

@@ -1,16 +1,27 @@
-"""Small caches whose every value is known, and an index of the images that they are of."""
+"""Small caches whose every value is known, an index of their images, and a small project for the commands."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from pipeline.inspect.reading import cached_rows
+from typer.testing import CliRunner, Result
 
+from pipeline.cli import app
 from pipeline.core.boxes import as_boxes
-from pipeline.data.index import ImageRecord, Index
+from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.features.maps import entries
+from pipeline.features.regions import gather
+from pipeline.inspect import rows
+from pipeline.linear.model import LinearModel
+from pipeline.nets.backbones import architecture
+from pipeline.nets.geometry import Geometry
+from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
+from pipeline.systems.sppnet.params import Window
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
 ATTRIBUTES = {"system": "rcnn", "network": "small", "weights": "w" * 64, "region": REGION, "fingerprint": "f" * 16}
@@ -27,15 +38,15 @@ def write_cache(path: Path, layers: dict, tables: dict, attributes: dict, shard_
         for start, stop in writer.pending():
             writer.write(start, {name: np.ascontiguousarray(values[start:stop]) for name, values in layers.items()})
     writer.path.rename(path)
-    return FeatureCache(path, "rcnn_features@test")
+    return FeatureCache(path, "stage")
 
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few rows be a block, so that images lie across blocks and shards."""
     monkeypatch.setattr("pipeline.features.cache.CHUNK_BYTES", 64)
-    monkeypatch.setattr(cached_rows, "BLOCK_MB", 1e-4)
-    monkeypatch.setattr("pipeline.inspect.views.diff.difference.BLOCK_MB", 1e-4)
+    monkeypatch.setattr(rows, "BLOCK_MB", 1e-4)
+    monkeypatch.setattr("pipeline.inspect.diff.BLOCK_MB", 1e-4)
 
 
 @pytest.fixture
@@ -127,3 +138,92 @@ def photographs(tmp_path: Path) -> Path:
     for name in "abc":
         Image.fromarray(picture).save(tmp_path / f"{name}.png")
     return tmp_path
+
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES, SIDE, CHANNELS, SCALES = 4, 64, 8, (64,)
+OBJECT = as_boxes([[8, 8, 40, 40]])
+PROPOSALS = as_boxes([[0, 0, 64, 64], [8, 8, 40, 44], [30, 30, 60, 60]])
+GRAPH = """stages:
+  svm: {{cmd: python, outs: [models/{system}/svm.safetensors]}}
+  {stage}: {{matrix: {{split: [train, val, test]}}, cmd: python, outs: ["features/{system}/${{item.split}}.zarr"]}}
+"""
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project of 4 test images of 4 regions, and of empty other splits; to be read only.
+
+    Region 1 of each image (the whole image) has the features of region 1 of the image two further.
+    """
+    folder = tmp_path_factory.mktemp("project")
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    for system, stage in (("rcnn", "features"), ("sppnet", "maps")):
+        (folder / "systems" / system).mkdir(parents=True)
+        (folder / "systems" / system / "dvc.yaml").write_text(GRAPH.format(system=system, stage=stage))
+    rng = np.random.default_rng(0)
+    files = [f"JPEGImages/{n}.png" for n in range(IMAGES)]
+    for file in files:
+        (folder / "data/fetched" / file).parent.mkdir(parents=True, exist_ok=True)
+        picture = rng.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / "data/fetched" / file)
+    images = tuple(
+        ImageRecord(n + 1, file, SIDE, SIDE, "", OBJECT, np.array([1 + n % 2]), np.zeros(1, bool))
+        for n, file in enumerate(files)
+    )
+    for split in SPLITS:
+        Index(("disc", "ring"), images if split == "test" else ()).save(folder / f"data/index/{split}.json")
+    ids = [image.id for image in images]
+    ProposalSet.join([PROPOSALS] * IMAGES, ids, "made up", {}).save(folder / "proposals/test.h5")
+    _cache_regions(folder / "features/rcnn", ids, rng)
+    _cache_maps(folder / "features/sppnet", ids, rng)
+    svm = LinearModel(np.ones((2, 16), np.float32), np.array([-8, -9], np.float32), 1.0, "fc7")
+    svm.save(folder / "models/rcnn/svm.safetensors")
+    torch.manual_seed(0)
+    window = Window.model_validate({"rule": "released", "side": 48})
+    head = PyramidHead(PyramidShape("small", "m", CHANNELS, window.rule, window.side, (3, 2, 1), 12, 3))
+    head.save(folder / "models/sppnet/network.safetensors")
+    return folder
+
+
+def _cache_regions(folder: Path, ids: list[int], rng: np.random.Generator) -> None:
+    regions = gather(ids, [Path("a.png")] * IMAGES, [OBJECT] * IMAGES, [PROPOSALS] * IMAGES)
+    values = rng.uniform(0, 1, (IMAGES, 4, 16)).astype(np.float16)
+    values[2:, 1] = values[:2, 1] * np.float16(2)
+    layers = {"fc7": values.reshape(-1, 16), "pool5": values.reshape(-1, 16)[:, ::-1]}
+    write_cache(folder / "test.zarr", layers, regions.tables(), ATTRIBUTES, shard_mb=1)
+    write_cache(folder / "other.zarr", {"fc7": layers["fc7"] * 2}, regions.tables(), ATTRIBUTES, shard_mb=1)
+
+
+def _cache_maps(folder: Path, ids: list[int], rng: np.random.Generator) -> None:
+    geometry = Geometry.from_architecture(architecture("small"))
+    layout = entries(ids, [Path("a.png")] * IMAGES, [(SIDE, SIDE)] * IMAGES, SCALES, geometry)
+    cells = rng.uniform(0, 1, (IMAGES, int(layout.offsets[1]), CHANNELS)).astype(np.float16)
+    cells[2:] = cells[:2]
+    origin = {"system": "sppnet", "network": "small", "scales": list(SCALES), "fingerprint": "m"}
+    attributes = origin | {"stride": geometry.stride, "offset": geometry.offset}
+    layers = {"cells": cells.reshape(-1, CHANNELS)}
+    write_cache(folder / "test.zarr", layers, layout.tables(), attributes, shard_mb=1)
+
+
+@pytest.fixture
+def boxline(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Return ``boxline inspect`` as a function of its arguments, run in the project."""
+    monkeypatch.chdir(project)
+    return lambda *arguments: CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+
+@pytest.fixture
+def refused(boxline: Callable[..., Result]) -> Callable[..., str]:
+    """Return a function that runs a command, checks that it leaves with ``code``, and returns its error."""
+
+    def run(*arguments: object, code: int = 1) -> str:
+        result = boxline(*arguments)
+        assert result.exit_code == code, result.output
+        if code == 1:
+            assert result.stderr.startswith("error: ")
+            assert len(result.stderr.splitlines()) == 1
+        return result.stderr
+
+    return run

@@ -1,29 +1,19 @@
 """Nearest regions, against planted ones and a slow search."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.inspect.reading.region_rows import CachedRegions
-from pipeline.inspect.views.neighbours.nearest import nearest, neighbours
-from pipeline.inspect.views.neighbours.rendering import render
+from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.inspect.neighbours import nearest, neighbours_of, render
+from pipeline.inspect.rows import CachedRows
 
 COUNTS = (30, 0, 50, 40)
 OFFSETS = np.concatenate([[0], np.cumsum(COUNTS)])
-
-
-class SmallBlocks(CachedRegions):
-    """Regions read a chunk at a time."""
-
-    def map(self, work: Any) -> Iterator[tuple[int, Any]]:
-        yield from self._rows.map(work, self._workers, block_mb=1e-6)
 
 
 @pytest.fixture
@@ -31,7 +21,7 @@ def features() -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 1, (sum(COUNTS), 8)).astype(np.float16)
 
 
-def regions_of(features: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch, first_id: int = 1) -> CachedRegions:
+def regions_of(features: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch, first_id: int = 1) -> CachedRows:
     """Cache ``features`` seven rows a chunk, two chunks a shard; the first region of each image is its object."""
     monkeypatch.setattr("pipeline.features.cache.CHUNK_BYTES", 7 * features[0].nbytes)
     folder.mkdir(parents=True)
@@ -48,12 +38,12 @@ def regions_of(features: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPat
     with CacheWriter(folder, [column], rows, shard_mb, tables, {"system": "rcnn"}) as writer:
         for start, stop in writer.pending():
             writer.write(start, {"fc7": features[start:stop]})
-    rows_of = CachedRows.of(FeatureCache(writer.path, "rcnn_features@test"), "fc7")
-    assert (rows_of.array.chunks[0], rows_of.array.shards[0]) == (7, 14)
-    return SmallBlocks(rows_of, workers=2)
+    layer = CachedRows(FeatureCache(writer.path, "stage"), "fc7", workers=2)
+    assert (layer.array.chunks[0], layer.array.shards[0]) == (7, 14)
+    return layer
 
 
-def index_of(rows: CachedRegions) -> Index:
+def index_of(rows: CachedRows) -> Index:
     images = []
     for number, start in zip(rows.image_ids.tolist(), rows.offsets[:-1].tolist(), strict=True):
         count = int(number != rows.image_ids[1])
@@ -72,11 +62,11 @@ def slow_cosines(features: np.ndarray, query: int) -> np.ndarray:
 @pytest.mark.parametrize("same_image", [False, True])
 def test_neighbours_are_those_of_a_slow_search(features, tmp_path, monkeypatch, same_image) -> None:
     rows = regions_of(features, tmp_path / "a", monkeypatch)
-    view = neighbours(rows, index_of(rows), position=2, region=5, top=9, same_image=same_image)
+    view = neighbours_of(rows, index_of(rows), position=2, region=5, top=9, same_image=same_image)
     cosines = slow_cosines(features, 35)
     cosines[35 if same_image else slice(30, 80)] = -2
     expected = np.argsort(-cosines)[:9]
-    assert (OFFSETS[view.found.images] + view.found.regions).tolist() == expected.tolist()
+    assert (OFFSETS[view.nearest.images] + view.nearest.regions).tolist() == expected.tolist()
     np.testing.assert_allclose(view.similarities, cosines[expected], atol=1e-6)
     assert view.similarities.dtype == np.float32
     assert (view.query.files, view.query.regions.tolist()) == (("3.png",), [5])
@@ -87,25 +77,25 @@ def test_a_planted_neighbour_comes_first_whatever_its_length(features, tmp_path,
     features[40] = features[35]  # the same image
     rows = regions_of(features, tmp_path / "a", monkeypatch)
     index = index_of(rows)
-    other = neighbours(rows, index, 2, 5, top=1)
-    assert (other.found.files, other.found.regions.tolist()) == (("4.png",), [31])
+    other = neighbours_of(rows, index, 2, 5, top=1)
+    assert (other.nearest.files, other.nearest.regions.tolist()) == (("4.png",), [31])
     assert other.similarities[0] == pytest.approx(1, abs=1e-6)
-    same = neighbours(rows, index, 2, 5, top=2, same_image=True)
-    assert set(same.found.files) == {"3.png", "4.png"}
+    same = neighbours_of(rows, index, 2, 5, top=2, same_image=True)
+    assert set(same.nearest.files) == {"3.png", "4.png"}
 
 
 def test_another_split_is_searched_whole(features, tmp_path, monkeypatch) -> None:
     here = regions_of(features, tmp_path / "a", monkeypatch)
     there = regions_of(features[::-1].copy(), tmp_path / "b", monkeypatch, first_id=101)
-    view = neighbours(here, index_of(here), 2, 5, top=3, among=(there, index_of(there)))
+    view = neighbours_of(here, index_of(here), 2, 5, top=3, among=(there, index_of(there)))
     row = len(features) - 1 - 35  # the query itself stands there
-    assert OFFSETS[view.found.images[0]] + view.found.regions[0] == row
-    assert view.found.files[0] == "104.png"
+    assert OFFSETS[view.nearest.images[0]] + view.nearest.regions[0] == row
+    assert view.nearest.files[0] == "104.png"
 
 
 def test_classes_are_those_of_the_objects_that_regions_overlap(features, tmp_path, monkeypatch) -> None:
     rows = regions_of(features, tmp_path / "a", monkeypatch)
-    found = neighbours(rows, index_of(rows), 0, 0, top=90).found
+    found = neighbours_of(rows, index_of(rows), 0, 0, top=90).nearest
     boxes, start = rows.boxes, OFFSETS[found.images]
     for i in range(len(found)):
         assert np.array_equal(found.boxes[i], boxes[start[i] + found.regions[i]])
@@ -138,11 +128,11 @@ def test_large_float16_values_do_not_overflow(features, tmp_path, monkeypatch) -
     assert cosines[0] == pytest.approx(1)
 
 
-def test_a_region_of_zeros_has_no_neighbours(features, tmp_path, monkeypatch) -> None:
+def test_a_region_of_zeros_has_no_neighbours_of(features, tmp_path, monkeypatch) -> None:
     features[35] = 0
     rows = regions_of(features, tmp_path / "a", monkeypatch)
     with pytest.raises(InputError, match=r"3\.png:5: its fc7 is zero in every unit"):
-        neighbours(rows, index_of(rows), 2, 5, top=3)
+        neighbours_of(rows, index_of(rows), 2, 5, top=3)
 
 
 def test_an_image_alone_has_no_neighbours_elsewhere(tmp_path, monkeypatch) -> None:
@@ -150,6 +140,36 @@ def test_an_image_alone_has_no_neighbours_elsewhere(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(f"{__name__}.OFFSETS", np.array([0, 0, 0, 3, 3]))
     rows = regions_of(np.ones((3, 4), np.float16), tmp_path / "a", monkeypatch)
     index = Index(("cell",), tuple(ImageRecord(number, f"{number}.png", 40, 40, "") for number in range(1, 5)))
-    view = neighbours(rows, index, 2, 0, top=5)
-    assert len(view.found) == 0
+    view = neighbours_of(rows, index, 2, 0, top=5)
+    assert len(view.nearest) == 0
     assert "There is no other region." in render(view, tmp_path).text()
+
+
+@pytest.mark.parametrize("system", ["rcnn", "sppnet"])
+def test_the_command_finds_the_planted_region(boxline, tmp_path: Path, system: str) -> None:
+    png = tmp_path / "a.png"
+    result = boxline("neighbours", "0.png:1", "--system", system, "--top", 3, "--split", "test", "--png", png)
+    assert result.exit_code == 0, result.stderr
+    first = next(line for line in result.stdout.splitlines() if line.startswith(" 1.0000"))
+    assert first.split() == ["1.0000", "2.png:1", "background", "0.25", "0", "0", "64", "64"]
+    assert "0.png:" not in result.stdout.partition("cosine")[2]
+    assert ("pooling fc7" in result.stderr) == (system == "sppnet")
+    assert min(Image.open(png).size) > 300
+
+
+def test_the_same_image_counts_where_it_shall(boxline) -> None:
+    same = boxline("neighbours", "0.png:1", "--same-image", "--top", 15).stdout.partition("cosine")[2]
+    assert sum("0.png:" in line for line in same.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("1:7",), "region 7 does not exist"),
+        (("1",), "IMAGE:REGION is expected"),
+        (("1:0", "--system", "sppnet", "--layer", "conv5"), "conv5 is not pooled from maps, only pool5, fc6, fc7"),
+        (("0.png:1", "--split", "train"), "the stage systems/rcnn/dvc.yaml:features@train writes it"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence(refused, arguments: tuple[str, ...], words: str) -> None:
+    assert words in refused("neighbours", *arguments)

@@ -5,7 +5,8 @@ import re
 
 from matplotlib.figure import Figure
 from PIL import Image
-from pipeline.inspect.showing.rendering import Rendering, Section
+
+from pipeline.inspect.drawing import Rendering, Section, table
 
 
 def drawing():
@@ -43,3 +44,8 @@ def test_the_page_is_self_contained_and_escaped(tmp_path):
     again = tmp_path / "q.png"
     SHOWN.write(again, None)
     assert again.read_bytes() == png.read_bytes()
+
+
+def test_a_table_lines_up_its_columns():
+    assert table([("a", "class", "x"), ("100", "ox", "1.5")], "><<") == "  a  class  x\n100  ox     1.5"
+    assert table([], "><") == ""

@@ -5,17 +5,17 @@ import json
 import h5py
 import numpy as np
 import pytest
-from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.inspect.views.export.slices import choose, write
 
 from pipeline.core.errors import InputError
+from pipeline.inspect.export import choose, write
+from pipeline.inspect.rows import CachedRows
 
 VALUES = np.arange(13 * 4).reshape(13, 4).astype(np.float16)
 
 
 @pytest.fixture
 def layer(make):
-    return CachedRows.of(make("test", fc7=VALUES), "fc7")
+    return CachedRows(make("test", fc7=VALUES), "fc7")
 
 
 def read(path):
@@ -41,7 +41,7 @@ def read(path):
 )
 def test_what_is_written_is_what_was_chosen(tmp_path, layer, index, suffix, conditions, rows):
     path = tmp_path / f"out{suffix}"
-    write(path, layer, choose(layer, index, **conditions), 2)
+    write(path, layer, choose(layer, index, **conditions))
     arrays, classes, attributes = read(path)
     assert arrays["rows"].tolist() == rows
     assert arrays["features"].dtype == np.float16
@@ -57,8 +57,8 @@ def test_what_is_written_is_what_was_chosen(tmp_path, layer, index, suffix, cond
 
 
 def test_cells_are_exported_with_their_receptive_fields(tmp_path, maps, index):
-    cells = CachedRows.of(maps, "cells")
-    write(tmp_path / "out.h5", cells, choose(cells, index, image_ids=[12]), 1)
+    cells = CachedRows(maps, "cells")
+    write(tmp_path / "out.h5", cells, choose(cells, index, image_ids=[12]))
     arrays, _, _ = read(tmp_path / "out.h5")
     assert np.array_equal(arrays["boxes"], cells.boxes[459:918])
     assert arrays["features"][:, 0].tolist() == list(range(459, 918))
@@ -79,4 +79,28 @@ def test_what_cannot_be_chosen_is_named(layer, index, conditions, words):
 
 def test_another_suffix_is_refused(tmp_path, layer, index):
     with pytest.raises(InputError, match="must be one of"):
-        write(tmp_path / "out.csv", layer, choose(layer, index), 1)
+        write(tmp_path / "out.csv", layer, choose(layer, index))
+
+
+def test_the_command(boxline, tmp_path):
+    out = tmp_path / "out.h5"
+    result = boxline("export", out, "--layer", "fc7", "--images", "1-3", "--rows", "1:", "--class", "disc")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"wrote {out}: 3 of 16 regions, 16 units of fc7\n"
+    with h5py.File(out) as file:
+        assert file["rows"][()].tolist() == [2, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["out.csv"], 2, ".npz"),
+        (["out.h5", "--rows", "5"], 2, "100:200"),
+        (["out.h5", "--rows", "a:b"], 2, "100:200"),
+        (["out.h5", "--images", "1,x"], 2, "1,x"),
+        (["out.h5", "--class", "cow"], 1, "cow"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(refused, project, arguments, code, words):
+    assert words in refused("export", *arguments, code=code)
+    assert not (project / "out.h5").exists()

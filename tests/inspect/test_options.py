@@ -2,7 +2,8 @@
 
 import pytest
 import typer
-from pipeline.inspect.command_frame import numbers
+
+from pipeline.inspect.options import numbers
 
 
 def test_numbers_as_typed() -> None:

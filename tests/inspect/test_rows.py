@@ -2,29 +2,30 @@
 
 import numpy as np
 import pytest
-from pipeline.inspect.reading.cached_rows import CachedRows, usual_layer
 
 from pipeline.core.errors import InputError
 from pipeline.features.cache import FeatureCache
+from pipeline.inspect.rows import CachedRows, as_float32, float32_stretches
 
 VALUES = np.arange(13 * 3, dtype=np.float16).reshape(13, 3)
 
 
 @pytest.fixture
 def rows(make):
-    return CachedRows.of(make("test", fc7=VALUES, pool5=VALUES), "fc7")
+    return CachedRows(make("test", fc7=VALUES, pool5=VALUES), "fc7")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_blocks_are_the_layer_in_order(rows, workers):
-    found = list(rows.map(lambda start, block: (start, block.copy()), workers, block_mb=1e-5))
+    rows.workers = workers
+    found = list(rows.map(lambda start, block: (start, block.copy()), block_mb=1e-5))
     assert len(found) > 1
     assert [start for start, _ in found] == [start for _, (start, _) in found]
     assert np.array_equal(np.concatenate([block for _, (_, block) in found]), VALUES)
 
 
 def test_images_are_put_together_from_blocks(rows):
-    blocks = rows.map(lambda _, block: block, 2, block_mb=1e-5)
+    blocks = rows.map(lambda _, block: block, block_mb=1e-5)
     seen = list(rows.by_image(blocks))
     assert [image for image, _ in seen] == [0, 1, 2]
     assert np.array_equal(seen[0][1], VALUES[:7])
@@ -33,27 +34,26 @@ def test_images_are_put_together_from_blocks(rows):
 
 
 def test_images_without_rows_come_too(rows):
-    gaps = CachedRows(rows.cache, rows.layer, rows.array, np.array([0, 0, 7, 7, 13, 13]), np.arange(5))
-    seen = [(image, len(values)) for image, values in gaps.by_image(gaps.map(lambda _, block: block, 1, 1e-5))]
+    rows.offsets = np.array([0, 0, 7, 7, 13, 13])
+    seen = [(image, len(values)) for image, values in rows.by_image(rows.map(lambda _, block: block, 1e-5))]
     assert seen == [(0, 0), (1, 7), (2, 0), (3, 6), (4, 0)]
 
 
 @pytest.mark.parametrize("picked", [[], [0], [12], [0, 5, 6, 12], list(range(13))])
 def test_chosen_rows(rows, picked):
-    assert np.array_equal(rows.take(np.array(picked, np.int64), 2), VALUES[picked])
+    assert np.array_equal(rows.take(np.array(picked, np.int64)), VALUES[picked])
 
 
-def test_rows_know_their_images_and_what_they_are(rows):
-    assert rows.image_of(np.array([0, 6, 7, 12])).tolist() == [0, 0, 1, 2]
+def test_a_layer_that_is_not_named_is_pool5_or_the_first(rows, maps):
     assert (rows.row_name, len(rows), rows.width) == ("region", 13, 3)
-    assert usual_layer(rows.cache) == "pool5"
+    assert CachedRows(rows.cache).layer == "pool5"
+    assert CachedRows(maps).layer == "cells"
 
 
 def test_a_cell_s_box_is_what_changes_it_and_nothing_else(maps):
-    """The field of the network is 44 pixels: checked by torch's gradients in test_receptive, here by arithmetic."""
-    rows = CachedRows.of(maps, "cells")
+    """The field of the network is 44 pixels: checked by torch's gradients in test_units, here by arithmetic."""
+    rows = CachedRows(maps, "cells")
     assert rows.row_name == "cell"
-    assert usual_layer(maps) == "cells"
     assert rows.image_ids.tolist() == [11, 12, 13]
     assert rows.offsets.tolist() == [0, 459, 918, 1377]
     assert not rows.is_ground_truth.any()
@@ -67,9 +67,21 @@ def test_a_cell_s_box_is_what_changes_it_and_nothing_else(maps):
 
 def test_an_unknown_layer_and_a_broken_cache(make, rows):
     with pytest.raises(InputError, match="fc6 is not cached"):
-        CachedRows.of(rows.cache, "fc6")
+        CachedRows(rows.cache, "fc6")
     cache = make("val", fc7=VALUES)
     broken = FeatureCache(cache.path, "stage")
     broken.offsets = broken.offsets[:-1]
     with pytest.raises(InputError, match="disagree"):
-        CachedRows.of(broken, "fc7")
+        CachedRows(broken, "fc7")
+
+
+EVERY = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+
+
+def test_every_float16_widens_as_numpy_widens_it():
+    assert np.array_equal(as_float32(EVERY), EVERY.astype(np.float32), equal_nan=True)
+    single = np.array([0, -0.0, 1.5, 1e-40, 3e38, np.inf, np.nan], np.float32)
+    assert np.array_equal(as_float32(single), single, equal_nan=True)
+    stretches = list(float32_stretches(EVERY.reshape(64, 1024).repeat(9, axis=0)))
+    assert len(stretches) == 3
+    assert np.array_equal(np.concatenate(stretches)[::9].ravel(), EVERY.astype(np.float32), equal_nan=True)

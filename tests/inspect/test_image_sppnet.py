@@ -5,14 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pipeline.inspect.views.image.sppnet import ImageMap, grid_of, image_map, pool_window
-from pipeline.inspect.views.image.sppnet_rendering import CELLS, WINDOW, figure, render
+from PIL import Image
 
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column
 from pipeline.features.maps import ImageMaps, MapCache, entries
 from pipeline.features.pyramid import choose_scale, pool_regions, project
 from pipeline.features.regions import Regions, gather
+from pipeline.inspect.image_sppnet import (
+    CELLS,
+    WINDOW,
+    ImageMap,
+    figure,
+    grid_of,
+    image_map,
+    pool_window,
+    render,
+)
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.params import Window
@@ -57,8 +66,8 @@ def regions(index: Index) -> Regions:
 
 def view_of(maps: MapCache, regions: Regions, index: Index, **changed) -> ImageMap:
     settings = {"top": 3, "channels": 4, "region": None, "window": window(), "levels": LEVELS, **changed}
-    picture = np.zeros((80, 100, 3), np.uint8)
-    return image_map(maps, regions, index, 0, picture, **settings)
+    Image.new("RGB", (100, 80)).save(maps.path.parent / "a.png")
+    return image_map(maps, regions, index, 0, maps.path.parent, **settings)
 
 
 def test_cells_of_a_hand_made_window() -> None:
@@ -135,7 +144,7 @@ def test_the_planted_window_is_drawn_on_the_picture(maps: MapCache, regions: Reg
 
 
 def test_the_text_says_what_is_pooled(maps: MapCache, regions: Regions, index: Index) -> None:
-    text = render(view_of(maps, regions, index), "a.png").text()
+    text = render(view_of(maps, regions, index)).text()
     assert "scale 80: 10 x 12 cells (height x width); used\nscale 160: 20 x 25 cells" in text
     assert "cells  x 3 to 6, y 1 to 5: 4 x 5\nlevel  3 x 3 bins of 2 x 2 to 3 cells" in text
     assert f"{PLANTED[3]}: 50" in text
@@ -154,3 +163,14 @@ def rgba(colour: str) -> tuple[float, ...]:
     from matplotlib.colors import to_rgba
 
     return to_rgba(colour)
+
+
+def test_the_command(boxline, refused, tmp_path: Path) -> None:
+    png = tmp_path / "a.png"
+    result = boxline("image", "3", "--system", "sppnet", "--window", 1, "--png", png)
+    assert result.exit_code == 0, result.stderr
+    assert "scale 64: 8 x 8 cells (height x width); used" in result.stdout
+    assert "Cells that region 1 pools\nbox    0 0 64 64\nscale  64\ncells  x 0 to 7, y 0 to 7: 8 x 8" in result.stdout
+    assert "level  6 x 6 bins of 2 x 2 cells" in result.stdout  # of params.yaml
+    assert min(Image.open(png).size) > 400
+    assert "region 9 does not exist" in refused("image", "1", "--system", "sppnet", "--window", "9")

@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
-from pipeline.inspect.reading.cached_rows import CachedRows
-from pipeline.inspect.views.summary.contents import NORM_BINS, summarise, summarise_layer
-from pipeline.inspect.views.summary.rendering import figure, render
+
+from pipeline.inspect.rows import CachedRows
+from pipeline.inspect.summary import NORM_BINS, figure, render, summarise, summarise_layer
 
 
 @pytest.fixture
@@ -21,16 +21,15 @@ def test_figures_are_those_of_the_whole_array(make, values, dtype, workers):
     values = values.astype(dtype)
     values[4] = 0
     values[5] *= -20
-    found = summarise_layer(CachedRows.of(make("test", fc7=values), "fc7"), workers)
+    found = summarise_layer(CachedRows(make("test", fc7=values), "fc7", workers))
     norms = np.linalg.norm(values.astype(np.float64), axis=1)
     assert found.shape == (13, 6)
     assert found.dtype == dtype
     assert found.zeros == pytest.approx((values == 0).mean())
     assert found.greatest == np.abs(values).max()
     assert found.mean_norm == pytest.approx(norms.mean(), rel=1e-6)
-    assert np.array_equal(found.norm_counts, np.histogram(norms, found.norm_edges)[0])
-    assert len(found.norm_counts) == NORM_BINS
-    assert found.norm_edges[-1] > norms.max() > found.norm_edges[NORM_BINS // 3]
+    assert found.norm_edges == pytest.approx(np.linspace(0, norms.max(), NORM_BINS + 1))
+    assert np.array_equal(found.norm_counts, np.histogram(norms * (1 - 1e-6), found.norm_edges)[0])
     assert found.raw_bytes == values.nbytes
     assert found.ratio == found.raw_bytes / found.stored_bytes
     assert len(found.dead) == len(found.not_finite) == 0
@@ -43,7 +42,7 @@ def test_planted_faults_are_found_at_their_places(make, values):
     values[3, 1] = np.nan
     values[8, 1] = -np.inf
     values[9, 4] = np.inf
-    found = summarise_layer(CachedRows.of(make("test", fc7=values), "fc7"), 2)
+    found = summarise_layer(CachedRows(make("test", fc7=values), "fc7", workers=2))
     assert found.dead.tolist() == [2, 5]
     assert found.not_finite.tolist() == [[1, 2], [4, 1]]
     assert found.rows_not_finite.tolist() == [3, 8, 9]
@@ -56,13 +55,13 @@ def test_planted_faults_are_found_at_their_places(make, values):
 def test_a_unit_that_is_only_broken_is_not_dead(make):
     values = np.zeros((13, 2), np.float32)
     values[5, 0] = np.nan
-    found = summarise_layer(CachedRows.of(make("test", fc7=values), "fc7"), 1)
+    found = summarise_layer(CachedRows(make("test", fc7=values), "fc7"))
     assert found.dead.tolist() == [1]
     assert found.mean_norm == 0
 
 
 def test_origin_and_overlaps(make, values):
-    found = summarise(make("test", fc7=values.astype(np.float16), pool5=values[:, :2].astype(np.float32)), 1)
+    found = summarise(make("test", fc7=values.astype(np.float16), pool5=values[:, :2].astype(np.float32)))
     assert found.attributes["network"] == "small"
     assert [layer.layer for layer in found.layers] == ["fc7", "pool5"]
     assert (found.images, found.rows_per_image, found.ground_truth) == (3, (3, 3, 7), 3)
@@ -71,7 +70,7 @@ def test_origin_and_overlaps(make, values):
 
 
 def test_cells_have_no_overlaps(maps):
-    found = summarise(maps, 1)
+    found = summarise(maps)
     assert (found.row_name, found.images, found.overlap, found.ground_truth) == ("cell", 3, None, None)
     assert found.rows_per_image == (459, 459, 459)
 
@@ -81,7 +80,7 @@ def test_text_and_picture(make, maps, values):
     values[:, 1] = 0
     cache = make("test", fc7=values)
     shutil.rmtree(cache.path / "features/fc7/c/1")  # rows of it now read as zeros
-    summaries = [summarise(cache, 1), summarise(maps, 1)]
+    summaries = [summarise(cache), summarise(maps)]
     text = render(summaries).text()
     assert "fingerprint   ffffffffffffffff" in text
     assert "region        size 48, padding 4, mode warp" in text
@@ -96,5 +95,26 @@ def test_text_and_picture(make, maps, values):
 def test_text_names_the_values_that_are_not_finite(make):
     values = np.ones((13, 12), np.float16)
     values[4, :9] = np.nan
-    text = render([summarise(make("test", fc7=values), 1)]).text()
+    text = render([summarise(make("test", fc7=values))]).text()
     assert "not finite    9 values, in units 9 of 12 (0, 1, 2, 3, 4, 5, 6, 7, ...); first rows 4" in text
+
+
+def test_the_command_for_all_systems_or_for_one(boxline, tmp_path):
+    png, html = tmp_path / "a.png", tmp_path / "a.html"
+    everything = boxline("summary", "--png", png, "--html", html)
+    assert everything.exit_code == 0, everything.output
+    assert "features/rcnn/test.zarr\n" in everything.stdout
+    assert "features/sppnet/test.zarr\n" in everything.stdout
+    assert everything.stdout.endswith(f"wrote {png}\nwrote {html}\n")
+    assert "16 regions of 4 images" in html.read_text()
+    assert "features/rcnn" not in boxline("summary", "sppnet").stdout
+
+
+def test_a_missing_cache_is_answered_by_the_stage_that_writes_it(boxline, refused, tmp_path, monkeypatch):
+    assert "systems/rcnn/dvc.yaml:features@val" in refused("summary", "rcnn", "--split", "val")
+    assert "systems/sppnet/dvc.yaml:maps@train" in refused("summary", "sppnet", "--split", "train")
+    monkeypatch.chdir(tmp_path)
+    assert "features/rcnn/test.zarr: there is no feature cache" in refused("summary")
+    unknown = boxline("summary", "rnn")
+    assert unknown.exit_code == 2
+    assert "no system is called rnn; there are rcnn, sppnet," in unknown.stderr

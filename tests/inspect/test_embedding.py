@@ -1,4 +1,4 @@
-"""The sample and the layout of a projection."""
+"""The sample and the layout of an embedding."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline.inspect.views.project.layout import lay_out, project, sample_by_class
-from pipeline.inspect.views.project.rendering import figure, render
+from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
+from pipeline.inspect.embedding import Method, embed, figure, points_in_plane, render, sample_by_class
 
 CLASSES = ("red", "blue")
 
@@ -27,12 +27,12 @@ class Rows:
         self.read: list[int] = []
 
     def map(self, work: Callable[[int, np.ndarray], Any]) -> Iterator[tuple[int, Any]]:
-        raise AssertionError("a projection reads its sample only")
+        raise AssertionError("an embedding reads its sample only")
 
     def take(self, which: np.ndarray) -> np.ndarray:
         assert (np.diff(which) > 0).all()
         self.read += which.tolist()
-        return self.values[which].astype(np.float32)
+        return self.values[which]
 
 
 @pytest.fixture
@@ -82,21 +82,21 @@ def test_the_seed_decides() -> None:
 
 def test_pca_is_the_singular_value_decomposition() -> None:
     values = np.random.default_rng(0).normal(size=(60, 9)).astype(np.float32) * np.arange(1, 10)
-    points, explained = lay_out(values.astype(np.float32), "pca", seed=0)
+    points, explained = points_in_plane(values.astype(np.float32), Method.PCA, seed=0)
     u, s, _ = np.linalg.svd(values - values.mean(axis=0), full_matrices=False)
     np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-3)
     assert explained == pytest.approx((s[:2] ** 2).sum() / (s**2).sum(), rel=1e-4)
 
 
-@pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_planted_classes_fall_apart(planted: tuple[Rows, Index], method: str) -> None:
+@pytest.mark.parametrize("method", [Method.PCA, Method.TSNE])
+def test_planted_classes_fall_apart(planted: tuple[Rows, Index], method: Method) -> None:
     rows, index = planted
-    view = project(rows, index, 60, method, seed=0)
-    assert view.of.tolist() == [72, 24, 24]
+    view = embed(rows, index, 60, method, seed=0)
+    assert view.totals.tolist() == [72, 24, 24]
     assert np.bincount(view.regions.labels).tolist() == [20, 20, 20]
     distance = np.linalg.norm(view.points[:, None] - view.points[None], axis=2) + np.diag(np.full(60, np.inf))
     assert (view.regions.labels[distance.argmin(axis=1)] == view.regions.labels).all()
-    again = project(rows, index, 60, method, seed=0)
+    again = embed(rows, index, 60, method, seed=0)
     assert view.points.tobytes() == again.points.tobytes()
     assert rows.read[:60] == rows.read[60:]
 
@@ -104,14 +104,14 @@ def test_planted_classes_fall_apart(planted: tuple[Rows, Index], method: str) ->
 def test_regions_on_objects_to_ignore_are_left_out(planted: tuple[Rows, Index]) -> None:
     rows, index = planted
     ignored = Index(CLASSES, tuple(replace(image, ignore=np.array([False, True])) for image in index.images))
-    view = project(rows, ignored, 60, "pca", seed=0)
-    assert view.of.tolist() == [72, 24, 0]
+    view = embed(rows, ignored, 60, Method.PCA, seed=0)
+    assert view.totals.tolist() == [72, 24, 0]
     assert np.bincount(view.regions.labels, minlength=3).tolist() == [36, 24, 0]
     assert {number % 40 for number in rows.read}.isdisjoint(range(8, 16))
 
 
 def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) -> None:
-    view = project(*planted, 30, "pca", seed=0)
+    view = embed(*planted, 30, Method.PCA, seed=0)
     drawn = {dots.get_label(): dots.get_offsets() for dots in figure(view).axes[0].collections}
     assert list(drawn) == ["background (10)", "red (10)", "blue (10)"]
     for label, points in enumerate(drawn.values()):
@@ -127,7 +127,7 @@ def test_the_picture_has_a_point_for_each_region(planted: tuple[Rows, Index]) ->
 
 
 def test_the_clusters_of_tsne_have_names(planted: tuple[Rows, Index]) -> None:
-    view = project(*planted, 60, "tsne", seed=0)
+    view = embed(*planted, 60, Method.TSNE, seed=0)
     names = {text.get_text(): text.get_position() for text in figure(view).axes[0].texts}
     assert list(names) == ["red", "blue"]
     for label, place in enumerate(names.values(), 1):
@@ -137,17 +137,29 @@ def test_the_clusters_of_tsne_have_names(planted: tuple[Rows, Index]) -> None:
 
 def test_few_regions_of_few_units_still_make_a_picture() -> None:
     rng = np.random.default_rng(0)
-    for shape, method in (((2, 5), "tsne"), ((4, 5), "tsne"), ((7, 1), "pca"), ((7, 1), "tsne")):
-        points, _ = lay_out(rng.normal(size=shape).astype(np.float32), method, seed=0)
+    for shape, method in (((2, 5), Method.TSNE), ((4, 5), Method.TSNE), ((7, 1), Method.PCA), ((7, 1), Method.TSNE)):
+        points, _ = points_in_plane(rng.normal(size=shape).astype(np.float32), method, seed=0)
         assert points.shape == (shape[0], 2)
         assert np.isfinite(points).all()
 
 
-def test_what_cannot_be_projected_is_said(planted: tuple[Rows, Index]) -> None:
+def test_what_cannot_be_embedded_is_said(planted: tuple[Rows, Index]) -> None:
     rows, index = planted
     rows.values[5, 0] = np.inf
     with pytest.raises(InputError, match=r"test\.zarr: fc7 has values that are not finite"):
-        project(rows, index, 500, "pca")
+        embed(rows, index, 500, Method.PCA)
     nothing = Rows(rows.values[:0], rows.boxes[:0], [0, 0, 0, 0])
     with pytest.raises(InputError, match="0 regions make no picture"):
-        project(nothing, index, 10, "pca")
+        embed(nothing, index, 10, Method.PCA)
+
+
+@pytest.mark.parametrize("system", ["rcnn", "sppnet"])
+def test_the_command(boxline, refused, tmp_path: Path, system: str) -> None:
+    png = tmp_path / "a.png"
+    result = boxline("embedding", "--system", system, "--method", "pca", "--sample", 8, "--png", png)
+    assert result.exit_code == 0, result.stderr
+    assert f"PCA of 8 regions, fc7 of {system}, test" in result.stdout
+    assert min(Image.open(png).size) > 400
+    counts = {line.split()[0]: line.split()[1:3] for line in result.stdout.splitlines()[-4:-1]}
+    assert counts == {"background": ["3", "8"], "disc": ["2", "4"], "ring": ["3", "4"]}
+    assert f"the stage systems/{system}/dvc.yaml:" in refused("embedding", "--split", "val", "--system", system)
