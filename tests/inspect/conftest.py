@@ -191,7 +191,7 @@ def _cache_regions(folder: Path, ids: list[int], rng: np.random.Generator) -> No
     regions = gather(ids, [Path("a.png")] * IMAGES, [OBJECT] * IMAGES, [PROPOSALS] * IMAGES)
     values = rng.uniform(0, 1, (IMAGES, 4, 16)).astype(np.float16)
     values[2:, 1] = values[:2, 1] * np.float16(2)
-    layers = {"fc7": values.reshape(-1, 16), "pool5": values.reshape(-1, 16)[:, ::-1]}
+    layers = {"fc7": values.reshape(-1, 16), "pool5": values.reshape(-1, 16)[:, 11::-1]}
     write_cache(folder / "test.zarr", layers, regions.tables(), ATTRIBUTES, shard_mb=1)
     write_cache(folder / "other.zarr", {"fc7": layers["fc7"] * 2}, regions.tables(), ATTRIBUTES, shard_mb=1)
 
