@@ -1,11 +1,11 @@
 """The command ``boxline``. Exit codes: 0 done, 1 the work failed, 2 wrong use. Run it in the project's folder."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from pipeline.inspect.commands import app as inspect_app
 from pipeline.options import (
     ALL,
     Baseline,
@@ -30,6 +30,26 @@ from pipeline.options import (
     split_names,
 )
 
+
+class InspectGroup(TyperGroup):
+    """The commands of `pipeline.inspect`, loaded when one of them or their list is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the views."""
+        return list(self._load())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a view, None where there is no such view."""
+        return self._load().get(cmd_name)
+
+    def _load(self) -> dict[str, Any]:
+        from pipeline.inspect.commands import app
+
+        group = typer.main.get_command(app)
+        assert isinstance(group, TyperGroup)
+        return dict(group.commands)
+
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -37,7 +57,15 @@ app = typer.Typer(
     help="Six object detectors, R-CNN to SSD, as one DVC graph. `dvc repro` runs it; this command sets it up before "
     "and uses the detectors afterwards.",
 )
-app.add_typer(inspect_app, name="inspect")
+app.add_typer(
+    typer.Typer(
+        cls=InspectGroup,
+        no_args_is_help=True,
+        help="Look into the cached features.\n\n"
+        "Text is printed; --png FILE writes a picture, --html FILE a page with both.",
+    ),
+    name="inspect",
+)
 # Modules of the project are imported inside the commands, so that --help answers at once.
 
 PARAMS_FILE = Path("params.yaml")

@@ -39,8 +39,8 @@ class Task:
         network: a plain module; its parameters are changed in place.
         losses: takes the network, as Fabric wraps it, and the batch of a step on the network's device; returns named
             scalar losses, whose sum is minimised.
-        image_ids: names the images of a batch, for the message about a loss that is not finite; by default the batch's
-            attribute of that name.
+        image_ids: names the images of a batch, as it was made, for the message about a loss that is not finite; by
+            default the batch's attribute of that name.
         rates: the learning rate of the parameters whose names start with a prefix, as a factor of the schedule's: 10
             for a new output layer, 0.02 for one that should hardly move. The first prefix that fits counts.
         frozen: prefixes of the parameters that are not trained.

@@ -119,7 +119,7 @@ def test_help_loads_no_heavy_package_and_no_room_of_the_pipeline() -> None:
     assert "preset" in run.stdout
     assert not loaded & {"torch", "torchvision", "numpy", "pydantic", "dvc", "ruamel", "ruamel.yaml", "PIL"}
     rooms = {name.split(".")[1] for name in loaded if name.startswith("pipeline.")}
-    assert rooms <= {"cli", "options", "inspect", "core"}
+    assert rooms <= {"cli", "options"}
 
 
 def test_the_help_of_predict_names_the_systems_with_their_thresholds(boxline: Boxline) -> None:
@@ -145,6 +145,7 @@ def test_help_names_each_command_in_one_whole_line(boxline: Boxline) -> None:
         ("boxline predict x.png --system s", {"sppnet", "ssd"}),
         ("boxline predict x.png --system a", {"all"}),
         ("boxline export y", {"yolo"}),
+        ("boxline inspect u", {"units"}),
     ],
 )
 def test_a_shell_completes_commands_presets_and_systems(boxline: Boxline, words: str, offered: set[str]) -> None:

@@ -11,10 +11,6 @@ from pipeline.inspect.summary import summary
 from pipeline.inspect.units import units
 from pipeline.options import errors_as_sentences
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Look into the cached features.\n\n"
-    "Text is printed; --png FILE writes a picture, --html FILE a page with both.",
-)
+app = typer.Typer(rich_markup_mode=None)
 for command in (summary, units, image, neighbours, embedding, diff, export):
     app.command()(errors_as_sentences()(command))

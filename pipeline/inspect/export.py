@@ -33,7 +33,8 @@ def export(
     ] = None,
     rows: Annotated[str | None, typer.Option("--rows", metavar="FIRST:STOP", help="Only this stretch of rows.")] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="NAME", help="Only rows of this class; may stand repeatedly.")
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Only rows of this class; may be repeated."),
     ] = None,
 ) -> None:
     """Write a part of a cache for other tools: features, boxes, image ids, classes and the settings of the cache."""

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.inspect import image_rcnn, image_sppnet
 from pipeline.inspect.options import DEFAULT_SYSTEM, HtmlOption, PngOption, RegionLayerOption, SystemOption, show
 from pipeline.inspect.paths import cache_path, image_of_project, image_root, open_cache_of, stage_of
 from pipeline.inspect.regions import check_region
-from pipeline.inspect.rows import REGION_LAYERS, CachedRows, first_of
+from pipeline.inspect.rows import REGION_LAYERS, CachedRows, first_of, regions_of_split
 
 
 def image(
@@ -29,8 +30,6 @@ def image(
     path = cache_path(system, indexed.split)
     cache = open_cache_of(index, path)
     if "scales" not in cache.attributes:
-        from pipeline.inspect import image_rcnn
-
         rows = CachedRows(cache, layer or first_of(REGION_LAYERS, cache.layers()))
         if window is not None:
             check_region(window, indexed.record, rows.offsets, indexed.position)
@@ -41,10 +40,9 @@ def image(
     else:
         from pipeline import params
         from pipeline.features.maps import MapCache
-        from pipeline.inspect import image_sppnet
         from pipeline.systems.sppnet.params import Sppnet
 
-        regions = image_sppnet.regions_of_project(indexed.split, index)
+        regions = regions_of_split(indexed.split, index)
         check_region(window or 0, indexed.record, regions.offsets, indexed.position)
         settings = params.load().section(Sppnet)
         map_view = image_sppnet.image_map(

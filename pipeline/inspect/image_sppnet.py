@@ -196,24 +196,6 @@ def grid_of(geometry: "Geometry", factors: NDArray[np.float64], hw: tuple[int, i
     return MapGrid(hw, geometry.offset / factors, geometry.stride / factors)
 
 
-def regions_of_project(split: str, index: Index) -> "Regions":
-    """Return each image's objects and proposals, in the order of the caches.
-
-    Raises:
-        InputError: there are no proposals, or they are of other images.
-    """
-    from pipeline.features.regions import gather
-    from pipeline.proposals.store import ProposalSet
-
-    images = index.images
-    return gather(
-        [image.id for image in images],
-        [Path(image.file) for image in images],
-        [image.boxes for image in images],
-        list(ProposalSet.load(Path(f"proposals/{split}.h5"), index)),
-    )
-
-
 # --- text ------------------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ def named_cache(text: str, split: str) -> tuple[Path, str | None]:
 
 
 def stage_of(cache: Path) -> str:
-    """Return what `dvc repro` calls the stage that writes a cache: the one whose outputs are in its folder.
+    """Return the address for `dvc repro` of the stage that writes a cache: the one with an output in its folder.
 
     A path other than ``features/SYSTEM/SPLIT.zarr`` is taken for R-CNN's cache of the test split.
     """

@@ -17,7 +17,7 @@ from pipeline.inspect.rows import CachedRows, RegionRows
 OVERLAP = 0.5
 # Label of a region on an object to ignore: of no class, and not background either.
 IGNORED = -1
-# A cell's receptive field is shown at this size; it has no size of its own, as maps are made at several scales.
+# A cell's receptive field is shown at this size; its size in pixels varies, as maps are made at several scales.
 CELL_SIDE = 64
 
 
@@ -219,7 +219,7 @@ def crops(image_ids: NDArray[np.int64], boxes: Boxes, region: Region, index: Ind
 
 
 def parse_region(text: str) -> tuple[str, int]:
-    """Split ``IMAGE:REGION`` into what names the image and the number of the region.
+    """Split ``IMAGE:REGION`` into the name of the image and the number of the region.
 
     Raises:
         InputError: it has another form.

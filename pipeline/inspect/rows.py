@@ -21,6 +21,7 @@ from pipeline.inspect.paths import cache_path, open_cache_of, stage_of
 
 if TYPE_CHECKING:
     from pipeline.features.cache import FeatureCache
+    from pipeline.features.regions import Regions
     from pipeline.systems.sppnet.features import PooledRegions
 
 T = TypeVar("T")
@@ -200,17 +201,31 @@ def region_rows(system: str, split: str, index: Index, layer: str | None) -> Reg
 
     from pipeline import params
     from pipeline.features.maps import MapCache
-    from pipeline.proposals.store import ProposalSet
     from pipeline.systems.sppnet.features import PooledRegions
     from pipeline.systems.sppnet.network import PyramidHead
 
     file = Path(f"models/{system}/network.safetensors")
     head = PyramidHead.load(file, f"systems/{system}/dvc.yaml:finetune")
-    proposals = ProposalSet.load(Path(f"proposals/{split}.h5"), index)
+    maps, regions = MapCache(path, stage_of(path)), regions_of_split(split, index)
     device = runtime.device(params.load().runtime.device)
-    maps = MapCache(path, stage_of(path))
-    return PooledRows(
-        PooledRegions.from_proposals(maps, index, proposals, head, file, device), layer or REGION_LAYERS[0]
+    return PooledRows(PooledRegions(maps, regions, head, file, device), layer or REGION_LAYERS[0])
+
+
+def regions_of_split(split: str, index: Index) -> "Regions":
+    """Return each image's objects and proposals, in the order of the caches.
+
+    Raises:
+        InputError: there are no proposals, or they are of other images.
+    """
+    from pipeline.features.regions import gather
+    from pipeline.proposals.store import ProposalSet
+
+    images = index.images
+    return gather(
+        [image.id for image in images],
+        [Path(image.file) for image in images],
+        [image.boxes for image in images],
+        list(ProposalSet.load(Path(f"proposals/{split}.h5"), index)),
     )
 
 

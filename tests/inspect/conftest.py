@@ -20,7 +20,7 @@ from pipeline.linear.model import LinearModel
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.sppnet.network import MapSource, PyramidHead
+from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import Window
 
 REGION = {"size": 48, "padding": 4, "mode": "warp"}
@@ -182,7 +182,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     svm.save(folder / "models/rcnn/svm.safetensors")
     torch.manual_seed(0)
     window = Window.model_validate({"rule": "released", "side": 48})
-    head = PyramidHead(MapSource("small", "m", CHANNELS, window), (3, 2, 1), width=12, outputs=3)
+    head = PyramidHead(PyramidShape("small", "m", CHANNELS, window.rule, window.side, (3, 2, 1), 12, 3))
     head.save(folder / "models/sppnet/network.safetensors")
     return folder
 
@@ -191,7 +191,7 @@ def _cache_regions(folder: Path, ids: list[int], rng: np.random.Generator) -> No
     regions = gather(ids, [Path("a.png")] * IMAGES, [OBJECT] * IMAGES, [PROPOSALS] * IMAGES)
     values = rng.uniform(0, 1, (IMAGES, 4, 16)).astype(np.float16)
     values[2:, 1] = values[:2, 1] * np.float16(2)
-    layers = {"fc7": values.reshape(-1, 16), "pool5": values.reshape(-1, 16)[:, ::-1]}
+    layers = {"fc7": values.reshape(-1, 16), "pool5": values.reshape(-1, 16)[:, 11::-1]}
     write_cache(folder / "test.zarr", layers, regions.tables(), ATTRIBUTES, shard_mb=1)
     write_cache(folder / "other.zarr", {"fc7": layers["fc7"] * 2}, regions.tables(), ATTRIBUTES, shard_mb=1)
 

@@ -237,7 +237,7 @@ def test_the_command(boxline, tmp_path):
     [
         (["--split", "val"], 1, "dvc repro systems/rcnn/dvc.yaml:features@val"),
         (["--units", "1;2"], 2, "1;2"),
-        (["--units", "16"], 1, "units 0 to 15"),
+        (["--units", "12"], 1, "units 0 to 11"),
         (["--layer", "fc9"], 1, "fc9 is not cached, only fc7"),
         (["--system", "resnet"], 2, "no system is called resnet"),
     ],

@@ -14,6 +14,7 @@ from pipeline import params
 from pipeline.cli import app
 from pipeline.detector import Description
 from pipeline.systems.ssd.network import Ssd, SsdShape
+from pipeline.systems.ssd.params import Ssd as SsdParams
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")
@@ -24,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an SSD of two classes; its scores lie near a third."""
     folder = tmp_path_factory.mktemp("trained") / "models"
     content = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-    ssd = params.parse(content, "params.yaml").ssd
+    ssd = params.parse(content, "params.yaml").section(SsdParams)
     torch.manual_seed(3)
     shape = SsdShape.from_params("small", len(CLASSES), 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     Ssd(shape).eval().save(folder / "ssd/network.safetensors")

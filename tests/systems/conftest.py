@@ -180,11 +180,11 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
 
     def fast_rcnn(**options: Any) -> None:
         train_detector(
-            **{"proposals": around, "new": ("scores", "offsets", "fc6", "fc7"), "frozen": (), "what": "test"} | options
+            **{"proposals": around, "new": ("scores", "offsets", "fc6", "fc7"), "frozen": (), "title": "test"} | options
         )
 
     def rpn(**options: Any) -> None:
-        train_rpn(**{"frozen": (), "what": "test"} | options)
+        train_rpn(**{"frozen": (), "title": "test"} | options)
 
     made = {
         "fast_rcnn": (

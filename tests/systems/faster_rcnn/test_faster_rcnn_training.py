@@ -42,7 +42,7 @@ def four_steps(squares, section, trainables, tmp_path_factory):
     """Return the networks of round 1 and round 2, and round 2's proposals."""
     root, records = squares
     images = ImageCache([root / record.file for record in records], 64)
-    options = {"seed": 1, "device": CPU, "workers": 0, "what": "test"}
+    options = {"seed": 1, "device": CPU, "workers": 0, "title": "test"}
 
     def scratch(name: str):
         return tmp_path_factory.mktemp(name)
