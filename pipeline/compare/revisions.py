@@ -1,8 +1,10 @@
 """Reading revisions of the project: commits, branches, tags, experiments and the workspace.
 
 A file comes from the revision's tree in Git, or, where DVC tracks it, from DVC's cache by the hash in that revision's
-lock. DVC's API builds the graph of each revision first: 1.7 s instead of 0.1 s for this project. Nothing is checked
-out, written or downloaded, and no lock is taken, so a pipeline may run meanwhile.
+lock. The locks are
+needed for the stages anyway. A revision of 50 stages takes 0.4 s of CPU time, and 0.01 s where its locks equal those of
+one read before; `DVCFileSystem` takes about 0.6 s for a dozen files of each revision, without the stages. Nothing is
+checked out, written or downloaded, and no lock is taken, so a pipeline may run meanwhile.
 """
 
 import csv

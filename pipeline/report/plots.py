@@ -19,7 +19,7 @@ def write_plots(target: Path, results: Results, reports: Path) -> None:
     """
     titles = {name: system.title for name, system in results.systems.items()}
     with atomic(target) as folder:
-        folder.mkdir()
+        (folder / "training").mkdir(parents=True)
         speeds = time_rows(results.timing)
         figures = {name: results.metrics[name] for name in speeds}
         write_csv(

@@ -1,13 +1,11 @@
 import csv
 import json
-import sys
 
 import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import Index
 from pipeline.proposals.store import ProposalSet
-from stages import proposals
 
 
 @pytest.fixture
@@ -26,28 +24,27 @@ def project(tmp_path, split, monkeypatch, request):
     return tmp_path
 
 
-def test_writes_proposals_metrics_and_curve(project, split, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["proposals", "train"])
+def test_writes_proposals_figures_and_curve(project, split, run_stage, capsys):
     outputs = []
     for _ in range(2):
-        proposals.main()
+        run_stage("proposals", "train")
         # What the run cost is another thing each time.
-        written = [f for f in sorted(project.rglob("*")) if f.parent.name != "costs"]
+        written = [f for f in sorted(project.rglob("*")) if f.name != "cost.json"]
         outputs.append({f: f.read_bytes() for f in written if f.suffix in (".h5", ".json", ".csv")})
     assert outputs[0] == outputs[1]
     found = ProposalSet.load(project / "proposals/train.h5", Index.load(project / "data/index/train.json"))
-    figures = json.loads((project / "reports/metrics/proposals_train.json").read_text())
+    folder = project / "reports/stages/shared/proposals_train"
+    figures = json.loads((folder / "metrics.json").read_text())
     assert list(figures) == ["boxes_per_image", "recall_50", "recall_70", "mabo"]
     assert figures["boxes_per_image"] == pytest.approx(len(found.boxes) / 6, abs=1e-4)
     assert figures["recall_50"] == 1
-    rows = list(csv.DictReader((project / "reports/plots/proposals_train.csv").open()))
+    rows = list(csv.DictReader((folder / "recall.csv").open()))
     assert list(rows[0]) == ["boxes", "recall_50", "recall_70"]
     assert rows[-1]["recall_50"] == "1.0"
     assert "train: 6 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [[], ["all"], ["train", "val"]])
-def test_needs_one_split(project, monkeypatch, arguments):
-    monkeypatch.setattr(sys, "argv", ["proposals", *arguments])
-    with pytest.raises(InputError, match="one split, train, val, test; found"):
-        proposals.main()
+def test_needs_one_split(project, run_stage, arguments):
+    with pytest.raises(InputError, match=r"no stage runs `python -m stages.proposals"):
+        run_stage("proposals", *arguments)

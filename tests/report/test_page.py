@@ -275,7 +275,7 @@ def test_error_trends_are_drawn_where_there_are_any(make, read_page):
 
 def test_a_system_with_nothing_but_scores(make, results, read_page):
     """No paper, no stages, no curves, no proposals: the least that a new system brings."""
-    toy = System("toy", "Toy", "nobody", "2030-01", "#123456", 0.5, load=lambda folder, device: None)
+    toy = System("toy", "Toy", "nobody", "2030-01", "#123456", 0.5)
     changes = {"systems": {"toy": toy}, "timing": {"toy": TIMES}, "stages": {"toy": {"train": COST}}}
     for name in ("metrics", "shown"):
         changes[name] = {"toy": getattr(results, name)["rcnn"]}
