@@ -1,10 +1,9 @@
 """Reading revisions of the project: commits, branches, tags, experiments and the workspace.
 
 A file comes from the revision's tree in Git, or, where DVC tracks it, from DVC's cache by the hash in that revision's
-lock. The locks are
-needed for the stages anyway. A revision of 50 stages takes 0.4 s of CPU time, and 0.01 s where its locks equal those of
-one read before; `DVCFileSystem` takes about 0.6 s for a dozen files of each revision, without the stages. Nothing is
-checked out, written or downloaded, and no lock is taken, so a pipeline may run meanwhile.
+lock. The locks are needed for the stages anyway. A revision of 50 stages takes 0.4 s of CPU time, and 0.01 s where its
+locks equal those of one read before; `DVCFileSystem` takes about 0.6 s for a dozen files of each revision, without the
+stages. Nothing is checked out, written or downloaded, and no lock is taken, so a pipeline may run meanwhile.
 """
 
 import csv

@@ -3,9 +3,7 @@
 Cached rows are read in blocks by threads, so that a layer may be larger than memory.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -136,15 +134,7 @@ class CachedRows:
         def read(start: int) -> T:
             return work(start, self.array[start : start + step])
 
-        pending: deque[tuple[int, Future[T]]] = deque()
-        with ThreadPoolExecutor(self.workers) as pool:
-            for start in starts:
-                pending.append((start, pool.submit(read, start)))
-                if len(pending) > self.workers:
-                    due, future = pending.popleft()
-                    yield due, future.result()
-            for due, future in pending:
-                yield due, future.result()
+        yield from runtime.read_ahead(read, starts, workers=self.workers, ahead=self.workers)
 
 
 class PooledRows:

@@ -131,7 +131,9 @@ def test_a_script_that_runs_a_system_has_a_text_for_each_and_one_that_asks_all_k
 ) -> None:
     rooms = {
         "pipeline/registry.py": "x = 1",
-        "pipeline/systems/one/system.py": "def load():\n    import pipeline.systems.one.net",
+        "pipeline/systems/one/system.py": "x = 1",
+        "pipeline/systems/one/detector.py": "import pipeline.systems.one.net",
+        "pipeline/systems/two/detector.py": "x = 1",
         "pipeline/systems/one/net.py": "x = 1",
         "pipeline/systems/two/system.py": "x = 1",
     }

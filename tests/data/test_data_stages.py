@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from pipeline.core.errors import InputError
 from pipeline.core.storage import read_json
 from pipeline.data.index import Index
-from stages import fetch, index
+from stages import fetch
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"train": 3, "val": 1, "test": 2, "size": 96, "objects": [1, 2], "side": [24, 40]}
@@ -33,10 +33,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     return start
 
 
-def test_digits_are_made_and_indexed(project: Callable, capsys: pytest.CaptureFixture) -> None:
+def test_digits_are_made_and_indexed(run_stage: Callable, project: Callable, capsys: pytest.CaptureFixture) -> None:
     folder = project(source="digits", root="data/fetched", digits=SMALL)
-    fetch.main()
-    index.main()
+    run_stage("fetch")
+    run_stage("index")
     train = Index.load(folder / "data/index/train.json")
     assert [image.file for image in train.images] == [f"JPEGImages/train_0000{i}.png" for i in range(3)]
     report = read_json(folder / "data/index/report.json")
@@ -45,34 +45,34 @@ def test_digits_are_made_and_indexed(project: Callable, capsys: pytest.CaptureFi
     assert "problems: 0" in capsys.readouterr().out
     assert sorted(path.name for path in (folder / "data").iterdir()) == ["fetched", "index"]
     before = {path: path.read_bytes() for path in (folder / "data").rglob("*.*")}
-    fetch.main()
-    index.main()
+    run_stage("fetch")
+    run_stage("index")
     assert before == {path: path.read_bytes() for path in (folder / "data").rglob("*.*")}
 
 
-def test_a_folder_of_the_users_is_left_alone(project: Callable, voc: Any) -> None:
+def test_a_folder_of_the_users_is_left_alone(run_stage: Callable, project: Callable, voc: Any) -> None:
     for i in range(5):
         voc.pair(f"{i}")
     before = sorted(voc.root.rglob("*"))
     for source in ("voc", "voc2007"):
         folder = project(source=source, root=str(voc.root))
-        fetch.main()
+        run_stage("fetch")
         assert [path.name for path in (folder / "data/fetched").iterdir()] == ["README.txt"]
     project(source="voc", root=str(voc.root))
-    index.main()
+    run_stage("index")
     assert sorted(voc.root.rglob("*")) == before
     assert str(voc.root) not in (folder / "data/index/report.json").read_text(encoding="utf-8")
 
 
-def test_sources_and_roots_that_do_not_go_together(project: Callable) -> None:
+def test_sources_and_roots_that_do_not_go_together(run_stage: Callable, project: Callable) -> None:
     for source, root in (("digits", "mine"), ("voc", "data/fetched"), ("coco", "data/fetched")):
         project(source=source, root=root)
         with pytest.raises(InputError, match=f"data.root is {root}; with source {source} it must be"):
-            fetch.main()
+            run_stage("fetch")
 
 
 def test_a_download_goes_to_scratch_and_a_failed_one_leaves_no_output(
-    project: Callable, monkeypatch: pytest.MonkeyPatch
+    run_stage: Callable, project: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = project(source="voc2012", root="data/fetched", mirror="http://127.0.0.1:1")
     calls = []
@@ -83,7 +83,7 @@ def test_a_download_goes_to_scratch_and_a_failed_one_leaves_no_output(
 
     monkeypatch.setattr(fetch, "fetch_voc", refuse)
     with pytest.raises(InputError, match="no network"):
-        fetch.main()
+        run_stage("fetch")
     _, archives, downloads, mirror = calls[0]
     assert ([archive.name for archive in archives], downloads.as_posix(), mirror) == (
         ["VOCtrainval_11-May-2012.tar"],
@@ -93,9 +93,9 @@ def test_a_download_goes_to_scratch_and_a_failed_one_leaves_no_output(
     assert not (folder / "data/fetched").exists()
 
 
-def test_a_failed_check_leaves_no_index(project: Callable, voc: Any) -> None:
+def test_a_failed_check_leaves_no_index(run_stage: Callable, project: Callable, voc: Any) -> None:
     voc.xml("orphan")
     folder = project(source="voc", root=str(voc.root))
     with pytest.raises(InputError, match="2 problems"):
-        index.main()
+        run_stage("index")
     assert not (folder / "data/index").exists()

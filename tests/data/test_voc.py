@@ -129,7 +129,7 @@ def test_lists_may_have_endings_repeats_marks_and_unlisted_images(voc: Any, read
     dataset = read()
     assert dataset.report.images["train"] == 1
     assert dataset.report.notes["name given twice"] == [
-        "ImageSets/Main/train.txt:3: train stands already at ImageSets/Main/train.txt:1."
+        "ImageSets/Main/train.txt:3: train is already at ImageSets/Main/train.txt:1."
     ]
     assert dataset.report.notes["image in no split"][0].startswith("JPEGImages/spare.png: ")
 

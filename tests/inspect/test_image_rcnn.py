@@ -11,7 +11,7 @@ from pipeline.core.sections import Region
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
 from pipeline.features.regions import gather
-from pipeline.features.warp import windows
+from pipeline.features.warp import placements
 from pipeline.inspect.image_rcnn import ImageRegions, figure, image_regions, render
 from pipeline.inspect.regions import ImageProposals, describe
 from pipeline.inspect.rows import CachedRows
@@ -95,7 +95,7 @@ def test_a_window_comes_first_and_once(rows, index, tmp_path) -> None:
 def test_crops_show_the_pixels_that_the_network_got(rows, index, tmp_path) -> None:
     view = view_of(rows, index, tmp_path, count=3)
     for crop, box in zip(view.crops, view.shown.boxes, strict=True):
-        (x1, y1, x2, y2), (left, top, right, bottom) = (part[0] for part in windows(box[None], 60, 60, REGION))
+        (x1, y1, x2, y2), (left, top, right, bottom) = (part[0] for part in placements(box[None], 60, 60, REGION))
         patch = torch.from_numpy(view.image.picture[y1:y2, x1:x2].astype(np.float32)).permute(2, 0, 1)[None]
         size = (int(bottom - top), int(right - left))
         resized = torch.nn.functional.interpolate(patch, size, mode="bilinear", align_corners=False)[0]
