@@ -36,7 +36,7 @@ def test_dvc_draws_them(tiny) -> None:
     for path, plot in PLOTS.items():
         files = [tiny.folder / path] if path.endswith(".csv") else sorted((tiny.folder / path).glob("*.csv"))
         assert files
-        for file in files:
+        for file in (file for file in files if len(file.read_text().splitlines()) > 1):
             (figure,) = drawn[file.relative_to(tiny.folder).as_posix()]
             text = figure["content"] if isinstance(figure["content"], str) else json.dumps(figure["content"])
             assert plot["title"] in text
