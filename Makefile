@@ -45,12 +45,12 @@ check: env
 	mypy
 	lint-imports --no-logo
 
-# One thread a process: tests that share the cores would wait for each other.
+# One thread a process: tests beside each other, each on all cores, would wait for one another.
 fast: check
 	OMP_NUM_THREADS=1 pytest --quiet --numprocesses auto --dist worksteal -m "not slow"
 
 test: check
-	pytest --numprocesses auto --dist loadgroup --cov --cov-fail-under=90
+	OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadgroup --cov --cov-fail-under=90
 
 format: env
 	ruff check --quiet --fix
