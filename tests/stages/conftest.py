@@ -13,13 +13,6 @@ PARTS = ("pipeline", "stages", "systems", "presets", "params.yaml", "dvc.yaml", 
 PARTS += (".dvc/config", ".dvc/plots")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the finished project on one worker, so that it is made once."""
-    for item in items:
-        if "tiny" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("tiny"))
-
-
 class Project:
     """A folder with the code, the parameters and the graph."""
 

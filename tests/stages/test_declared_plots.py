@@ -29,6 +29,7 @@ def test_each_plot_has_a_title_and_a_template_and_each_template_a_plot() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("tiny")
 def test_dvc_draws_them(tiny) -> None:
     shown = json.loads(tiny.run("dvc", "plots", "show", "--json").splitlines()[0])
     assert not shown.get("errors")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
 
 RCNN = "systems/rcnn/dvc.yaml:"
 

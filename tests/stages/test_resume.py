@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
 
 SHARDS = ("rcnn.features.layers=[conv5, pool5]", "rcnn.features.dtype=float32", "rcnn.features.shard_mb=1")
 STEPS = ("rcnn.finetune.schedule.steps=24", "rcnn.finetune.schedule.decay_at=[20]")

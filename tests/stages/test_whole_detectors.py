@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
 
 SYSTEMS = ("rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd")
 COMPARE = """
