@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.core import runtime
-from pipeline.core.code import code_files
+from pipeline.core.code import code_file
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
 from pipeline.core.storage import Scratch, fingerprint, write_json
@@ -146,6 +146,16 @@ class Stage:
         return runtime.loader_workers(self.device, self.params.runtime.workers)
 
     @property
+    def training(self) -> dict[str, Any]:
+        """Where and how a training runs: the keyword arguments that `pipeline.training.train` and the rooms' take."""
+        return {
+            "scratch": self.scratch.folder,
+            "seed": self.params.seed,
+            "device": self.device,
+            "workers": self.loader_workers,
+        }
+
+    @property
     def files(self) -> Path:
         """The folder that file names of the dataset's index are relative to."""
         return Path(self.params.data.root)
@@ -162,7 +172,9 @@ class Stage:
         parts: dict[str, Any] = {
             "stage": self.declaration.address,
             "params": self.plain(self.declaration.params),
-            "code": code_files(Path()).get(next((d for d in self.declaration.deps if d.startswith("code/")), "")[5:]),
+            "code": [
+                code_file(path.removeprefix("code/"), Path()) for path in self.declaration.deps if path[:5] == "code/"
+            ],
             "torch": version("torch"),
             "device": self.device.type,
         }

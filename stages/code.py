@@ -8,7 +8,7 @@ Every other stage depends on its file, so that an edit re-runs the stages that i
 
 from pathlib import Path
 
-from pipeline.core.code import code_files
+from pipeline.core.code import code_file, stage_names
 from pipeline.core.storage import atomic
 
 CODE = Path("code")
@@ -16,10 +16,10 @@ CODE = Path("code")
 
 def main() -> None:
     with atomic(CODE) as folder:
-        for name, text in code_files(Path()).items():
+        for name in stage_names(Path()):
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_text(code_file(name, Path()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def test_the_stage_is_the_one_whose_command_runs(project: Path) -> None:
 def test_another_command_is_refused_with_those_that_exist(project: Path) -> None:
     with pytest.raises(InputError, match=r"no stage runs `python -m stages.proposals dev`; there are .* val"):
         Stage.of("stages.proposals", ["dev"])
+    for arguments in ([], ["3"], ["1", "2"]):
+        with pytest.raises(InputError, match=r"there are .*faster_rcnn.rpn 1, .*faster_rcnn.rpn 2"):
+            Stage.of("stages.faster_rcnn.rpn", arguments)
     with pytest.raises(InputError, match=r"stages.other stands in no dvc.yaml"):
         Stage.of("stages.other", [])
 

@@ -19,30 +19,39 @@ OF_A_SYSTEM = ("detect", "timing")
 """Shared scripts that take a system's name and run its detector."""
 
 
-def code_files(root: Path) -> dict[str, str]:
-    """Return the text for each stage of the project at ``root``, by name: ``evaluate``, ``rcnn/svm``, ``rcnn/timing``.
+def stage_names(root: Path) -> list[str]:
+    """Return the stages with code in the project at ``root``: ``evaluate``, ``rcnn/svm``, ``rcnn/timing``.
 
-    A line is the hash of a file and its path. Scripts in `OF_A_SYSTEM` have one text for each system, with the code of
-    its detector. A script that asks all systems depends on what their ``system.py`` say, not on their detectors.
-
-    Raises:
-        SyntaxError: one of the files is not Python.
+    Scripts in `OF_A_SYSTEM` are a stage of each system.
     """
-    rooms = {file.parent.name: file for file in sorted((root / ROOMS).glob("*/system.py"))}
-    texts: dict[str, str] = {}
+    rooms = sorted(file.parent.name for file in (root / ROOMS).glob("*/system.py"))
+    names = []
     for script in sorted((root / "stages").rglob("*.py")):
         name = script.relative_to(root / "stages").with_suffix("").as_posix()
-        if script.name in ("__init__.py", "code.py"):
-            continue
-        files = closure(script, root)
-        if name in OF_A_SYSTEM:
-            for room, file in rooms.items():
-                detector = closure(file.with_name("detector.py"), root)
-                texts[f"{room}/{name}"] = _lines({*files, file, *detector}, root)
-        else:
-            asks = (root / REGISTRY).resolve() in files
-            texts[name] = _lines({*files, *(rooms.values() if asks else ())}, root)
-    return texts
+        if script.name not in ("__init__.py", "code.py"):
+            names += [f"{room}/{name}" for room in rooms] if name in OF_A_SYSTEM else [name]
+    return names
+
+
+def code_file(name: str, root: Path) -> str:
+    """Return the text for the stage ``name``: a line for each file that its script runs, its hash and its path.
+
+    A script in `OF_A_SYSTEM` runs the detector of its system. A script that asks all systems depends on what their
+    ``system.py`` say, not on their detectors.
+
+    Raises:
+        FileNotFoundError: there is no such script.
+        SyntaxError: one of the files is not Python.
+    """
+    room, _, script = name.rpartition("/")
+    if script in OF_A_SYSTEM:
+        system = root / ROOMS / room / "system.py"
+        files = {*closure(root / f"stages/{script}.py", root), system, *closure(system.with_name("detector.py"), root)}
+    else:
+        files = {*closure(root / f"stages/{name}.py", root)}
+        if (root / REGISTRY).resolve() in files:
+            files |= {*(root / ROOMS).glob("*/system.py")}
+    return _lines(files, root)
 
 
 def closure(script: Path, root: Path) -> list[Path]:

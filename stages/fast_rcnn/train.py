@@ -39,11 +39,8 @@ def main(stage: Stage) -> None:
         settings,
         new=fresh,
         frozen=network.early_layers(settings.frozen_layers),
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
         title="training Fast R-CNN",
+        **stage.training,
     )
     network.save(stage.out("models/fast_rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

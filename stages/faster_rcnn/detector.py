@@ -52,11 +52,8 @@ def main(stage: Stage) -> None:
         settings,
         new=new,
         frozen=frozen,
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
         title=f"training the detector, round {number}",
+        **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/detector{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

@@ -44,11 +44,8 @@ def main(stage: Stage) -> None:
         ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
         settings,
         frozen=frozen,
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
         title=f"training proposals, round {number}",
+        **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/rpn{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

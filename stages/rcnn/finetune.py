@@ -45,11 +45,8 @@ def main(stage: Stage) -> None:
         ),
         batches,
         settings.schedule,
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
         title="fine-tuning on warped regions",
+        **stage.training,
     )
     network.save(stage.out("models/rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

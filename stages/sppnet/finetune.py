@@ -67,11 +67,8 @@ def main(stage: Stage) -> None:
         ),
         batches["train"],
         settings.schedule,
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
         title="fine-tuning on pooled windows",
+        **stage.training,
     )
     steps = settings.schedule.steps
     step, loss = chosen(stage.scratch.folder) or (steps, None)

@@ -36,10 +36,7 @@ def main(stage: Stage) -> None:
         records,
         ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
         settings,
-        scratch=stage.scratch.folder,
-        seed=p.seed,
-        device=stage.device,
-        workers=stage.loader_workers,
+        **stage.training,
     )
     network.save(stage.out("models/ssd/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")

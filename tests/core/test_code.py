@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.code import PARAMETERS, closure, code_files, meaning
+from pipeline.core.code import PARAMETERS, closure, code_file, meaning, stage_names
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +17,10 @@ def project(root: Path, files: dict[str, str]) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     return root
+
+
+def code_files(root: Path) -> dict[str, str]:
+    return {name: code_file(name, root) for name in stage_names(root)}
 
 
 def names(root: Path, script: str = "stages/s.py") -> list[str]:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import pad
@@ -88,14 +87,3 @@ def losses(network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTrai
         "objectness": objectness_loss(scores.flatten(0, 1)[batch.rows], batch.labels),
         "box": settings.box_weight * box,
     }
-
-
-def parse_round(arguments: list[str]) -> int:
-    """Return the round, 1 or 2, that a stage's command line names.
-
-    Raises:
-        InputError: there is not exactly one argument, or it is neither.
-    """
-    if len(arguments) != 1 or arguments[0] not in ("1", "2"):
-        raise InputError(f"the argument: found {' '.join(arguments) or 'nothing'!r}, expected the round, 1 or 2.")
-    return int(arguments[0])

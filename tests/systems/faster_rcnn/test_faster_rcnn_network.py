@@ -14,7 +14,6 @@ from pipeline.nets.weights import Backbone
 from pipeline.systems.faster_rcnn.detector import propose
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape, anchor_grid, reference_anchors
 from pipeline.systems.faster_rcnn.params import RpnProposals
-from pipeline.systems.faster_rcnn.training import parse_round
 
 # The published table, by its rule: 0-based, the last pixel named.
 TABLE = {
@@ -158,10 +157,3 @@ def test_saved_and_read_again(network: RegionProposalNetwork, tmp_path) -> None:
         InputError, match=r"no proposal network can be read .* the stage systems/faster_rcnn/dvc.yaml:rpn@1 writes it"
     ):
         RegionProposalNetwork.load(tmp_path / "fast.safetensors", "systems/faster_rcnn/dvc.yaml:rpn@1")
-
-
-def test_rounds() -> None:
-    assert parse_round(["2"]) == 2
-    for arguments in ([], ["3"], ["1", "2"]):
-        with pytest.raises(InputError, match="expected the round, 1 or 2"):
-            parse_round(arguments)
