@@ -24,6 +24,7 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.core.errors import InputError
+from pipeline.presets import nested
 from pipeline.registry import all_systems
 
 WORKSPACE = "workspace"
@@ -60,7 +61,7 @@ class LockedStage:
     def parameter(self, key: str) -> Any:
         """Return the value of a dotted key, locked itself or with its section; None where there is none."""
         values = (
-            _at(value, key[len(name) + 1 :])
+            nested(value, key[len(name) + 1 :])
             for name, value in self.parameters.items()
             if f"{key}.".startswith(f"{name}.")
         )
@@ -100,7 +101,7 @@ class Revision:
 
     def parameter(self, key: str) -> Any:
         """Return the value of a dotted key; None where there is none."""
-        return _at(self.parameters, key)
+        return nested(self.parameters, key)
 
     def producer(self, path: str) -> LockedStage | None:
         """Return the stage that has ``path`` among its outputs."""
@@ -289,13 +290,6 @@ class Project:
         return run.stdout.strip() if run.returncode == 0 else ""
 
 
-def _at(value: Any, key: str) -> Any:
-    """Return what a dotted key leads to from ``value``, itself for an empty key; None where there is nothing."""
-    for part in key.split(".") if key else ():
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
 @cache
 def _parsed(text: str, file: str) -> dict[str, Any]:
     """Return the mapping in a YAML or JSON file, an empty one for an empty file; equal files are parsed once."""
@@ -329,7 +323,7 @@ def _expanded(
     if "matrix" not in entry and "foreach" not in entry:
         return [name] if name in locked else []
     axes = [
-        _at(parameters, axis[2:-1]) if isinstance(axis, str) else axis
+        nested(parameters, axis[2:-1]) if isinstance(axis, str) else axis
         for axis in entry.get("matrix", {"": None}).values()
     ]
     if not all(isinstance(axis, list) for axis in axes):
