@@ -187,9 +187,9 @@ def _section(
             comment = comment or (_summary(inner) if first == key else f"See {first}.")
             if depth and _one_line(inner, value, first == key):
                 tree[name].fa.set_flow_style()
-                for each, told in inner.model_fields.items():
-                    if first == key and told.description:
-                        comment += f"\n{each}: {told.description}"
+                for each, described in inner.model_fields.items():
+                    if first == key and described.description:
+                        comment += f"\n{each}: {described.description}"
         # DVC loses the comment behind a list, so that of the next key stands above the list.
         if not (owner and isinstance(values[list(values)[place - 1]], list)):
             owner = name

@@ -1,5 +1,4 @@
-"""Faster R-CNN, both rounds: proposals of the trained network, and how well they cover; writes
-proposals/faster_rcnnROUND.
+"""Faster R-CNN, both rounds: proposals of the trained network, and their recall; writes proposals/faster_rcnnROUND.
 
     python -m stages.faster_rcnn.proposals 1
 
