@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 GRAPHS = ("dvc.yaml", "systems/*/dvc.yaml")
 REPORTS = "reports/stages/"
+CODE = "code/"
+ROOT = Path(__file__).resolve().parents[1]
+"""Where the code that runs lies: a project's folder, or the checkout for a project elsewhere."""
 # What changes no output: where things run, and where the images of an index, whose hashes it holds, lie on this disk.
 FREE = ("runtime", "data.root")
 
@@ -169,16 +172,15 @@ class Stage:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all that determines the outputs: parameters, inputs, code, library and kind of device."""
+        deps = self.declaration.deps
         parts: dict[str, Any] = {
             "stage": self.declaration.address,
             "params": self.plain(self.declaration.params),
-            "code": [
-                code_file(path.removeprefix("code/"), Path()) for path in self.declaration.deps if path[:5] == "code/"
-            ],
+            "code": [code_file(path.removeprefix(CODE), ROOT) for path in deps if path.startswith(CODE)],
             "torch": version("torch"),
             "device": self.device.type,
         }
-        return fingerprint(**parts, **{path: Path(path) for path in self.declaration.deps if path[:5] != "code/"})
+        return fingerprint(**parts, **{path: Path(path) for path in deps if not path.startswith(CODE)})
 
     @cached_property
     def scratch(self) -> Scratch:
