@@ -153,12 +153,13 @@ def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int
     A box is dropped when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order.
     """
     import torch
-    from torchvision.ops import nms as torchvision_nms
+
+    from pipeline.core import operators
 
     scores = np.asarray(scores, dtype=np.float32)
     order = np.argsort(-scores, kind="stable")
-    ranked = torch.arange(len(order), 0, -1, dtype=torch.float32)  # ties are settled before torchvision sees them
-    kept = torchvision_nms(torch.from_numpy(as_boxes(boxes)[order]), ranked, threshold)
+    ranked = torch.arange(len(order), 0, -1, dtype=torch.float32)  # ties are settled before the operator sees them
+    kept = operators.nms(torch.from_numpy(as_boxes(boxes)[order]), ranked, threshold)
     return order[kept.numpy()]
 
 

@@ -81,21 +81,23 @@ class Geometry:
 
 
 def _steps(layer: nn.Module) -> Iterator[Step]:
-    from torchvision.models.squeezenet import Fire
-
     if isinstance(layer, nn.Sequential):
         for inner in layer:
             yield from _steps(inner)
-    elif isinstance(layer, Fire):  # its two branches have one stride; the 3 x 3 one sees more
-        yield from _steps(layer.squeeze)
-        yield from _steps(layer.expand3x3)
     elif isinstance(layer, nn.Conv2d):
         kernel = _side(layer.dilation) * (_side(layer.kernel_size) - 1) + 1
         yield Step(kernel, _side(layer.stride), _side(layer.padding))
     elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         yield Step(_side(layer.kernel_size), _side(layer.stride), _side(layer.padding), layer.ceil_mode)
     elif not isinstance(layer, _POINTWISE):
-        raise TypeError(f"the geometry of {type(layer).__name__} is not known")
+        # Imported here: torchvision's models take longer to import than torch itself.
+        from torchvision.models.squeezenet import Fire
+
+        if not isinstance(layer, Fire):
+            raise TypeError(f"the geometry of {type(layer).__name__} is not known")
+        # Its two branches have one stride; the 3 x 3 one sees more.
+        yield from _steps(layer.squeeze)
+        yield from _steps(layer.expand3x3)
 
 
 def _side(value: Any) -> int:

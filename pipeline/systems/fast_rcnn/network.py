@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torchvision.ops import roi_pool
 
 from pipeline.core.boxes import Boxes
+from pipeline.core.operators import roi_pool
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
@@ -126,7 +126,7 @@ class FastRcnn(ShapedNetwork):
     def pool(self, maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Return the RoI pooling of regions, ``(R, channels * grid * grid)``; arguments as for `head`."""
         # torchvision's op bins and pools as Caffe's layer does; whole numbers leave it nothing to round.
-        return roi_pool(maps, cells, self.shape.grid, spatial_scale=1.0).flatten(1)
+        return roi_pool(maps, cells, self.shape.grid).flatten(1)
 
     def features(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""
