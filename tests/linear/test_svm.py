@@ -275,6 +275,7 @@ def test_the_bias_is_regularised_as_a_feature_of_ten(training_set: Callable) -> 
     assert model.bias[0] == pytest.approx(best.x[6], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte(training_set: Callable, tmp_path: Path) -> None:
     """Trainings long enough to overlap, and a tolerance loose enough for the random order of samples to show."""
     rng = np.random.default_rng(0)

@@ -153,6 +153,7 @@ def mixed(folder: Path, noise, count: int) -> None:
         wide.save(folder / f"{number}.{ending}")
 
 
+@pytest.mark.slow
 def test_195_of_200_pictures_give_results_and_five_are_named(boxline, noise) -> None:
     Path("in").mkdir()
     mixed(Path("in"), noise, 195)
@@ -179,6 +180,7 @@ def test_195_of_200_pictures_give_results_and_five_are_named(boxline, noise) -> 
         assert len(list(Path("found", kind).iterdir())) == 195
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_pictures(boxline, noise) -> None:
     Path("in").mkdir()
     for number in range(8):

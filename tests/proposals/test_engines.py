@@ -85,6 +85,7 @@ def test_opencv_quick_check_against_its_own_single_strategy(settings, scene):
     assert {tuple(box) for box in propose(scene, settings(opencv=one)).tolist()} == expected
 
 
+@pytest.mark.slow
 def test_real_objects_are_found(settings, photographs):
     for pixels, truth in photographs(slice(0, 8, 4)):
         assert (iou(truth, propose(pixels, settings(min_side=20))).max(axis=1) >= 0.5).mean() >= 0.75

@@ -17,6 +17,7 @@ from pipeline.systems.square import SquareDetector
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
+pytestmark = pytest.mark.slow
 CLASSES = ("zero", "größer", "two")
 SETTINGS = SquareDetection(batch=3, min_score=0.1, max_per_class=10, nms=0.5, max_per_image=20)
 

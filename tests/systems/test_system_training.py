@@ -66,6 +66,7 @@ def test_images_alone_and_in_a_batch_give_the_same_detections(
     assert np.allclose(alone.scores, together.scores, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_killed_run_ends_in_the_same_weights(name, trainables, tmp_path) -> None:
     """20 steps with a checkpoint after 10, killed at the 16th."""

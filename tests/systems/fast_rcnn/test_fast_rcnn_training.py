@@ -17,6 +17,7 @@ from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 
+pytestmark = pytest.mark.slow  # its detector takes seconds to train
 CPU = torch.device("cpu")
 
 
