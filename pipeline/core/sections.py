@@ -117,7 +117,7 @@ class Pretrain(Section):
     """Input sizes of the crops; the weights are shared (SPP-net, section 2.3)."""
     size_choice: Literal["alternate", "range"] = "alternate"
     """alternate: whole passes at one size, then at the next | range: each pass draws a size in between."""
-    compare_single_size: bool = True
+    compare_single_size: bool = False
     """Train a second network at the largest size alone, for as long again, to compare accuracies."""
     pyramid: Annotated[tuple[Positive, ...], NotEmpty] = (6, 3, 2, 1)
     """Levels of the pyramid head."""
