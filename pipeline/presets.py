@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.comments import CommentedMap
 
@@ -179,7 +180,7 @@ def _section(
     owner = ""  # the key above which comments stand
     for place, (name, value) in enumerate(values.items()):
         field, key = kind.model_fields[name], f"{path}{name}"
-        inner, comment = field.annotation, field.description
+        inner, comment = field.annotation, _text(field)
         tree[name] = value
         if isinstance(inner, type) and issubclass(inner, Section):
             first = explained.setdefault(inner, key)
@@ -189,7 +190,7 @@ def _section(
                 tree[name].fa.set_flow_style()
                 for each, described in inner.model_fields.items():
                     if first == key and described.description:
-                        comment += f"\n{each}: {described.description}"
+                        comment += f"\n{each}: {_text(described)}"
         # DVC loses the comment behind a list, so that of the next key stands above the list.
         if not (owner and isinstance(values[list(values)[place - 1]], list)):
             owner = name
@@ -203,6 +204,11 @@ def _section(
         if gap or text:
             tree.yaml_set_comment_before_after_key(name, before=f"{gap}{text}", indent=2 * depth)
     return tree
+
+
+def _text(field: FieldInfo) -> str:
+    """Return a parameter's meaning as one line; its docstring breaks where the source file ends a line."""
+    return " ".join((field.description or "").split())
 
 
 def _one_line(kind: type[Section], values: Mapping[str, Any], first: bool) -> bool:
