@@ -17,7 +17,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.systems.rcnn.network import RegionNetwork
 
 # Regions that are warped at a time and go through the fc layers together: the weights of these (216 MB in AlexNet) are
-# read once for all of them, while the convolutions are fastest in small batches, whose maps stay in the processor's cache.
+# read once for all of them. Convolutions are fastest in small batches, whose maps stay in the processor's cache.
 AT_ONCE = 512
 
 
