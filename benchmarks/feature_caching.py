@@ -4,7 +4,7 @@
 
 Three ways through the same regions of the same images, taken in turn, round after round, in one process:
 
-floor   the forward pass alone, on warped regions that are already in memory, at the network's batch, channels last
+floor   the forward pass alone, on warped regions that are already in memory, in the stage's batches, channels last
 stage   what the stage systems/rcnn/dvc.yaml:features does: decode, warp, forward, compress, write to zarr
 usual   crop with Pillow, resize, to tensor, normalise, plain batches of 128; nothing is written
 
@@ -30,7 +30,7 @@ from pipeline.data.images import read_image
 from pipeline.features.regions import Regions, gather
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, channels_last, normalise
-from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.features import AT_ONCE, cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 USUAL_BATCH = 128
@@ -111,8 +111,8 @@ def warped_regions(regions: Regions, region: Region, device: torch.device) -> to
 def forward_alone(network: RegionNetwork, warped: torch.Tensor, layers: list[str], batch: int) -> None:
     half = warped.device.type == "cuda"
     with torch.inference_mode(), torch.autocast(warped.device.type, torch.float16, half):
-        for part in warped.split(batch):
-            network.taps(part, layers)
+        for part in warped.split(max(batch, AT_ONCE // batch * batch)):
+            network.head_taps(torch.cat([network.pool(network.conv(regions)) for regions in part.split(batch)]), layers)
 
 
 def stage(

@@ -168,7 +168,7 @@ def pretrain(
     task = Task(
         network,
         losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, device)),
-        image_ids=lambda batch: [crops.image_id(position) for position in batch.windows.images.tolist()],
+        image_ids=lambda batch: [crops.image_id(position) for position in batch.samples.images.tolist()],
     )
     train(
         task, crops, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, title="pretraining"

@@ -157,6 +157,7 @@ class FeatureCache:
         self.path = path
         self._group = zarr.open_group(path, mode="r")
         self.attributes = dict(self._group.attrs)
+        self._arrays: dict[str, zarr.Array] = {}
         try:
             self.offsets: NDArray[np.int64] = self.table("offsets")
             self.image_ids: NDArray[np.int64] = self.table("image_ids")
@@ -182,9 +183,11 @@ class FeatureCache:
         Raises:
             InputError: the cache does not hold that layer.
         """
-        if layer not in self.layers():
-            raise InputError(f"{self.path}: layer {layer} is not cached, only {', '.join(self.layers())}.")
-        return self._group[f"features/{layer}"]
+        if layer not in self._arrays:  # opening one reads its description, which takes longer than a few rows
+            if layer not in self.layers():
+                raise InputError(f"{self.path}: layer {layer} is not cached, only {', '.join(self.layers())}.")
+            self._arrays[layer] = self._group[f"features/{layer}"]
+        return self._arrays[layer]
 
     def image(self, position: int, layer: str) -> NDArray:
         """Return the rows of the image at ``position``, ``(rows of the image, width)``."""
@@ -192,7 +195,14 @@ class FeatureCache:
 
     def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
         """Return some rows of the image at ``position``, ``(len(which), width)``; ``which`` counts from its first."""
-        return self.image(position, layer)[which]
+        array, first = self.array(layer), int(self.offsets[position])
+        if not len(which):
+            return np.empty((0, array.shape[1]), array.dtype)
+        start, stop = first + int(which.min()), first + int(which.max()) + 1
+        chunks = np.unique((first + which) // array.chunks[0])
+        if len(chunks) > (stop - 1) // array.chunks[0] - start // array.chunks[0]:  # all that the stretch touches
+            return array[start:stop][first + which - start]
+        return array.oindex[first + which, :]
 
     def images(self, layer: str, block_mb: float = 64) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``."""

@@ -7,10 +7,11 @@ tolerance of about a tenth of the stride.
 Many regions of one map are pooled at a time. The bins of a few thousand regions are a few ten thousand different
 rectangles of cells. Each is the maximum of four squares whose sides are powers of two, and those come from doubling the
 map: there is no loop over regions, and the work does not grow with their areas. A level that divides another is pooled
-from that one's bins.
+from that one's bins. Regions of many maps, a few of each, are pooled one by one.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -101,35 +102,54 @@ def pool_regions(cells: torch.Tensor, hw: tuple[int, int], regions: NDArray, lev
             ``ceil((i + 1) * w / n)``.
     """
     corners = torch.from_numpy(regions).to(cells.device)
-    finest = [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
+    finest = _finest(levels)
     pieces = torch.cat([bins(corners, level) for level in finest], dim=1)  # (N, M, 4)
     rectangles, place = _distinct(pieces.flatten(0, 1), max(hw) + 1)
     maxima = rectangle_maxima(cells.view(*hw, -1), rectangles)
     parts = place.view(pieces.shape[:2]).split([level**2 for level in finest], dim=1)
     fine = {level: maxima[part].unflatten(1, (level, level)) for level, part in zip(finest, parts, strict=True)}
-    pooled = [_coarser(fine, level) for level in levels]  # (N, level, level, C) each
-    return torch.cat([values.flatten(1, 2).transpose(1, 2).flatten(1) for values in pooled], dim=1)
+    return _all_levels(fine, levels)
 
 
-def mosaic(cuts: Sequence[NDArray]) -> tuple[NDArray, NDArray[np.int64]]:
-    """Lay pieces of maps, ``(h, w, C)`` each, side by side on one map; return it and the region of each piece on it.
+def pool_cuts(cuts: Sequence[NDArray], levels: Sequence[int]) -> torch.Tensor:
+    """Return the same vectors as `pool_regions`, in the type of ``cuts``, for regions of many maps.
 
-    So regions of many maps are pooled in one call: the first result is ``(H, W, C)``, the second ``(N, 4)``. The
-    pieces are packed in rows, the tallest first, so that little is left empty.
+    ``cuts`` are the cells of each region, ``(h, w, C)`` float16 or float32, not negative: what a rectifier leaves.
+    One after another is faster here than all on a common map, of which the doubling would make many copies.
     """
-    length = max(cut.shape[1] for cut in cuts)
-    regions = np.zeros((len(cuts), 4), np.int64)
-    left = top = bottom = 0
-    for i in sorted(range(len(cuts)), key=lambda i: -cuts[i].shape[0]):
-        height, width, _ = cuts[i].shape
-        if left + width > length or bottom == 0:
-            left, top, bottom = 0, bottom, bottom + height
-        regions[i] = left, top, left + width, top + height
-        left += width
-    whole = np.zeros((bottom, length, cuts[0].shape[2]), cuts[0].dtype)
-    for cut, (x1, y1, x2, y2) in zip(cuts, regions.tolist(), strict=True):
-        whole[y1:y2, x1:x2] = cut
-    return whole, regions
+    half = cuts[0].dtype == np.float16
+    # NumPy compares float16 one number at a time; numbers that are not negative are ordered as their bits are.
+    comparable = [cut.view(np.int16) for cut in cuts] if half else cuts
+    fine = {
+        level: torch.from_numpy(np.stack([_bin_maxima(cut, level) for cut in comparable])) for level in _finest(levels)
+    }
+    pooled = _all_levels(fine, levels)
+    return pooled.view(torch.float16) if half else pooled
+
+
+def _bin_maxima(cut: NDArray, level: int) -> NDArray:
+    """Return the maxima of the ``level x level`` bins of ``cut`` ``(h, w, C)``, ``(level, level, C)``."""
+    strips = cut[_members(cut.shape[0], level)].max(axis=1)  # (level, w, C)
+    return strips[:, _members(cut.shape[1], level)].max(axis=2)
+
+
+@cache
+def _members(length: int, level: int) -> NDArray[np.int64]:
+    """Return the cells of each bin along an axis of ``length`` cells, ``(level, most of a bin)``, the last repeated."""
+    number = np.arange(level)
+    first, stop = number * length // level, -(-(number + 1) * length // level)
+    return np.minimum(first[:, None] + np.arange((stop - first).max()), stop[:, None] - 1)
+
+
+def _finest(levels: Sequence[int]) -> list[int]:
+    """Return the levels that divide no other one."""
+    return [level for level in levels if not any(other % level == 0 and other > level for other in levels)]
+
+
+def _all_levels(fine: dict[int, torch.Tensor], levels: Sequence[int]) -> torch.Tensor:
+    """Return the vectors of ``levels``, given the bins of the finest, ``(N, level, level, C)`` each."""
+    pooled = [_coarser(fine, level) for level in levels]
+    return torch.cat([values.flatten(1, 2).transpose(1, 2).flatten(1) for values in pooled], dim=1)
 
 
 def rectangle_maxima(grid: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:

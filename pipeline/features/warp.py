@@ -7,7 +7,7 @@ many images.
 """
 
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
 
 import numpy as np
 import torch
@@ -60,25 +60,37 @@ def warp(image: torch.Tensor, boxes: Boxes, region: Region) -> torch.Tensor:
         boxes: ``(N, 4)`` in pixels of the image.
         region: size, context and mode.
     """
-    shown, filled = placements(boxes, image.shape[2], image.shape[1], region)
     if image.device.type == _RESIZE_ON:
-        return resize_each(image, shown, filled, region.size)
+        squares = np.zeros((len(boxes), region.size, region.size, 3), np.float32)
+        resize_each(image.permute(1, 2, 0).contiguous().numpy(), boxes, region, squares)
+        return torch.from_numpy(squares).permute(0, 3, 1, 2)
+    shown, filled = placements(boxes, image.shape[2], image.shape[1], region)
     return sample_all(image, shown, filled, region.size)
 
 
-def resize_each(image: torch.Tensor, shown: NDArray[np.int64], filled: NDArray[np.int64], size: int) -> torch.Tensor:
-    """Warp with OpenCV's bilinear resize, straight into the channels-last batch."""
+def resize_each(pixels: NDArray, boxes: Boxes, region: Region, squares: NDArray[np.float32]) -> None:
+    """Warp with OpenCV's bilinear resize, each box (N, 4) into its place among the zeros ``(N, size, size, 3)``.
+
+    ``pixels`` is ``(H, W, 3)``: float32 and normalised, or uint8, of which only what is shown is normalised.
+    """
     import cv2
 
-    pixels = image.permute(1, 2, 0).contiguous().numpy()
-    batch = np.zeros((len(shown), size, size, 3), np.float32)
+    shown, filled = placements(boxes, pixels.shape[1], pixels.shape[0], region)
+    levels = _levels() if pixels.dtype == np.uint8 else None
     for square, (x1, y1, x2, y2), (left, top, right, bottom) in zip(
-        batch, shown.tolist(), filled.tolist(), strict=True
+        squares, shown.tolist(), filled.tolist(), strict=True
     ):
-        square[top:bottom, left:right] = cv2.resize(
-            pixels[y1:y2, x1:x2], (right - left, bottom - top), interpolation=cv2.INTER_LINEAR
-        )
-    return torch.from_numpy(batch).permute(0, 3, 1, 2)
+        patch = pixels[y1:y2, x1:x2]
+        if levels is not None:
+            patch = cv2.LUT(patch, levels)
+        square[top:bottom, left:right] = cv2.resize(patch, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+
+
+@cache
+def _levels() -> NDArray[np.float32]:
+    """Return what `normalise` makes of each of the 256 values of a channel, ``(1, 256, 3)``."""
+    values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    return normalise(values).permute(1, 2, 0).contiguous().numpy()
 
 
 def sample_all(image: torch.Tensor, shown: NDArray[np.int64], filled: NDArray[np.int64], size: int) -> torch.Tensor:
@@ -146,15 +158,18 @@ def warp_batch(batch: WarpBatch, region: Region, device: torch.device) -> Labell
     """
     padding = round(region.padding * batch.size / region.size)
     scaled = region.model_copy(update={"size": batch.size, "padding": padding})
-    parts = []
-    start = 0
-    images = batch.samples.images.tolist()
-    for pixels, (_, group) in zip(batch.pixels, groupby(images), strict=True):
-        stop = start + len(list(group))
-        parts.append(warp(normalise(pixels.to(device)), batch.samples.boxes[start:stop], scaled))
-        start = stop
-    warped = torch.cat(parts)
-    mirrored = torch.from_numpy(batch.samples.mirrored).to(device)
-    warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
-    labels = torch.from_numpy(batch.samples.labels).to(device)
+    samples = batch.samples
+    ends = np.flatnonzero(np.diff(samples.images, append=-1)) + 1
+    images = [(pixels, slice(a, b)) for pixels, a, b in zip(batch.pixels, [0, *ends[:-1]], ends, strict=True)]
+    if device.type == _RESIZE_ON:
+        squares = np.zeros((len(samples), batch.size, batch.size, 3), np.float32)
+        for pixels, rows in images:
+            resize_each(pixels.permute(1, 2, 0).numpy(), samples.boxes[rows], scaled, squares[rows])
+        warped = torch.from_numpy(squares).permute(0, 3, 1, 2)
+    else:
+        warped = torch.cat([warp(normalise(pixels.to(device)), samples.boxes[rows], scaled) for pixels, rows in images])
+    if samples.mirrored.any():
+        mirrored = torch.from_numpy(samples.mirrored).to(device)
+        warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
+    labels = torch.from_numpy(samples.labels).to(device)
     return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels)

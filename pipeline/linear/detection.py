@@ -98,6 +98,8 @@ class CachedRegions:
         proposals = np.flatnonzero(~self._ground_truth[start:stop])
 
         def features(layer: str, rows: NDArray[np.int64]) -> NDArray:
+            if len(rows) < len(proposals):  # what is left for box regression
+                return self._cache.rows(position, layer, proposals[rows])
             # All regions of the image: SPP-net computes them here, and the size of a batch can change last bits.
             return self._cache.rows(position, layer, np.arange(stop - start))[proposals[rows]]
 

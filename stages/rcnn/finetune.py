@@ -40,7 +40,7 @@ def main(stage: Stage) -> None:
         Task(
             network,
             losses=lambda model, batch: classification_loss(model, warp_batch(batch, region, stage.device)),
-            image_ids=lambda batch: [images[position].id for position in batch.windows.images],
+            image_ids=lambda batch: [images[position].id for position in batch.samples.images],
             rates={f"{name}.": settings.new_layer_lr for name in fresh},
         ),
         batches,

@@ -12,7 +12,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.finetune import CutBatches, pool_batch, validation_loss
+from pipeline.systems.sppnet.finetune import PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
 from pipeline.training import Task, chosen, classification_loss, publish_curves, train
@@ -30,11 +30,12 @@ def main(stage: Stage) -> None:
     maps["val"].check(maps["train"].fingerprint, maps["train"].path)
     windows = {split: windows_of(stage, split, settings) for split in maps}
     batches = {
-        split: CutBatches(
+        split: PooledBatches(
             maps[split],
             RegionSampler(*windows[split], settings, "sppnet_finetune"),
             net,
             window,
+            levels,
             seed=p.seed,
             purpose=split,
             megabytes=p.runtime.image_cache_mb,
@@ -57,7 +58,7 @@ def main(stage: Stage) -> None:
     train(
         Task(
             head,
-            losses=lambda model, batch: classification_loss(model, pool_batch(batch, levels, stage.device)),
+            losses=lambda model, batch: classification_loss(model, batch.labelled()),
             image_ids=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
             # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
             rates={"output.": settings.new_layer_lr} if fresh == ["output"] else {},

@@ -64,6 +64,17 @@ def test_what_is_written_is_read_by_image_and_by_block(folder):
             np.testing.assert_array_equal(cache.rows(position, layer, np.arange(0, len(rows), 3)), expected[::3])
 
 
+@pytest.mark.parametrize("which", [[0, 1, 2], [696, 0, 5], [40, 40, 300], [5, 690], [], [696], range(697)])
+def test_some_rows_of_an_image_are_those_of_the_whole_image(folder, which):
+    write(folder)
+    cache = FeatureCache(folder / "cache.zarr", "features")
+    for position, layer, width in ((2, "fc7", WIDTH), (2, "pool5", 2 * WIDTH), (3, "pool5", 2 * WIDTH)):
+        rows = cache.rows(position, layer, np.array(which, np.int64))
+        whole = value(OFFSETS[position], OFFSETS[position + 1], width).astype(cache.array(layer).dtype)
+        assert rows.dtype == whole.dtype
+        np.testing.assert_array_equal(rows, whole[np.array(which, np.int64)])
+
+
 def test_chunks_and_shards_have_the_size_the_design_asks_for(folder):
     write(folder, shard_mb=4)
     array = FeatureCache(folder / "cache.zarr", "features").array("pool5")

@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.features.pyramid import Rule, cells_along, choose_scale, mosaic, pool_regions, project, rectangle_maxima
+from pipeline.features.pyramid import (
+    Rule,
+    cells_along,
+    choose_scale,
+    pool_cuts,
+    pool_regions,
+    project,
+    rectangle_maxima,
+)
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
@@ -189,10 +197,13 @@ def test_rectangles_of_every_size() -> None:
     assert torch.equal(found, expected)
 
 
-def test_a_mosaic_holds_every_piece_once() -> None:
+@pytest.mark.parametrize("levels", PYRAMIDS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_windows_of_many_maps_are_pooled_as_a_slow_loop_pools_them(levels: tuple[int, ...], dtype: type) -> None:
     rng = np.random.default_rng(3)
-    cuts = [rng.integers(1, 99, (*rng.integers(1, 9, 2), 2)) for _ in range(40)]
-    whole, windows = mosaic(cuts)
-    for cut, (x1, y1, x2, y2) in zip(cuts, windows.tolist(), strict=True):
-        np.testing.assert_array_equal(whole[y1:y2, x1:x2], cut)
-    assert (whole > 0).sum() == sum(cut.size for cut in cuts)  # nothing overlaps
+    maps = [np.maximum(rng.normal(size=(*rng.integers(1, 20, 2), 3)), 0).astype(dtype) for _ in range(12)]
+    windows = [windows_of(rng, *grid.shape[:2], 1)[0].tolist() for grid in maps]
+    pooled = pool_cuts([grid[y1:y2, x1:x2] for grid, (x1, y1, x2, y2) in zip(maps, windows, strict=True)], levels)
+    assert pooled.numpy().dtype == dtype
+    for vector, grid, window in zip(pooled.numpy(), maps, windows, strict=True):
+        np.testing.assert_array_equal(vector, slow(grid, window, levels))

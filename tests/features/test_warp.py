@@ -102,15 +102,29 @@ def slow_warp(image, shown, filled, size):
     return out
 
 
-@pytest.mark.parametrize("method", [resize_each, sample_all])
-def test_both_methods_equal_a_slow_loop(method):
+SOME_BOXES = np.array([[5, 5, 30, 30], [0, 0, 4, 39], [50, 20, 60, 40], [10, 10, 11, 11], [0, 0, 60, 40]], np.float32)
+
+
+def test_resizing_and_sampling_equal_a_slow_loop():
     image = np.random.default_rng(0).normal(size=(3, 40, 60)).astype(np.float32)
     region = Region(size=24, padding=3, mode="warp")
-    boxes = np.array([[5, 5, 30, 30], [0, 0, 4, 39], [50, 20, 60, 40], [10, 10, 11, 11], [0, 0, 60, 40]], np.float32)
-    shown, filled = placements(boxes, 60, 40, region)
-    warped = method(torch.from_numpy(image), shown, filled, 24)
-    assert warped.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(warped.numpy(), slow_warp(image, shown, filled, 24), atol=2e-4)
+    shown, filled = placements(SOME_BOXES, 60, 40, region)
+    resized, sampled = (
+        warp(torch.from_numpy(image), SOME_BOXES, region),
+        sample_all(torch.from_numpy(image), shown, filled, 24),
+    )
+    for warped in (resized, sampled):
+        assert warped.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_allclose(warped.numpy(), slow_warp(image, shown, filled, 24), atol=2e-4)
+
+
+def test_normalising_what_is_shown_gives_the_bytes_of_normalising_the_image():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    region = Region(size=24, padding=3, mode="warp")
+    squares = np.zeros((5, 24, 24, 3), np.float32)
+    resize_each(pixels, SOME_BOXES, region, squares)
+    whole = warp(normalise(torch.from_numpy(pixels).permute(2, 0, 1)), SOME_BOXES, region)
+    np.testing.assert_array_equal(squares, whole.permute(0, 2, 3, 1))
 
 
 def test_outside_the_image_is_the_mean_and_no_box_gives_no_region():

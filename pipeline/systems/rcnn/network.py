@@ -58,13 +58,14 @@ class RegionNetwork(RegionHead):
 
         ``conv5`` is ``(N, channels, H, W)``, ``pool5`` ``(N, channels * h * w)``, ``fc6`` and ``fc7`` ``(N, width)``.
         """
-        return self.above(self.conv(regions), layers)
-
-    def above(self, conv5: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
-        """Return the values of ``layers``, as `taps` does, of regions whose ``conv5`` is known."""
+        conv5 = self.conv(regions)
         above = [layer for layer in layers if layer != "conv5"]
-        values = self.head_taps(self.pool5(conv5).flatten(1), above) if above else {}
+        values = self.head_taps(self.pool(conv5), above) if above else {}
         return {layer: conv5 if layer == "conv5" else values[layer] for layer in layers}
+
+    def pool(self, conv5: torch.Tensor) -> torch.Tensor:
+        """Return ``pool5``, ``(N, channels * h * w)``, of regions whose ``conv5`` is known."""
+        return self.pool5(conv5).flatten(1)
 
     def load_backbone(self, backbone: Backbone) -> list[str]:
         """Copy the convolutions, and fc6 and fc7 where they fit; return the layers that stay new.

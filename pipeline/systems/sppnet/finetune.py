@@ -7,37 +7,38 @@ their cells out and pools them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
-from pipeline.features.pyramid import mosaic, pool_regions, project
+from pipeline.features.pyramid import pool_cuts, project
 from pipeline.features.regions import RegionSampler
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.network import PyramidHead
 from pipeline.systems.sppnet.params import Window
-from pipeline.training import LabelledBatch
+from pipeline.training import LabelledBatch, to_device
 
 
 @dataclass(frozen=True)
-class CutBatch:
-    """The regions of a step, cut out of their maps and laid out on one map.
+class PooledBatch:
+    """The regions of a step, pooled from their maps.
 
     Attributes:
-        cells: ``(H, W, C)``, see `pyramid.mosaic`.
-        regions: ``(N, 4)`` int64, the cells of each on it.
+        pooled: ``(N, channels * bins)`` in the type of the cached cells; the maximum of cells is one of them.
         labels: ``(N,)`` int64, 0 for background.
         images: positions of their images.
     """
 
-    cells: torch.Tensor
-    regions: NDArray[np.int64]
+    pooled: torch.Tensor
     labels: torch.Tensor
     images: tuple[int, ...]
+
+    def labelled(self) -> LabelledBatch:
+        """Return the batch as a classifier takes it."""
+        return LabelledBatch(self.pooled.float(), self.labels)
 
 
 class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
@@ -53,7 +54,7 @@ class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
         return self._maps.cells(*key).reshape(height, width, -1)
 
 
-class CutBatches:
+class PooledBatches:
     """Makes the batch of a step; each region takes a scale at random, as in the released code.
 
     Args:
@@ -61,6 +62,7 @@ class CutBatches:
         draw: the samples of a step.
         net: the network that made the maps.
         window: how regions are projected.
+        levels: of the spatial pyramid.
         seed: of the draws.
         purpose: part of the seed, so that training and validation draw different samples.
         megabytes: of maps held in memory.
@@ -72,16 +74,17 @@ class CutBatches:
         draw: RegionSampler,
         net: Architecture,
         window: Window,
+        levels: Sequence[int],
         *,
         seed: int,
         purpose: str,
         megabytes: float,
     ) -> None:
         self._maps, self._cells, self._draw = maps, CachedMaps(maps, megabytes), draw
-        self._geometry, self._window = Geometry.from_architecture(net), window
+        self._geometry, self._window, self._levels = Geometry.from_architecture(net), window, levels
         self._seed, self._purpose = seed, purpose
 
-    def __call__(self, step: int) -> CutBatch:
+    def __call__(self, step: int) -> PooledBatch:
         """Return the batch of ``step``."""
         rng = item_rng(self._seed, "pooled windows", self._purpose, step)
         samples = self._draw(rng, flip=False)
@@ -89,22 +92,15 @@ class CutBatches:
         factors, hw = self._maps.factors[images, scales], self._maps.hw[images, scales]
         corners = project(samples.boxes, factors, hw, self._geometry, self._window.rule)
         keys = zip(images.tolist(), scales.tolist(), corners.tolist(), strict=True)
-        cells, regions = mosaic([self._cells[image, scale][y1:y2, x1:x2] for image, scale, (x1, y1, x2, y2) in keys])
-        return CutBatch(torch.from_numpy(cells), regions, torch.from_numpy(samples.labels), tuple(images.tolist()))
+        cuts = [self._cells[image, scale][y1:y2, x1:x2] for image, scale, (x1, y1, x2, y2) in keys]
+        pooled = pool_cuts(cuts, self._levels)
+        return PooledBatch(pooled, torch.from_numpy(samples.labels), tuple(images.tolist()))
 
 
-def pool_batch(batch: CutBatch, levels: Sequence[int], device: torch.device) -> LabelledBatch:
-    """Return the pooled vectors ``(N, channels * bins)`` float32, with their labels, on ``device``."""
-    height, width, _ = batch.cells.shape
-    cells = batch.cells.to(device).float().flatten(0, 1)
-    pooled = pool_regions(cells, (height, width), batch.regions, levels)
-    return LabelledBatch(pooled, batch.labels.to(device))
-
-
-def validation_loss(head: PyramidHead, batches: CutBatches, count: int, device: torch.device) -> float:
+def validation_loss(head: PyramidHead, batches: PooledBatches, count: int, device: torch.device) -> float:
     """Return the mean softmax loss of ``head`` over the first ``count`` batches."""
     total = 0.0
     for step in range(count):
-        batch = pool_batch(batches(step), head.shape.levels, device)
+        batch = to_device(batches(step).labelled(), device)
         total += float(torch.nn.functional.cross_entropy(head(batch.inputs), batch.labels))
     return total / count

@@ -13,7 +13,7 @@ from pipeline.features.cache import FeatureCache
 from pipeline.features.regions import gather
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import normalise
-from pipeline.systems.rcnn.features import cache_regions
+from pipeline.systems.rcnn.features import cache_regions, region_taps
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
 REGION = Region(size=32, padding=3, mode="warp")
@@ -77,6 +77,28 @@ def test_each_row_is_the_network_on_that_region_alone(regions, network, tmp_path
             with torch.inference_mode():
                 alone = network.taps(warp(pixels, box[None], REGION), ("fc7",))["fc7"]
             np.testing.assert_allclose(fc7[row], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("batch", [1, 3, 7, 64])
+def test_the_fc_layers_see_the_regions_of_several_batches_at_once(regions, network, monkeypatch, batch):
+    monkeypatch.setattr("pipeline.systems.rcnn.features.AT_ONCE", 12)
+    convolved, connected = [], []
+    hooks = [
+        network.conv.register_forward_pre_hook(lambda _, inputs: convolved.append(len(inputs[0]))),
+        network.fc6.register_forward_pre_hook(lambda _, inputs: connected.append(len(inputs[0]))),
+    ]
+    pixels = normalise(torch.from_numpy(read_image(regions.files[0])).permute(2, 0, 1))
+    layers = ("conv5", "pool5", "fc6", "fc7")
+    parts = list(region_taps(network, pixels, regions.boxes[:41], REGION, layers, batch))
+    for hook in hooks:
+        hook.remove()
+    assert sum(convolved) == sum(connected) == 41
+    assert max(convolved) == min(batch, 41)
+    assert connected[0] == min(max(batch, 12 // batch * batch), 41)
+    alone = network.taps(warp(pixels, regions.boxes[:41], REGION), layers)
+    for layer in layers:
+        torch.testing.assert_close(torch.cat([part[layer] for part in parts]), alone[layer].flatten(1))
 
 
 def test_workers_change_no_byte_and_shards_change_no_value(regions, network, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
-from pipeline.systems.sppnet.finetune import CachedMaps, CutBatches, pool_batch, validation_loss
+from pipeline.systems.sppnet.finetune import CachedMaps, PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
 
@@ -74,15 +74,18 @@ def windows(count: int, label: int, seed: int) -> RegionSamples:
     return RegionSamples(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
 
 
-def batches(maps: MapCache, **changed: Any) -> CutBatches:
+def batches(maps: MapCache, levels: tuple[int, ...] = (3, 1), **changed: Any) -> PooledBatches:
     draw = RegionSampler(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
-    return CutBatches(maps, draw, NET, WINDOW, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed})
+    return PooledBatches(
+        maps, draw, NET, WINDOW, levels, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed}
+    )
 
 
 def test_a_batch_holds_windows_of_both_kinds_cut_from_their_maps(maps: MapCache) -> None:
     made = batches(maps)
-    batch = pool_batch(made(0), (3, 1), CPU)
+    batch = made(0).labelled()
     pooled, labels = batch.inputs, batch.labels
+    assert pooled.dtype == torch.float32
     assert pooled.shape == (8, 96 * 10)
     assert labels.tolist() == [2] * 3 + [0] * 5
     # Each vector is that of one of the drawn windows at one of the two scales.
@@ -102,11 +105,11 @@ def test_a_batch_holds_windows_of_both_kinds_cut_from_their_maps(maps: MapCache)
 
 def test_each_step_draws_anew_and_repeats_itself_after_a_restart(maps: MapCache) -> None:
     first, again = batches(maps), pickle.loads(pickle.dumps(batches(maps, megabytes=0.001)))
-    vectors = [pool_batch(made(step), (1,), CPU).inputs for made in (first, again) for step in (4, 5)]
+    vectors = [made(step).pooled for made in (first, again) for step in (4, 5)]
     assert torch.equal(vectors[0], vectors[2])
     assert torch.equal(vectors[1], vectors[3])
     assert not torch.equal(vectors[0], vectors[1])
-    other = pool_batch(batches(maps, purpose="val")(4), (1,), CPU).inputs
+    other = batches(maps, purpose="val")(4).pooled
     assert not torch.equal(vectors[0], other)
 
 
@@ -123,6 +126,6 @@ def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> Non
     with torch.inference_mode():
         each = []
         for step in range(2):
-            batch = pool_batch(made(step), (3, 1), CPU)
+            batch = made(step).labelled()
             each.append(-head(batch.inputs).log_softmax(1)[torch.arange(8), batch.labels].mean())
         assert validation_loss(head, made, 2, CPU) == pytest.approx(float(sum(each)) / 2, rel=1e-5)
