@@ -52,6 +52,20 @@ def test_iou_equals_a_slow_loop_and_torchvision(a: list, b: list) -> None:
     np.testing.assert_allclose(result, theirs.numpy(), 1e-5)
 
 
+def test_overlaps_have_the_bits_of_the_plain_formula() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (np.cumsum(rng.normal(30, 20, (count, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32) for count in (80, 9))
+    shared, overlap = np.zeros((80, 9), np.float32), np.zeros((80, 9), np.float32)
+    for i, (x1, y1, x2, y2) in enumerate(a):  # NumPy's scalars: every step is rounded to float32
+        for j, (u1, v1, u2, v2) in enumerate(b):
+            shared[i, j] = max(min(x2, u2) - max(x1, u1), 0) * max(min(y2, v2) - max(y1, v1), 0)
+            areas = max(x2 - x1, 0) * max(y2 - y1, 0) + max(u2 - u1, 0) * max(v2 - v1, 0)
+            overlap[i, j] = shared[i, j] / (areas - shared[i, j]) if areas > shared[i, j] else 0
+    assert (shared > 0).mean() > 0.3
+    assert np.array_equal(boxes.intersection(a, b), shared)
+    assert np.array_equal(boxes.iou(a, b), overlap)
+
+
 def test_boxes_without_area_overlap_nothing() -> None:
     assert boxes.iou([5, 5, 5, 9], [5, 5, 5, 9]).tolist() == [[0]]
     assert boxes.iou([9, 9, 1, 1], [0, 0, 10, 10]).tolist() == [[0]]
