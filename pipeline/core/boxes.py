@@ -51,7 +51,7 @@ def to_xywh(boxes: ArrayLike) -> Boxes:
 def area(boxes: ArrayLike) -> NDArray[np.float32]:
     """Return the areas, shape ``(N,)``, in square pixels; an inverted box has area 0."""
     boxes = as_boxes(boxes)
-    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
 
 
 def clip(boxes: Any, width: float, height: float) -> Any:
@@ -77,7 +77,7 @@ def _shared_side(a: Boxes, b: Boxes, axis: int) -> NDArray[np.float32]:
     """
     shared = np.minimum(a[:, None, 2 + axis], b[:, 2 + axis])
     shared -= np.maximum(a[:, None, axis], b[:, axis])
-    return np.clip(shared, 0, None, out=shared)
+    return np.maximum(shared, 0, out=shared)
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
