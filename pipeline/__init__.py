@@ -7,3 +7,8 @@ import os
 # So they spin for a moment. OpenMP reads this once, when torch is loaded: hence here, where no import can come before.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
+
+# Tensors of some megabytes get large pages where Linux has them to give. Such tensors come and go with every layer, and
+# the kernel hands out their memory anew each time, page by page: a tenth of a training step on a CPU. PyTorch reads
+# this at its first tensor.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

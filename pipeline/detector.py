@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.core.boxes import Boxes, nms
+from pipeline.core.boxes import Boxes, best_first, nms
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
@@ -116,11 +116,11 @@ class Candidates:
 
     def limit(self, most: int | None) -> "Candidates":
         """Return the ``most`` best of all classes, best first; equal scores keep their order. None: all."""
-        return self.take(np.argsort(-self.scores, kind="stable")[:most])
+        return self.take(best_first(self.scores)[:most])
 
     def limit_by_class(self, most: int) -> "Candidates":
         """Return the ``most`` best of each class, class by class, best first; equal scores keep their order."""
-        return self._by_class(lambda places: np.argsort(-self.scores[places], kind="stable")[:most])
+        return self._by_class(lambda places: best_first(self.scores[places])[:most])
 
     def suppress(self, threshold: float) -> "Candidates":
         """Return what greedy non-maximum suppression keeps of each class, class by class, best first.
@@ -326,7 +326,7 @@ def limit_split(images: Sequence[Candidates], most: int) -> tuple[list[Candidate
     thresholds = {}
     for label in np.unique(labels).tolist():
         places = np.flatnonzero(labels == label)
-        ranked = places[np.argsort(-scores[places], kind="stable")]
+        ranked = places[best_first(scores[places])]
         keep[ranked[:most]] = True
         if len(ranked) > most:
             thresholds[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2

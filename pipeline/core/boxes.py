@@ -1,7 +1,8 @@
 """Box algebra. A box is ``(x1, y1, x2, y2)``: float32, 0-based, half-open, in pixels of the original image.
 
-Every function takes and returns arrays of shape ``(N, 4)`` and accepts ``N = 0``. `encode` and `decode` work on
-NumPy arrays and on torch tensors alike, so that all systems share one formula.
+Every function takes and returns arrays of shape ``(N, 4)`` and accepts ``N = 0``. `clip`, `encode`, `decode`,
+`best_first` and `nms` work on NumPy arrays and on torch tensors alike: all systems share one formula, and boxes that a
+GPU predicts stay there until they are chosen.
 """
 
 import sys
@@ -50,19 +51,33 @@ def to_xywh(boxes: ArrayLike) -> Boxes:
 def area(boxes: ArrayLike) -> NDArray[np.float32]:
     """Return the areas, shape ``(N,)``, in square pixels; an inverted box has area 0."""
     boxes = as_boxes(boxes)
-    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+    return np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
 
 
-def clip(boxes: ArrayLike, width: float, height: float) -> Boxes:
-    """Clip boxes to an image of ``width`` x ``height`` pixels."""
+def clip(boxes: Any, width: float, height: float) -> Any:
+    """Clip boxes to an image of ``width`` x ``height`` pixels; a tensor gives a tensor, all else an array."""
+    if _namespace(boxes) is not np:
+        return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
     return np.clip(as_boxes(boxes), 0, np.array([width, height, width, height], np.float32))
 
 
 def intersection(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     """Return the areas that each of ``a`` (N, 4) shares with each of ``b`` (M, 4), shape ``(N, M)``."""
     a, b = as_boxes(a), as_boxes(b)
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    return np.clip(sides, 0, None).prod(axis=2)
+    shared = _shared_side(a, b, 0)
+    shared *= _shared_side(a, b, 1)
+    return shared
+
+
+def _shared_side(a: Boxes, b: Boxes, axis: int) -> NDArray[np.float32]:
+    """Return how long each of ``a`` (N, 4) and each of ``b`` (M, 4) run side by side along ``axis``, ``(N, M)``.
+
+    One axis at a time and in place: with both in one array, whose last axis has two values, NumPy takes several times
+    as long.
+    """
+    shared = np.minimum(a[:, None, 2 + axis], b[:, 2 + axis])
+    shared -= np.maximum(a[:, None, axis], b[:, axis])
+    return np.maximum(shared, 0, out=shared)
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
@@ -71,7 +86,8 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     Areas are plain, without "+1": see `from_voc`. Two boxes without area have overlap 0.
     """
     shared = intersection(a, b)
-    union = area(a)[:, None] + area(b)[None, :] - shared
+    union = area(a)[:, None] + area(b)[None, :]
+    union -= shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -147,20 +163,36 @@ def decode(reference: Any, offsets: Any) -> Any:
     return xp.concatenate([centre - half, centre + half], 1)
 
 
-def nms(boxes: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
-    """Return the positions kept by greedy non-maximum suppression, best score first.
+def best_first(scores: Any) -> Any:
+    """Return the positions of ``scores`` (N,), an array or a tensor, best first; equal scores keep their order."""
+    return np.argsort(-scores, kind="stable") if _namespace(scores) is np else (-scores).argsort(stable=True)
 
-    A box is dropped when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order.
+
+def nms(boxes: Any, scores: Any, threshold: float, most: int | None = None) -> Any:
+    """Return the positions kept by greedy non-maximum suppression, best score first; ``most`` of them at most.
+
+    A box is dropped when its overlap with a kept box is greater than ``threshold``. Equal scores keep their order. Both
+    arguments are tensors, and so is the result, on their device; else it is an array.
+
+    Whether a box is kept depends on none behind it. Where ``most`` are wanted, only the first boxes are therefore
+    compared, so many that enough of them are kept.
     """
     import torch
 
     from pipeline.core import operators
 
-    scores = np.asarray(scores, dtype=np.float32)
-    order = np.argsort(-scores, kind="stable")
-    ranked = torch.arange(len(order), 0, -1, dtype=torch.float32)  # ties are settled before the operator sees them
-    kept = operators.nms(torch.from_numpy(as_boxes(boxes)[order]), ranked, threshold)
-    return order[kept.numpy()]
+    if _namespace(scores) is np:
+        boxes, scores = as_boxes(boxes), np.asarray(scores, dtype=np.float32)
+    order = best_first(scores)
+    ranked_boxes = torch.as_tensor(boxes[order])
+    # Ties are settled before the operator sees them.
+    rank = torch.arange(len(order), 0, -1, dtype=torch.float32, device=ranked_boxes.device)
+    compared = len(order) if most is None else min(len(order), 2 * most)
+    while True:
+        kept = operators.nms(ranked_boxes[:compared], rank[:compared], threshold)[:most]
+        if compared == len(order) or len(kept) == most:
+            return order[kept.numpy() if _namespace(order) is np else kept]
+        compared = min(len(order), 2 * compared)
 
 
 def _namespace(array: Any) -> Any:

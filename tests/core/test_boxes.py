@@ -52,6 +52,20 @@ def test_iou_equals_a_slow_loop_and_torchvision(a: list, b: list) -> None:
     np.testing.assert_allclose(result, theirs.numpy(), 1e-5)
 
 
+def test_overlaps_have_the_bits_of_the_plain_formula() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (np.cumsum(rng.normal(30, 20, (count, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32) for count in (80, 9))
+    shared, overlap = np.zeros((80, 9), np.float32), np.zeros((80, 9), np.float32)
+    for i, (x1, y1, x2, y2) in enumerate(a):  # NumPy's scalars: every step is rounded to float32
+        for j, (u1, v1, u2, v2) in enumerate(b):
+            shared[i, j] = max(min(x2, u2) - max(x1, u1), 0) * max(min(y2, v2) - max(y1, v1), 0)
+            areas = max(x2 - x1, 0) * max(y2 - y1, 0) + max(u2 - u1, 0) * max(v2 - v1, 0)
+            overlap[i, j] = shared[i, j] / (areas - shared[i, j]) if areas > shared[i, j] else 0
+    assert (shared > 0).mean() > 0.2
+    assert np.array_equal(boxes.intersection(a, b), shared)
+    assert np.array_equal(boxes.iou(a, b), overlap)
+
+
 def test_boxes_without_area_overlap_nothing() -> None:
     assert boxes.iou([5, 5, 5, 9], [5, 5, 5, 9]).tolist() == [[0]]
     assert boxes.iou([9, 9, 1, 1], [0, 0, 10, 10]).tolist() == [[0]]
@@ -98,6 +112,8 @@ def test_an_empty_list_of_boxes_is_legal_everywhere() -> None:
 def test_clipping_equals_torchvision(values: list, width: int, height: int) -> None:
     theirs = torchvision.ops.clip_boxes_to_image(torch.from_numpy(boxes.as_boxes(values)), (height, width))
     np.testing.assert_array_equal(boxes.clip(values, width, height), theirs.numpy())
+    tensor = boxes.clip(torch.from_numpy(boxes.as_boxes(values)), width, height)
+    np.testing.assert_array_equal(tensor.numpy(), theirs.numpy())
 
 
 @given(some_boxes, some_boxes)
@@ -173,8 +189,23 @@ def test_growth_is_limited(wild: float) -> None:
 )
 def test_nms_equals_a_slow_loop(candidates: list, threshold: float) -> None:
     values, scores = [c[0] for c in candidates], [c[1] for c in candidates]
-    kept = boxes.nms(values, scores, threshold)
-    assert kept.tolist() == slow_nms(values, scores, threshold)
+    expected = slow_nms(values, scores, threshold)
+    assert boxes.nms(values, scores, threshold).tolist() == expected
+    tensors = torch.tensor(values, dtype=torch.float32).reshape(-1, 4), torch.tensor(scores)
+    for most in range(1, 5):
+        assert boxes.nms(values, scores, threshold, most).tolist() == expected[:most]
+        assert boxes.nms(*tensors, threshold, most).tolist() == expected[:most]
+
+
+@pytest.mark.parametrize("most", [1, 7, 60, 1000])
+def test_the_first_survivors_are_those_of_a_whole_suppression(most: int) -> None:
+    rng = np.random.default_rng(2)
+    low = rng.uniform(0, 60, (900, 2))
+    values = np.concatenate([low, low + rng.uniform(10, 50, (900, 2))], axis=1).astype(np.float32)
+    scores = rng.permutation(900).astype(np.float32)
+    whole = torchvision.ops.nms(torch.from_numpy(values), torch.from_numpy(scores), 0.3).numpy()
+    assert 7 < len(whole) < 120, "some of the cases need more than the first 2 * most boxes"
+    assert np.array_equal(boxes.nms(values, scores, 0.3, most), whole[:most])
 
 
 def test_nms_keeps_the_order_of_equal_scores() -> None:

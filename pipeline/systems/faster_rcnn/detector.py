@@ -6,13 +6,13 @@ All images are resized to the networks' first scale.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, as_boxes, clip, decode
+from pipeline.core.boxes import Boxes, best_first, clip, decode, nms
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress
@@ -84,13 +84,19 @@ def propose(
         size: ``(width, height)`` of the original image.
         settings: thresholds and numbers of boxes.
     """
-    scores, offsets = network.head(maps)
-    objectness = (scores[0, :, 1] - scores[0, :, 0]).cpu().numpy()
-    moved = as_boxes(decode(network.anchors(*shape), offsets[0].cpu().numpy())) / np.float32(factor)
-    boxes = clip(moved, *size)
-    large = (boxes[:, 2:] - boxes[:, :2] >= max(settings.min_side, 1e-3)).all(axis=1)
-    candidates = Candidates.above(None, boxes[large], objectness[large, None]).limit(settings.before or None)
-    return candidates.suppress(settings.nms).limit(settings.after).boxes
+    scores, moves = network.head(maps)
+    objectness: Any = scores[0, :, 1] - scores[0, :, 0]
+    anchors: Any = torch.from_numpy(network.anchors(*shape)).to(maps.device)
+    offsets: Any = moves[0]
+    if maps.device.type == "cpu":  # there NumPy's functions are used; boxes on a GPU stay there until they are chosen
+        objectness, anchors, offsets = objectness.numpy(), anchors.numpy(), offsets.numpy()
+    boxes = clip(decode(anchors, offsets) / np.float32(factor), *size)
+    side = max(settings.min_side, 1e-3)
+    large = (boxes[:, 2] - boxes[:, 0] >= side) & (boxes[:, 3] - boxes[:, 1] >= side)
+    boxes, objectness = boxes[large], objectness[large]
+    best = best_first(objectness)[: settings.before or None]
+    kept = best[nms(boxes[best], objectness[best], settings.nms, settings.after)]
+    return boxes[kept] if isinstance(boxes, np.ndarray) else boxes[kept].cpu().numpy()
 
 
 @torch.inference_mode()

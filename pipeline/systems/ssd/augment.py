@@ -99,10 +99,11 @@ def crop(
     times the window's. Without boxes no part is valid, as in the official code.
     """
     choices = [window]
-    for overlap in overlaps if len(boxes) else ():
-        parts = _parts(window, scale, rng)
-        valid = np.flatnonzero(iou(parts, boxes).max(axis=1) >= overlap)
-        choices += [parts[first] for first in valid[:1]]
+    if len(boxes) and overlaps:
+        parts = np.stack([_parts(window, scale, rng) for _ in overlaps])
+        best = iou(parts.reshape(-1, 4), boxes).max(axis=1).reshape(len(overlaps), TRIALS)
+        valid = best >= np.array(overlaps, np.float32)[:, None]
+        choices += [parts[kind, valid[kind].argmax()] for kind in np.flatnonzero(valid.any(axis=1))]
     return choices[rng.integers(len(choices))]
 
 

@@ -2,57 +2,65 @@
 
 A fully connected layer must learn the look of a class in every cell separately; from a few hundred images it learns
 those images by heart. So its weights train as the sum of a matrix, unconstrained but with a low learning rate, and of a
-1x1 convolution over the cells, written out as a matrix. At the end the sum is one matrix: the network on disk and at
-test is the paper's.
+1x1 convolution over the cells. At the end the convolution is written out as a matrix, and the sum is one matrix: the
+network on disk and at test is the paper's.
 """
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn import functional as F
 
 from pipeline.core.errors import InputError
 from pipeline.systems.yolo.network import Yolo, draw, order_of_maps
 
 
-class SharedWeight(nn.Module):
-    """Adds a convolution over the cells to a layer's matrix.
+class SharedLinear(nn.Module):
+    """A fully connected layer: a matrix without constraints, and a 1x1 convolution over the cells.
+
+    The convolution is computed as what it is: written out at every step it would be another matrix of the same size,
+    to be filled, added and run through backwards.
 
     Args:
-        kernel: ``(outputs, inputs)`` of the 1x1 convolution.
+        kernel: ``(outputs, inputs)`` of the convolution.
         cells: of the map.
         order: ``(outputs * cells,)`` int64, the position of each of the layer's outputs in a flattened map.
+
+    Attributes:
+        kernel: see above.
+        bias: ``(outputs,)`` of the convolution.
+        matrix: ``(outputs * cells, inputs * cells)``, at first zeros.
+        offset: ``(outputs * cells,)``, the bias of the matrix; at first zeros. It trains as the matrix does, so its
+            name is not that of a bias (`pipeline.training.parameter_groups`).
     """
 
     def __init__(self, kernel: torch.Tensor, cells: int, order: torch.Tensor) -> None:
         super().__init__()
+        outputs, inputs = kernel.shape
         self.kernel = nn.Parameter(kernel)
-        self.cells: torch.Tensor
-        self.order: torch.Tensor
-        self.register_buffer("cells", torch.eye(cells), persistent=False)
-        self.register_buffer("order", order, persistent=False)
-
-    def forward(self, matrix: torch.Tensor) -> torch.Tensor:
-        """Return the layer's whole weight, of the shape of ``matrix`` ``(outputs * cells, inputs * cells)``."""
-        return matrix + torch.kron(self.kernel, self.cells)[self.order]
-
-
-class SharedBias(nn.Module):
-    """Adds one bias for all cells to the bias of a layer; arguments as for `SharedWeight`."""
-
-    def __init__(self, outputs: int, cells: int, order: torch.Tensor) -> None:
-        super().__init__()
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.matrix = nn.Parameter(torch.zeros(outputs * cells, inputs * cells))
+        self.offset = nn.Parameter(torch.zeros(outputs * cells))
         self._cells = cells
         self.order: torch.Tensor
         self.register_buffer("order", order, persistent=False)
 
-    def forward(self, bias: torch.Tensor) -> torch.Tensor:
-        """Return the layer's whole bias, of the shape of ``bias`` ``(outputs * cells,)``."""
-        return bias + self.bias.repeat_interleave(self._cells)[self.order]
+    def forward(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the outputs ``(N, outputs * cells)`` of flattened maps ``(N, inputs * cells)``."""
+        shared = self.kernel @ flat.unflatten(1, (-1, self._cells)) + self.bias[:, None]  # (N, outputs, cells)
+        return F.linear(flat, self.matrix, self.offset) + shared.flatten(1).index_select(1, self.order)
+
+    @torch.no_grad()
+    def united(self) -> nn.Linear:
+        """Return the plain layer with the same outputs."""
+        layer = nn.Linear(self.matrix.shape[1], self.matrix.shape[0], device=self.matrix.device)
+        cells = torch.eye(self._cells, device=self.kernel.device)
+        layer.weight.copy_(self.matrix + torch.kron(self.kernel, cells)[self.order])
+        layer.bias.copy_(self.offset + self.bias.repeat_interleave(self._cells)[self.order])
+        return layer
 
 
 def share(network: Yolo) -> tuple[str, ...]:
-    """Give each fully connected layer a new kernel for all cells, and a matrix of zeros beside it.
+    """Put in each fully connected layer's place a new kernel for all cells, and a matrix of zeros beside it.
 
     Returns:
         The prefixes of the parameters that the cells do not share.
@@ -75,18 +83,13 @@ def share(network: Yolo) -> tuple[str, ...]:
         start = nn.Linear(inputs, outputs)
         draw(start, last=last)
         order = order_of_maps(network.grid, shape.boxes, shape.classes) if last else torch.arange(layer.out_features)
-        with torch.no_grad():
-            layer.weight.zero_()
-        weight = SharedWeight(start.weight.detach().clone(), cells, order)
-        parametrize.register_parametrization(layer, "weight", weight)
-        parametrize.register_parametrization(layer, "bias", SharedBias(outputs, cells, order))
-        prefixes += [f"fc.{position}.parametrizations.{name}.original" for name in ("weight", "bias")]
+        network.fc[position] = SharedLinear(start.weight.detach(), cells, order)
+        prefixes += [f"fc.{position}.{name}" for name in ("matrix", "offset")]
     return tuple(prefixes)
 
 
 def unite(network: Yolo) -> None:
-    """Make plain layers of those that `share` changed: the same outputs, one matrix each."""
-    for layer in network.fc:
-        for name in ("weight", "bias"):
-            if parametrize.is_parametrized(layer, name):
-                parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+    """Make plain layers of those that `share` put in: the same outputs, one matrix each."""
+    for position, layer in enumerate(network.fc):
+        if isinstance(layer, SharedLinear):
+            network.fc[position] = layer.united()

@@ -17,8 +17,8 @@ from pipeline.core.boxes import Boxes, area, clip
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
-from pipeline.systems.square import SquareBatch, SquareBatches
-from pipeline.systems.yolo.loss import cell_targets, yolo_losses
+from pipeline.systems.square import SquareBatches
+from pipeline.systems.yolo.loss import CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
 from pipeline.systems.yolo.sharing import share, unite
@@ -79,12 +79,18 @@ def boxes_in(boxes: Boxes, window: Window, side: int, mirrored: bool) -> Boxes:
 
 
 def recolour(image: NDArray[np.uint8], saturation: float, exposure: float) -> NDArray[np.uint8]:
-    """Multiply saturation and value of ``image`` (H, W, 3) RGB by factors, in HSV."""
-    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
-    hsv[:, :, 1] *= saturation
-    hsv[:, :, 2] *= exposure
-    np.clip(hsv[:, :, 1:], 0, 1, out=hsv[:, :, 1:])
-    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
+    """Multiply saturation and value of ``image`` (H, W, 3) RGB by factors, in HSV.
+
+    With the hue fixed this is linear in a pixel's channels: value is the greatest of them, saturation the distance of
+    the least from it as a share, and the third lies between them as before. So nothing is converted to HSV and back.
+    """
+    channels = cv2.split(image)
+    value = np.maximum.reduce(channels).astype(np.float32)
+    distance = value - np.minimum.reduce(channels)
+    exposed = np.minimum(np.float32(exposure), 255 / np.maximum(value, 1))
+    factor = exposed * np.minimum(np.float32(saturation), value / np.maximum(distance, 1))
+    shift = value * (exposed - factor)
+    return cv2.merge([np.rint(channel * factor + shift).astype(np.uint8) for channel in channels])
 
 
 def _window(width: int, height: int, jitter: float, rng: np.random.Generator) -> Window:
@@ -100,6 +106,42 @@ def _factor(most: float, rng: np.random.Generator) -> float:
     return float(factor if rng.random() < 0.5 else 1 / factor)
 
 
+@dataclass(frozen=True)
+class CellBatch:
+    """A step's images and targets.
+
+    Attributes:
+        images: ``(N, 3, side, side)`` uint8 RGB, channels last in memory.
+        targets: of the cells that have an object.
+        image_ids: of the images.
+    """
+
+    images: torch.Tensor
+    targets: CellTargets
+    image_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CellBatches:
+    """Makes the batch of a step; objects are assigned to cells here, where the loader's processes are.
+
+    Attributes:
+        squares: makes the images and objects.
+        side: of the square, in pixels.
+        grid: cells along each side.
+    """
+
+    squares: SquareBatches
+    side: int
+    grid: int
+
+    def __call__(self, step: int) -> CellBatch:
+        """Return the batch of ``step``."""
+        batch = self.squares(step)
+        targets = cell_targets(batch.boxes, batch.labels, self.side, self.grid)
+        return CellBatch(batch.images, targets, batch.image_ids)
+
+
 def train_yolo(
     network: Yolo,
     records: Sequence[ImageRecord],
@@ -112,11 +154,12 @@ def train_yolo(
     workers: int,
 ) -> None:
     """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
-    batches = SquareBatches(
+    side = network.shape.side
+    squares = SquareBatches(
         records,
         images,
-        YoloAugment(network.shape.side, settings.augment),
-        side=network.shape.side,
+        YoloAugment(side, settings.augment),
+        side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
         seed=seed,
@@ -130,7 +173,7 @@ def train_yolo(
             rates=rates,
             frozen=network.early_layers(settings.frozen_layers),
         ),
-        batches,
+        CellBatches(squares, side, network.grid),
         settings.schedule,
         scratch=scratch,
         seed=seed,
@@ -141,7 +184,6 @@ def train_yolo(
     unite(network)
 
 
-def losses(network: Yolo, batch: SquareBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:
+def losses(network: Yolo, batch: CellBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:
     """Return the terms of the loss, weighted."""
-    targets = cell_targets(batch.boxes, batch.labels, network.shape.side, network.grid)
-    return yolo_losses(network.split(network(batch.images)), targets, network.grid, settings.weights)
+    return yolo_losses(network.split(network(batch.images)), batch.targets, network.grid, settings.weights)

@@ -53,6 +53,19 @@ def test_a_batch_without_objects_has_no_loss_and_no_gradient() -> None:
     assert not offsets.grad.any()
 
 
+def test_boxes_that_do_not_count_get_no_gradient() -> None:
+    draw = torch.Generator().manual_seed(4)
+    scores, offsets = (torch.randn(2, 30, n, generator=draw).requires_grad_() for n in (4, 4))
+    labels = torch.randint(1, 4, (2, 30), generator=draw) * (torch.rand(2, 30, generator=draw) < 0.1)
+    targets, matched = torch.randn(2, 30, 4, generator=draw), labels > 0
+    found = multibox_losses(scores, offsets, labels, targets, 3)
+    (found["confidence"] + found["box"]).backward()
+    distance = (offsets - targets).detach()
+    assert torch.allclose(offsets.grad, distance.clamp(-1, 1) * matched[..., None] / matched.sum(), atol=1e-6)
+    assert torch.equal(scores.grad.ne(0).any(2).sum(1), 4 * matched.sum(1)), "three of the background for each object"
+    assert scores.grad[matched].ne(0).all()
+
+
 def test_background_is_counted_image_by_image() -> None:
     errors = torch.tensor([[5.0, 1, 9, 4, 3], [9.0, 8, 7, 6, 5]])
     matched = torch.tensor([[True, False, False, False, False], [False] * 5])

@@ -2,6 +2,7 @@
 
 import colorsys
 
+import cv2
 import numpy as np
 import pytest
 
@@ -57,6 +58,16 @@ def test_saturation_and_value_change_as_in_hsv() -> None:
         hue, saturation, value = colorsys.rgb_to_hsv(*image[row, column] / 255)
         expected = colorsys.hsv_to_rgb(hue, min(1, saturation * 1.4), value * 0.8)
         assert np.abs(changed[row, column] - np.array(expected) * 255).max() <= 1
+
+
+@pytest.mark.parametrize("factors", [(1.4, 0.8), (0.7, 1.5), (1.5, 1.5), (1.0, 1.0)])
+def test_colours_are_those_of_opencv_s_hsv(factors: tuple[float, float]) -> None:
+    grey = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+    for image in (photograph(), photograph() // 8, grey):
+        hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+        hsv[:, :, 1:] = np.clip(hsv[:, :, 1:] * np.array(factors, np.float32), 0, 1)
+        expected = np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255)
+        assert np.abs(recolour(image, *factors) - expected).max() <= 1
 
 
 def test_objects_outside_are_gone_and_the_others_are_cut_and_shuffled() -> None:

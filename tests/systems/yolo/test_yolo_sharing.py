@@ -32,14 +32,14 @@ def test_the_order_of_a_map_is_that_of_the_layout() -> None:
 
 def test_the_shared_part_is_a_convolution_over_the_cells() -> None:
     network = shared_network()
-    hidden, output = network.fc[0].parametrizations, network.fc[-1].parametrizations
+    hidden, output = network.fc[0], network.fc[-1]
     with torch.no_grad():
-        hidden.bias[0].bias.copy_(torch.tensor([0.3, -0.2]))
-        output.bias[0].bias.normal_()
+        hidden.bias.copy_(torch.tensor([0.3, -0.2]))
+        output.bias.normal_()
     maps = torch.randn(4, 8, 6, 6)
     found = split(network.fc(maps.flatten(1)), 6, 2, 3)
-    middle = F.leaky_relu(F.conv2d(maps, hidden.weight[0].kernel[:, :, None, None], hidden.bias[0].bias), 0.1)
-    expected = F.conv2d(middle, output.weight[0].kernel[:, :, None, None], output.bias[0].bias).flatten(2)
+    middle = F.leaky_relu(F.conv2d(maps, hidden.kernel[:, :, None, None], hidden.bias), 0.1)
+    expected = F.conv2d(middle, output.kernel[:, :, None, None], output.bias).flatten(2)
     assert torch.allclose(found.classes, expected[:, :3].permute(0, 2, 1), atol=1e-5)
     assert torch.allclose(found.confidences, expected[:, 3:5].permute(0, 2, 1), atol=1e-5)
     assert torch.allclose(found.boxes.flatten(2), expected[:, 5:].permute(0, 2, 1), atol=1e-5)
@@ -48,9 +48,8 @@ def test_the_shared_part_is_a_convolution_over_the_cells() -> None:
 def test_united_layers_are_plain_and_give_the_same_output() -> None:
     network = shared_network()
     with torch.no_grad():
-        for name, parameter in network.fc.named_parameters():
+        for parameter in network.fc.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-            assert "parametrizations" in name
     images = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
     before = network(images)
     unite(network)
@@ -60,13 +59,30 @@ def test_united_layers_are_plain_and_give_the_same_output() -> None:
     assert torch.allclose(network(images), before, atol=1e-5)
 
 
+def test_gradients_are_those_of_the_matrix_written_out() -> None:
+    network = shared_network()
+    layer = network.fc[-1]
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    flat, weights = torch.randn(3, 72), torch.randn(3, 36 * 13)
+    (layer(flat) * weights).sum().backward()
+    kernel, bias = (values.detach().clone().requires_grad_() for values in (layer.kernel, layer.bias))
+    order = order_of_maps(6, 2, 3)
+    matrix = layer.matrix.detach() + torch.kron(kernel, torch.eye(36))[order]
+    (F.linear(flat, matrix, bias.repeat_interleave(36)[order]) * weights).sum().backward()
+    assert torch.allclose(layer.kernel.grad, kernel.grad, atol=1e-4)
+    assert torch.allclose(layer.bias.grad, bias.grad, atol=1e-4)
+    assert torch.allclose(layer.matrix.grad, weights.T @ flat, atol=1e-4)
+
+
 def test_the_slow_parameters_are_the_matrices() -> None:
     torch.manual_seed(3)
     network = Yolo(SHAPE)
     prefixes = share(network)
     fc = {name: parameter for name, parameter in network.named_parameters() if name.startswith("fc.")}
     slow = {name for name in fc if name.startswith(prefixes)}
-    assert slow == {name for name in fc if name.endswith(".original")}
+    assert slow == {name for name in fc if name.endswith((".matrix", ".offset"))}
     assert len(slow) == 4
     assert all(not fc[name].any() for name in slow)
     matrices = [parameter for name, parameter in fc.items() if name in slow and parameter.dim() == 2]
@@ -77,4 +93,4 @@ def test_a_width_that_cells_cannot_share_is_refused() -> None:
     network = Yolo(YoloShape("backbone", "small", 96, 2, 3, ((8, 2),), (100,)))
     with pytest.raises(InputError, match=r"100 is no multiple of the 36 cells .* 108 would be right"):
         share(network)
-    assert not any(isinstance(layer, nn.Linear) and hasattr(layer, "parametrizations") for layer in network.fc)
+    assert [type(layer) for layer in network.fc] == [nn.Linear, nn.LeakyReLU, nn.Dropout, nn.Linear]
