@@ -97,14 +97,17 @@ def _hierarchies(image: NDArray[np.uint8], settings: OpenCV) -> Iterator[NDArray
 
 
 def _selective_search(image: NDArray[np.uint8], k: float, settings: OpenCV) -> Any:
-    """Set up one graph segmentation and, on it, one hierarchy for each sum of similarities."""
+    """Set up one graph segmentation and, on it, one hierarchy for each sum of similarities.
+
+    The sums share their terms, as those of OpenCV's fast mode do: a term describes the segments once.
+    """
     from cv2.ximgproc import segmentation
 
     terms = {
-        "c": segmentation.createSelectiveSearchSegmentationStrategyColor,
-        "t": segmentation.createSelectiveSearchSegmentationStrategyTexture,
-        "s": segmentation.createSelectiveSearchSegmentationStrategySize,
-        "f": segmentation.createSelectiveSearchSegmentationStrategyFill,
+        "c": segmentation.createSelectiveSearchSegmentationStrategyColor(),
+        "t": segmentation.createSelectiveSearchSegmentationStrategyTexture(),
+        "s": segmentation.createSelectiveSearchSegmentationStrategySize(),
+        "f": segmentation.createSelectiveSearchSegmentationStrategyFill(),
     }
     graph = segmentation.createGraphSegmentation(settings.sigma, k, max(1, round(k)))
     search = segmentation.createSelectiveSearchSegmentation()
@@ -113,7 +116,7 @@ def _selective_search(image: NDArray[np.uint8], k: float, settings: OpenCV) -> A
     for letters in settings.similarities:
         similarity = segmentation.createSelectiveSearchSegmentationStrategyMultiple()
         for letter in letters:
-            similarity.addStrategy(terms[letter](), 1 / len(letters))
+            similarity.addStrategy(terms[letter], 1 / len(letters))
         search.addStrategy(similarity)
     return search
 
