@@ -178,7 +178,8 @@ class Stage:
             "params": self.plain(self.declaration.params),
             "code": [code_file(path.removeprefix(CODE), ROOT) for path in deps if path.startswith(CODE)],
             "torch": version("torch"),
-            "device": self.device.type,
+            # A script that has not loaded torch computes on no device; loading it to ask takes seconds.
+            "device": self.device.type if "torch" in sys.modules else None,
         }
         return fingerprint(**parts, **{path: Path(path) for path in deps if not path.startswith(CODE)})
 

@@ -49,6 +49,7 @@ def extract(index: Index, root: Path, settings: Proposals, workers: int, scratch
     for file, images in missing.items():
         ids = [image.id for image in images]
         ProposalSet.join(list(islice(shown, len(ids))), ids, settings.engine, recorded).save(file)
+    next(shown, None)  # there is none: this ends the processes, so that their time is on record
     per_image = [boxes for file in parts for boxes in ProposalSet.load(file)]
     return ProposalSet.join(per_image, [image.id for image in index.images], settings.engine, recorded)
 

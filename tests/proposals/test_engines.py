@@ -85,6 +85,18 @@ def test_opencv_quick_check_against_its_own_single_strategy(settings, scene):
     assert {tuple(box) for box in propose(scene, settings(opencv=one)).tolist()} == expected
 
 
+def test_opencv_sums_that_share_their_terms_give_the_boxes_of_each_alone(settings, scene):
+    noise = np.random.default_rng(1).integers(0, 60, scene.shape)
+    image = (scene // 2 + noise).astype(np.uint8)
+
+    def found(*similarities: str) -> set[tuple[float, ...]]:
+        how = OpenCV(colours=("hsv", "lab"), k=(20, 50), similarities=similarities, sigma=0.8)
+        return {tuple(box) for box in propose(image, settings(opencv=how, max_per_image=10_000)).tolist()}
+
+    assert found("ctsf", "tsf", "c", "t") == found("ctsf") | found("tsf") | found("c") | found("t")
+    assert len(found("ctsf", "tsf")) > len(found("ctsf"))
+
+
 @pytest.mark.slow
 def test_real_objects_are_found(settings, photographs):
     for pixels, truth in photographs(slice(0, 8, 4)):

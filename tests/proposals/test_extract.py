@@ -1,3 +1,4 @@
+import multiprocessing
 import subprocess
 import sys
 
@@ -16,6 +17,13 @@ def test_one_and_two_workers_write_the_same_bytes(tmp_path, split, settings):
             tmp_path / f"{workers}.h5"
         )
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+
+
+def test_no_process_is_left(tmp_path, split, settings):
+    before = set(multiprocessing.active_children())
+    found = extract(split, tmp_path, settings(), 2, tmp_path / "parts")
+    assert set(multiprocessing.active_children()) == before
+    assert len(found) == 6
 
 
 def test_order_and_settings_are_kept(tmp_path, split, settings):

@@ -1,5 +1,9 @@
 import csv
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +46,17 @@ def test_writes_proposals_figures_and_curve(project, split, run_stage, capsys):
     assert list(rows[0]) == ["boxes", "recall_50", "recall_70"]
     assert rows[-1]["recall_50"] == "1.0"
     assert "train: 6 images" in capsys.readouterr().out
+
+
+def test_loads_no_torch(project, run_stage):
+    with pytest.raises(InputError):
+        run_stage("proposals", "all")  # puts the graph into the folder
+    code = (
+        "import sys, stages.proposals; from pipeline.stage import Stage;"
+        "stages.proposals.main(Stage.of('stages.proposals', ['train'])); sys.exit('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 @pytest.mark.parametrize("arguments", [[], ["all"], ["train", "val"]])
