@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu
+from benchmarks import gpu, scaling
 from benchmarks.gpu_parts import PARTS, Sizes, Work
 from pipeline.params import defaults, parse
 
@@ -97,6 +97,36 @@ def test_time_of_streams_side_by_side_counts_once() -> None:
 def test_the_preset_is_read_as_yaml_is() -> None:
     text = gpu.PRESET.read_text(encoding="utf-8")
     assert gpu.read_preset(text) == YAML(typ="safe").load(text)
+
+
+def test_scaling_finds_the_line_of_a_known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scaling.line([1, 2, 4], [5.0, 7.0, 11.0]) == pytest.approx((2, 3, 1))
+    slope, intercept, r2 = scaling.line([1, 2, 3, 4], [1.0, 3.0, 2.0, 4.0])  # by hand: 0.8 x + 0.5, residual 1.8 of 5
+    assert (slope, intercept, r2) == pytest.approx((0.8, 0.5, 0.64))
+
+    probe = scaling.Probe("held", "kilobyte", (100, 200, 400), lambda scale, size: lambda: bytearray(1000 * size))
+    assert scaling.measure(probe, scaling.Scale()).bytes_each == pytest.approx(1000, rel=0.05)
+
+
+@pytest.mark.slow
+def test_scaling_replaces_what_stands_between_the_marks(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(f"before\n{scaling.START}\nold\n{scaling.END}\nafter\n", encoding="utf-8")
+    done = _run("benchmarks.scaling", ["--small", "--write", str(page)], pytestconfig.rootpath)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert all(f"| {probe.title}, {probe.units} |" in text for probe in scaling.PROBES)
+    # 9,963 images of 2,000 regions, each 9,216 and 4,096 values of two bytes
+    assert "| R-CNN features, raw | 531 GB |" in text
+    assert (tmp_path / "images" / "scaling.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_the_page_has_the_marks(pytestconfig: pytest.Config) -> None:
+    text = (pytestconfig.rootpath / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert text.count(scaling.START) == text.count(scaling.END) == 1
 
 
 def _run(
