@@ -58,6 +58,7 @@ from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.square import SquareBatches
 from pipeline.systems.yolo.params import YoloAugmentation
 from pipeline.systems.yolo.training import YoloAugment
+from pipeline.timing import surroundings
 
 CPU = torch.device("cpu")
 PICTURE = (375, 500)  # VOC's most frequent size
@@ -149,7 +150,10 @@ def main() -> None:
     scale = SMALL if options.small else Scale()
     chosen = [p for p in PROBES if not options.only or any(word in p.title for word in options.only)]
     fits = [measure(probe, scale) for probe in chosen]
-    found = fit_table(fits)
+    where = surroundings(CPU)
+    found = f"One core of {where['device_name']}, torch {where['torch']}, OpenCV {where['opencv']}.\n\n" + fit_table(
+        fits
+    )
     if len(fits) == len(PROBES):
         found += "\n\n" + datasets_table(fits, scale, options.tflops)
     figure = options.figure or (options.write and options.write.parent / "images" / "scaling.svg")
@@ -408,7 +412,7 @@ PROBES = (
     Probe("SVMs by images", "image", (20, 40, 80), lambda scale, n: _svm(scale, n, 4)),
     Probe("SVMs by classes", "class", (4, 8, 16), lambda scale, n: _svm(scale, 40 // scale.divide, n)),
     Probe("box regression by images", "image", (20, 40, 80), lambda scale, n: _ridge(scale, n, 4)),
-    Probe("box regression by classes", "class", (4, 8, 16), lambda scale, n: _ridge(scale, 40 // scale.divide, n)),
+    Probe("box regression, ten images a class", "class", (4, 8, 16), lambda scale, n: _ridge(scale, 10 * n, n)),
     Probe("detection by images", "image", (4, 8, 16), lambda scale, n: _detect(scale, n, 20)),
     Probe("detection by classes", "class", (10, 20, 40), lambda scale, n: _detect(scale, 8, n)),
     Probe("Fast R-CNN's labels", "image", (100, 200, 400), _labels),
@@ -498,7 +502,7 @@ def datasets_table(fits: Sequence[Fit], scale: Scale, tflops: float) -> str:
         }
         kind, name = what.split(": ")
         value = values[kind][name]
-        return amount(value) if kind in ("disk", "memory") else f"{value / 3600:,.3g}"
+        return amount(value) if kind in ("disk", "memory") else hours(value)
 
     names = {
         "disk": (
@@ -543,6 +547,12 @@ def amount(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.3g} TB"
+
+
+def hours(seconds: float) -> str:
+    """Return seconds as hours, three digits of them or all."""
+    value = seconds / 3600
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def draw(fits: Sequence[Fit], file: Path) -> None:
