@@ -1,13 +1,25 @@
-"""The measurements start: a script that nobody runs for a while must not rot."""
+"""The measurements start, and the two that documents are computed from count right; nothing here asserts a time."""
 
+import json
 import runpy
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from ruamel.yaml import YAML
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import gpu, scaling
+from benchmarks.gpu_parts import PARTS, Sizes, Work
+from pipeline.params import defaults, parse
 
 FILES = sorted((Path(__file__).parent.parent / "benchmarks").glob("[a-z]*.py"))
 SCRIPTS = [path.stem for path in FILES if "__main__" in path.read_text(encoding="utf-8")]
+CPU = torch.device("cpu")
 
 
 # In this process: each of its own would import torch once more.
@@ -18,3 +30,116 @@ def test_it_explains_itself(name: str, monkeypatch: pytest.MonkeyPatch, capsys: 
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
     assert ended.value.code == 0
     assert "usage:" in capsys.readouterr().out
+
+
+# What the project needs, but the measured parts of it do not.
+ABSENT = (
+    "defusedxml", "dvc", "dvclive", "faster_coco_eval", "h5py", "jinja2", "joblib", "lightning_fabric", "matplotlib",
+    "psutil", "ruamel", "safetensors", "scipy", "skimage", "sklearn", "threadpoolctl", "tqdm", "typer", "zarr",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gpu_measures_every_part_with_few_packages(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    out = tmp_path / "gpu.json"
+    done = _run("benchmarks.gpu", ["--small", "--device", "cpu", "--out", str(out)], pytestconfig.rootpath, ABSENT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads(out.read_text(encoding="utf-8"))
+    records = content["records"]
+    assert len(records) >= len(PARTS)
+    assert [record for record in records if "error" in record] == []
+    without_arithmetic = [record["part"] for record in records if not record["flops"]]
+    assert all(part.endswith("warping alone") for part in without_arithmetic)
+    assert all(record["precision"] == "fp32" for record in records if record["flops"])
+    assert all(set(record["phases_ms"]) for record in records if "at test" in record["part"])
+    assert done.stdout.count("\n| ") == len(records) + 1  # and the names of the columns
+
+
+def test_gpu_says_what_is_missing(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    done = _run("benchmarks.gpu", ["--out", str(tmp_path / "x")], pytestconfig.rootpath, ("pydantic", "cv2"))
+    assert done.returncode == 1
+    assert "pip install pydantic opencv-python-headless" in done.stderr
+
+
+def test_a_part_that_fails_is_a_line_and_the_rest_goes_on() -> None:
+    def part(sizes: Sizes) -> Iterator[Work]:
+        yield Work("too large", lambda: torch.empty(1 << 62))
+        yield Work("right", lambda: torch.ones(8, 8) @ torch.ones(8, 8))
+        raise ValueError("no such layer")
+
+    sizes = Sizes(parse(defaults(), "the defaults"), CPU)
+    found = gpu.records("name", part, sizes, gpu.Measurer(CPU, side=16, seconds=0))
+    assert [record["part"] for record in found] == ["too large", "right", "name"]
+    assert ["error" in record for record in found] == [True, False, True]
+    assert found[1]["flops"] == 2 * 8**3
+    assert "no such layer" in found[2]["error"]
+
+
+def test_arithmetic_is_that_of_torchs_counter_and_of_the_hand() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 5))
+    inputs = torch.randn(2, 3, 8, 8)
+    by_hand = 2 * 2 * (8 * 8 * 8 * 3 * 9 + 8 * 64 * 5)
+    with torch.inference_mode(), gpu.arithmetic(CPU) as counted:
+        network(inputs)
+    assert dict(counted.flops) == {"fp32": by_hand}
+
+    with FlopCounterMode(display=False) as theirs:
+        network(inputs).sum().backward()
+    with gpu.arithmetic(CPU) as counted:
+        network(inputs).sum().backward()
+    assert sum(counted.flops.values()) == theirs.get_total_flops() > 2 * by_hand
+
+    with torch.autocast("cpu", torch.bfloat16), gpu.arithmetic(CPU) as counted:
+        network(inputs)
+    assert dict(counted.flops) == {"bf16": by_hand}
+
+
+def test_time_of_streams_side_by_side_counts_once() -> None:
+    assert gpu.covered([(0, 4), (1, 2), (3, 6), (8, 9)]) == 7
+
+
+def test_the_preset_is_read_as_yaml_is() -> None:
+    text = gpu.PRESET.read_text(encoding="utf-8")
+    assert gpu.read_preset(text) == YAML(typ="safe").load(text)
+
+
+def test_scaling_finds_the_line_of_a_known_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert scaling.line([1, 2, 4], [5.0, 7.0, 11.0]) == pytest.approx((2, 3, 1))
+    slope, intercept, r2 = scaling.line([1, 2, 3, 4], [1.0, 3.0, 2.0, 4.0])  # by hand: 0.8 x + 0.5, residual 1.8 of 5
+    assert (slope, intercept, r2) == pytest.approx((0.8, 0.5, 0.64))
+
+    probe = scaling.Probe("held", "kilobyte", (100, 200, 400), lambda scale, size: lambda: bytearray(1000 * size))
+    assert scaling.measure(probe, scaling.Scale()).bytes_each == pytest.approx(1000, rel=0.05)
+
+
+@pytest.mark.slow
+def test_scaling_replaces_what_stands_between_the_marks(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    page = tmp_path / "scaling.md"
+    page.write_text(f"before\n{scaling.START}\nold\n{scaling.END}\nafter\n", encoding="utf-8")
+    done = _run("benchmarks.scaling", ["--small", "--write", str(page)], pytestconfig.rootpath)
+    assert done.returncode == 0, done.stderr
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert all(f"| {probe.title}, {probe.units} |" in text for probe in scaling.PROBES)
+    # 9,963 images of 2,000 regions, each 9,216 and 4,096 values of two bytes
+    assert "| R-CNN features, raw | 531 GB |" in text
+    assert (tmp_path / "images" / "scaling.svg").read_text(encoding="utf-8").count("<svg") == 1
+
+
+def test_the_page_has_the_marks(pytestconfig: pytest.Config) -> None:
+    text = (pytestconfig.rootpath / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert text.count(scaling.START) == text.count(scaling.END) == 1
+
+
+def _run(
+    module: str, arguments: list[str], root: Path, absent: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` as if the packages ``absent`` were not installed."""
+    code = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+        f"sys.argv = [{module!r}, *{arguments!r}]; sys.path.insert(0, '.')\n"
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
