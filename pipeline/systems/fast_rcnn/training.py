@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import ImageOrder, mirror, pad, pixels, scale_factor
@@ -43,7 +44,7 @@ class RegionBatch:
 
     Attributes:
         images: resized uint8 ``(3, h, w)``.
-        cells: ``(R, 5)`` float32: position of the image, first and last cell (`FastRcnn.head`).
+        cells: ``(R, 5)`` int64: position of the image, first and last cell (`FastRcnn.head`).
         labels: ``(R,)`` int64, 0 for background.
         targets: ``(R, 4)`` float32, normalised.
         image_ids: of the images.
@@ -98,7 +99,7 @@ class RegionBatches:
                 boxes, offsets = mirror(boxes, record.width), offsets * MIRRORED
             own = to_cells(boxes, factor, self._geometry)
             images.append(pixels(self._images[self._used[place]], factor, mirrored))
-            cells.append(np.concatenate([np.full((len(rows), 1), number, np.float32), own], axis=1))
+            cells.append(np.concatenate([np.full((len(rows), 1), number), own.astype(np.int64)], axis=1))
             labels.append(regions.labels[rows])
             targets.append(self._statistics.normalise(offsets, regions.labels[rows]))
             ids.append(record.id)
@@ -149,6 +150,7 @@ def train_detector(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
     title: str,
 ) -> None:
     """Train ``network`` in place on ``proposals`` of ``records``.
@@ -183,6 +185,7 @@ def train_detector(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title=title,
     )
     fold(network.offsets, statistics)

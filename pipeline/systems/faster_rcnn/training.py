@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import pad
@@ -50,6 +51,7 @@ def train_rpn(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
     title: str,
 ) -> None:
     """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`)."""
@@ -67,6 +69,7 @@ def train_rpn(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title=title,
     )
     count = len(network.reference)
