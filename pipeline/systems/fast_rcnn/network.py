@@ -101,9 +101,11 @@ class FastRcnn(ShapedNetwork):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
-        return self.head(self.conv(images), cells)
+    def forward(
+        self, images: torch.Tensor, cells: torch.Tensor, *, mapped: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB; with ``mapped`` of these maps."""
+        return self.head(images if mapped else self.conv(images), cells)
 
     def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores and offsets of regions of ``maps``.
