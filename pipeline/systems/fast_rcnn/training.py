@@ -82,6 +82,7 @@ class RegionBatches:
         network: FastRcnn,
         settings: RegionTraining,
         seed: int,
+        by_aspect: bool = False,
     ) -> None:
         if not any(len(image.foreground) for image in regions):
             raise InputError("no region overlaps an object; the training splits need annotated objects.")
@@ -89,7 +90,8 @@ class RegionBatches:
         self._statistics, self._geometry, self._shape = statistics, network.geometry, network.shape
         self._settings, self._seed = settings, seed
         self._used = [position for position, image in enumerate(regions) if len(image)]
-        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed)
+        wide = np.array([records[position].width >= records[position].height for position in self._used])
+        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed, wide if by_aspect else None)
 
     def __call__(self, step: int) -> RegionBatch:
         """Return the batch of ``step``."""
@@ -153,6 +155,7 @@ def train_detector(
     *,
     new: Sequence[str],
     frozen: tuple[str, ...],
+    by_aspect: bool = False,
     scratch: Path,
     seed: int,
     device: torch.device,
@@ -167,7 +170,8 @@ def train_detector(
 
     Layers that are ``new`` start as they were drawn; ``offsets`` that are not give plain offsets at the start as well.
     A new fc6 and fc7 learn ``new_fc_lr`` times faster: convolutions that learn as fast lose what they were pre-trained
-    for. If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`).
+    for. If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`). ``by_aspect`` is that of
+    `pipeline.imaging.ImageOrder`: Faster R-CNN's code groups the images of a step, Fast R-CNN's does not.
     """
     regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
     groups = network.shape.classes + 1
@@ -176,7 +180,7 @@ def train_detector(
         statistics = target_statistics(regions, groups - 1, settings.flip)
     channels_last(network, device)
     maps = FrozenMaps(network.conv, images, device) if CONVOLUTIONS in frozen else None
-    batches = RegionBatches(records, regions, None if maps else images, statistics, network, settings, seed)
+    batches = RegionBatches(records, regions, None if maps else images, statistics, network, settings, seed, by_aspect)
     if "offsets" not in new:
         unfold(network.offsets, statistics)
     network.dropout.p = settings.dropout
