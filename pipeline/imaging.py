@@ -95,17 +95,22 @@ def _factors(width: float, height: float, side: float) -> NDArray[np.float32]:
 class ImageOrder:
     """Passes over ``count`` images, each in another random order; with ``flip`` a pass holds mirrored copies too.
 
-    Each step can be computed by itself.
+    Each step can be computed by itself. With ``wide`` the images of a step are all wide or all tall, but for the steps
+    where a pass or one of the two kinds ends, so that padding a batch to one size costs little
+    (``lib/roi_data_layer/layer.py`` of py-faster-rcnn; Fast R-CNN's code does not do so).
 
     Args:
         count: number of images, one or more.
         per_step: images a step.
         flip: whether the set is doubled by mirrored copies (Fast R-CNN, section 2.3).
         seed: decides all orders.
+        wide: ``(count,)`` bool, which images are at least as wide as high.
     """
 
-    def __init__(self, count: int, per_step: int, flip: bool, seed: int) -> None:
+    def __init__(self, count: int, per_step: int, flip: bool, seed: int, wide: NDArray[np.bool_] | None = None) -> None:
         self._count, self._per_step, self._flip, self._seed = count, per_step, flip, seed
+        # There is nothing to group where all are alike.
+        self._wide = None if wide is None or wide.all() or not wide.any() else np.tile(wide, 2 if flip else 1)
         self._pass = lru_cache(maxsize=2)(self._shuffled)
 
     def __call__(self, step: int) -> list[tuple[int, bool]]:
@@ -123,4 +128,14 @@ class ImageOrder:
         self._pass = lru_cache(maxsize=2)(self._shuffled)
 
     def _shuffled(self, number: int) -> NDArray[np.int64]:
-        return item_rng(self._seed, "pass", number).permutation(self._count * (2 if self._flip else 1))
+        rng = item_rng(self._seed, "pass", number)
+        order = rng.permutation(self._count * (2 if self._flip else 1))
+        if self._wide is None:
+            return order
+        order = np.concatenate([order[self._wide[order]], order[~self._wide[order]]])
+        # The first images may complete the last step of the pass before, the last ones begin a step.
+        first = min(len(order), -number * len(order) % self._per_step)
+        steps = (len(order) - first) // self._per_step
+        last = first + steps * self._per_step
+        rows = rng.permutation(order[first:last].reshape(steps, self._per_step))
+        return np.concatenate([order[:first], rows.reshape(-1), order[last:]])

@@ -14,7 +14,7 @@ from torch import nn
 
 from pipeline.core.boxes import iou
 from pipeline.core.runtime import item_rng
-from pipeline.core.sections import Pretrain, Region
+from pipeline.core.sections import Precision, Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples
@@ -162,6 +162,7 @@ def pretrain(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
 ) -> None:
     """Train ``network`` in place; see `training.train` for resuming."""
     channels_last(network, device)
@@ -171,7 +172,15 @@ def pretrain(
         image_ids=lambda batch: [crops.image_id(position) for position in batch.samples.images.tolist()],
     )
     train(
-        task, crops, settings.schedule, scratch=scratch, seed=seed, device=device, workers=workers, title="pretraining"
+        task,
+        crops,
+        settings.schedule,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        workers=workers,
+        precision=precision,
+        title="pretraining",
     )
 
 

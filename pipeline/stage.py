@@ -156,6 +156,7 @@ class Stage:
             "seed": self.params.seed,
             "device": self.device,
             "workers": self.loader_workers,
+            "precision": self.params.training.precision,
         }
 
     @property

@@ -6,7 +6,8 @@ before each step. So training may stop anywhere and go on from its last checkpoi
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar, item_seed
-from pipeline.core.sections import Schedule
+from pipeline.core.runtime import bar, item_seed, read_ahead
+from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "last.ckpt"
 SNAPSHOT = "best.safetensors"
+# Batches that are made while the network trains on one.
+BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Task:
     Attributes:
         network: a plain module; its parameters are changed in place.
         losses: takes the network, as Fabric wraps it, and the batch of a step on the network's device; returns named
-            scalar losses, whose sum is minimised.
+            scalar losses, whose sum is minimised. Only a call of the network itself computes in a lower precision; what
+            follows, the losses, is float32.
         image_ids: names the images of a batch, as it was made, for the message about a loss that is not finite; by
             default the batch's attribute of that name.
         rates: the learning rate of the parameters whose names start with a prefix, as a factor of the schedule's: 10
@@ -65,6 +69,7 @@ def train(
     seed: int,
     device: torch.device,
     workers: int = 0,
+    precision: Precision = "fp32",
     title: str = "training",
 ) -> None:
     """Train ``task.network`` for ``schedule.steps`` steps; it ends on ``device`` in evaluation mode.
@@ -80,40 +85,51 @@ def train(
         scratch: folder of this run alone.
         seed: decides all that is random in a step.
         device: where the network is trained.
-        workers: processes that make batches, 0: none; their number changes no byte.
+        workers: processes that make batches ahead, 0: a thread does; their number changes no byte.
+        precision: of the network's forward and backward pass, see `pipeline.core.sections.Training`; weights,
+            optimiser and losses are float32.
         title: of the progress bar.
 
     Raises:
-        InputError: a loss is not finite; the sentence names the step and the images of its batch. Or this is a git
-            repository without a commit.
+        InputError: a loss is not finite, or a weight after the step; the sentence names the step and the images of its
+            batch. Or this is a git repository without a commit.
     """
     if schedule.steps == 0:
         return
-    fabric = _fabric(device)
-    sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum)
+    fabric = _fabric(device, precision)
+    # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
+    sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum, fused=True)
     network, optimizer = fabric.setup(task.network.train(), sgd)
     checkpoint = scratch / CHECKPOINT
     done = _resume(checkpoint, network, optimizer)
     log_every = max(1, min(10, schedule.steps // 20))
+    unchecked: list[_Step] = []
     with (
+        _products(precision),
         _curves(scratch / "live", resume=done > 0) as live,
         bar(title, schedule.steps, unit="step", done=done) as shown,
     ):
         for step, batch in enumerate(_in_order(batches, range(done, schedule.steps), workers), done):
+            logs = (step + 1) % log_every == 0
+            saves = (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps
             torch.manual_seed(item_seed(seed, "step", step))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(schedule, step) * group["factor"]
             losses = task.losses(network, to_device(batch, fabric.device))
             total = torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                raise _not_finite(step, losses, task.image_ids(batch))
+            unchecked.append(_Step(step, total.detach(), losses, batch))
+            # Looking at a loss waits for the GPU, so there several steps are looked at together.
+            if device.type == "cpu" or logs or saves:
+                _check_losses(unchecked, task.image_ids)
+                unchecked.clear()
             optimizer.zero_grad()
             fabric.backward(total)
             optimizer.step()
             shown.update()
-            if (step + 1) % log_every == 0:
+            if logs:
                 _log(live, step, losses)
-            if (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps:
+            if saves:
+                _check_weights(task, step, batch)
                 # The checkpoint comes last: a kill before it repeats the steps and the validation.
                 if task.validate:
                     _log(live, step, {"validation_loss": torch.tensor(_validate(task, scratch, step + 1))})
@@ -126,7 +142,7 @@ def train(
     task.network.eval()
 
 
-def _fabric(device: torch.device) -> "Fabric":
+def _fabric(device: torch.device, precision: Precision) -> "Fabric":
     """Return what wraps network and optimiser: precision and number of processes are chosen here alone."""
     # It imports torch._dynamo, which takes longer than torch itself: modules that only name a batch must not pay.
     from lightning_fabric import Fabric
@@ -134,9 +150,21 @@ def _fabric(device: torch.device) -> "Fabric":
     # On newer GPUs it recommends a lower precision.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     devices = 1 if device.index is None else [device.index]
-    fabric = Fabric(accelerator=device.type, devices=devices, precision="32-true")
+    mode = "bf16-mixed" if precision == "bf16" else "32-true"
+    fabric = Fabric(accelerator=device.type, devices=devices, precision=mode)
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _products(precision: Precision) -> Iterator[None]:
+    """Let matrix products use TF32 where ``precision`` says so; detection in the same process is as it was."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def learning_rate(schedule: Schedule, step: int) -> float:
@@ -176,20 +204,22 @@ class _Batches(Dataset):
 
 
 def _in_order(make: Callable[[int], Any], steps: range, workers: int) -> Iterable[Any]:
-    """Return the batches of ``steps``; ``workers`` processes make them ahead."""
+    """Return the batches of ``steps``, made ahead by ``workers`` processes or, without any, by a thread.
+
+    Decoding, resizing and NumPy leave the interpreter lock, so that a thread suffices beside a training on the CPU.
+    """
+    if not workers:
+        return (batch for _, batch in read_ahead(make, steps, workers=1, ahead=BATCHES_AHEAD))
     return DataLoader(
-        _Batches(make),
-        batch_size=None,
-        sampler=steps,
-        num_workers=workers,
-        multiprocessing_context="spawn" if workers else None,
+        _Batches(make), batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context="spawn"
     )
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """Return ``batch`` with its tensors on ``device``, those in its tuples and dataclasses too; the rest stays."""
     if isinstance(batch, Tensor):
-        return batch.to(device)
+        # From pinned memory the copy to a GPU goes on while the caller does.
+        return batch.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else batch.to(device)
     if isinstance(batch, tuple | list):
         return type(batch)(to_device(each, device) for each in batch)
     if is_dataclass(batch) and not isinstance(batch, type):
@@ -197,11 +227,34 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _not_finite(step: int, losses: Mapping[str, Tensor], image_ids: Sequence[int]) -> InputError:
-    values = ", ".join(f"{name} {value.item():.3g}" for name, value in losses.items())
+@dataclass(frozen=True)
+class _Step:
+    """The losses of a step, the sum of them, and the batch as it was made, until somebody looks at them."""
+
+    number: int
+    total: Tensor
+    losses: Mapping[str, Tensor]
+    batch: Any
+
+
+def _check_losses(steps: Sequence[_Step], image_ids: Callable[[Any], Sequence[int]]) -> None:
+    """Raise an `InputError` that names the first of ``steps`` with a loss that is not finite."""
+    finite = torch.stack([step.total for step in steps]).isfinite().tolist()
+    for step in (step for step, good in zip(steps, finite, strict=True) if not good):
+        values = ", ".join(f"{name} {value.item():.3g}" for name, value in step.losses.items())
+        raise _not_finite(step.number, f"the loss is not finite ({values})", image_ids(step.batch))
+
+
+def _check_weights(task: Task, step: int, batch: Any) -> None:
+    """Raise an `InputError` if a weight is not finite after ``step``, whose loss still was."""
+    if not torch.stack([parameter.isfinite().all() for parameter in task.network.parameters()]).all():
+        raise _not_finite(step, "a weight is not finite after it", task.image_ids(batch))
+
+
+def _not_finite(step: int, what: str, image_ids: Sequence[int]) -> InputError:
     return InputError(
-        f"training stopped at step {step}: the loss is not finite ({values}); image ids of the batch: "
-        f"{sorted(set(image_ids))}; a lower lr or a longer warmup would be right."
+        f"training stopped at step {step}: {what}; image ids of the batch: {sorted(set(image_ids))}; a lower lr or a "
+        "longer warmup would be right."
     )
 
 

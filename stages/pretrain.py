@@ -68,7 +68,7 @@ def train_network(
     net = architecture(p.backbone.network)
     network = PyramidNetwork(net, settings.pyramid, settings.fc_width, len(index.classes) + 1)
     folder = stage.scratch.folder / name
-    pretrain(network, crops, settings, scratch=folder, seed=p.seed, device=stage.device, workers=stage.loader_workers)
+    pretrain(network, crops, settings, **{**stage.training, "scratch": folder})
     cache = ImageCache([stage.files / image.file for image in held_out.images], megabytes)
     return network, {
         f"accuracy_{size}": accuracy(network, held_out.images, cache, size, stage.device) for size in sizes

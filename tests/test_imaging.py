@@ -1,6 +1,7 @@
 """Whole images as networks see them: sizes, squares, batches, and the order of training images."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -118,6 +119,30 @@ def test_each_pass_holds_every_image_once(count: int, per_step: int, flip: bool)
     passes = [drawn[start : start + size] for start in range(0, len(drawn), size)]
     assert all(set(one) == everything for one in passes)
     assert size < 4 or len({tuple(one) for one in passes}) > 1
+
+
+@pytest.mark.parametrize(("count", "per_step", "flip"), [(9, 2, False), (10, 2, True), (7, 3, True), (2, 5, False)])
+def test_steps_hold_wide_or_tall_images(count: int, per_step: int, flip: bool) -> None:
+    wide = np.arange(count) % 3 > 0
+    order, size = ImageOrder(count, per_step, flip, 3, wide), count * (2 if flip else 1)
+    steps = [order(step) for step in range(3 * size)]
+    drawn = [entry for step in steps for entry in step]
+    everything = {(position, mirrored) for position in range(count) for mirrored in {False, flip}}
+    passes = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+    assert all(set(one) == everything for one in passes if len(one) == size)
+    mixed = sum(len({bool(wide[position]) for position, _ in step}) > 1 for step in steps)
+    assert mixed <= 2 * len(passes)
+    if size > 6:  # wide and tall steps alternate by chance
+        assert len({tuple(one) for one in passes}) > 1
+        kinds = [bool(wide[step[0][0]]) for step in steps]
+        assert sum(a != b for a, b in pairwise(kinds)) > len(passes)
+
+
+def test_images_that_are_all_wide_or_all_tall_come_in_the_plain_order() -> None:
+    plain = ImageOrder(7, 2, True, 3)
+    for wide in (np.ones(7, np.bool_), np.zeros(7, np.bool_)):
+        grouped = ImageOrder(7, 2, True, 3, wide)
+        assert [grouped(step) for step in range(30)] == [plain(step) for step in range(30)]
 
 
 def test_a_step_is_the_same_in_any_order_and_in_a_worker() -> None:

@@ -427,3 +427,61 @@ def test_an_error_stands_on_a_line_of_its_own(tmp_path: Path, capfd: pytest.Capt
     with pytest.raises(ConnectionAbortedError):
         run(tmp_path, until(4))
     assert capfd.readouterr().err.endswith("\n")
+
+
+# --- precision and broken steps -----------------------------------------------------------------------------------
+
+
+def test_bf16_computes_the_network_alone_in_bfloat16(tmp_path: Path) -> None:
+    seen: list[torch.dtype] = []
+
+    def watched(net: nn.Module, given: Batch) -> dict[str, torch.Tensor]:
+        logits = net(given[0])
+        assert logits.dtype == torch.float32
+        return {"loss": nn.functional.cross_entropy(logits, given[1])}
+
+    net = network()
+    net[0].register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    train(Task(net, watched), batch, schedule(), scratch=tmp_path / "a", seed=7, device=CPU, precision="bf16")
+    assert seen == [torch.bfloat16] * 8
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    assert not torch.is_autocast_enabled("cpu")
+    plain = network()
+    train(Task(plain, losses), batch, schedule(), scratch=tmp_path / "b", seed=7, device=CPU)
+    for ours, theirs in zip(net.parameters(), plain.parameters(), strict=True):
+        assert not torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, theirs, atol=0.02, rtol=0.1)
+
+
+def test_tf32_ends_with_the_training(tmp_path: Path) -> None:
+    seen = []
+
+    def watched(net: nn.Module, given: Batch) -> dict[str, torch.Tensor]:
+        seen.append(torch.get_float32_matmul_precision())
+        return losses(net, given)
+
+    train(Task(network(), watched), batch, schedule(), scratch=tmp_path, seed=7, device=CPU, precision="tf32")
+    assert set(seen) == {"high"}
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_broken_weight_is_never_saved(tmp_path: Path) -> None:
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * float("nan")
+
+    def broken(net: nn.Module, given: Batch) -> dict[str, torch.Tensor]:
+        loss = losses(net, given)["loss"]
+        return {"loss": Broken.apply(loss) if torch.equal(given[0], batch(5)[0]) else loss}
+
+    task = Task(network(), broken, image_ids=lambda _: [12, 3, 12])
+    with pytest.raises(InputError, match=r"at step 5: a weight is not finite after it; image ids .*: \[3, 12\]"):
+        train(task, batch, schedule(), scratch=tmp_path, seed=7, device=CPU)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["steps"] == 3
+    assert all(tensor.isfinite().all() for tensor in state["network"].values())

@@ -19,6 +19,7 @@ from pipeline.core.params import (
 Distinct = AfterValidator(distinct)
 NotEmpty = Field(min_length=1)
 Similarity = Annotated[str, Field(pattern="^[ctsf]+$"), Distinct]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 
 class Digits(Section):
@@ -110,6 +111,13 @@ class Backbone(Section):
     """data/weights, or the path of a safetensors file with torchvision's key names."""
 
 
+class Training(Section):
+    """What all trainings have in common."""
+
+    precision: Precision = "fp32"
+    """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32)"""
+
+
 class Pretrain(Section):
     """Classification of object crops, for a network without published weights."""
 
@@ -185,6 +193,7 @@ class Shared(Section):
     data: Data = Data()
     proposals: Proposals = Proposals()
     backbone: Backbone = Backbone()
+    training: Training = Training()
     pretrain: Pretrain = Pretrain()
     evaluation: Evaluation = Evaluation()
     timing: Timing = Timing()

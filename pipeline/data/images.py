@@ -67,9 +67,13 @@ def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
 
 
 class ArrayCache(ABC, Generic[K, A]):
-    """The most recently used arrays, as many as fit into ``megabytes``; a subclass reads one by its key."""
+    """The most recently used arrays, as many as fit into ``megabytes``; a subclass reads one by its key.
+
+    For one thread at a time.
+    """
 
     def __init__(self, megabytes: float) -> None:
+        self.megabytes = megabytes
         self._room = int(megabytes * (1 << 20))
         self._arrays: OrderedDict[K, A] = OrderedDict()
 

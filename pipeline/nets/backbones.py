@@ -6,6 +6,7 @@ A network is cut where the papers cut it: ``conv`` ends after the last convoluti
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -104,9 +105,17 @@ ARCHITECTURES = {
 
 def normalise(image: torch.Tensor) -> torch.Tensor:
     """Return a uint8 RGB image ``(..., 3, H, W)`` as float32, zero-mean by torchvision's statistics."""
-    mean = torch.tensor(MEAN, device=image.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=image.device).view(3, 1, 1)
+    mean, std = (_kept_statistics if image.is_cuda else _statistics)(image.device)
     return (image.float() / 255 - mean) / std
+
+
+def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `MEAN` and `STD` as ``(3, 1, 1)`` on ``device``."""
+    return torch.tensor(MEAN, device=device).view(3, 1, 1), torch.tensor(STD, device=device).view(3, 1, 1)
+
+
+# A copy to a GPU waits for all that it still computes.
+_kept_statistics = lru_cache(_statistics)
 
 
 def channels_last(network: M, device: torch.device) -> M:

@@ -8,15 +8,14 @@ import torch
 
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
-from pipeline.detector import Description, detect_split
+from pipeline.detector import Description
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
-from pipeline.systems.fast_rcnn.svd import compress, fc_seconds
+from pipeline.systems.fast_rcnn.svd import compress, detect_with_both, fc_seconds
 
 REGIONS, REPEATS = 300, 15
 
@@ -30,19 +29,17 @@ def main(stage: Stage) -> None:
     small.save(stage.out("models/fast_rcnn/compressed.safetensors"))
 
     description = Description.of("fast_rcnn", index.classes, detect=settings.detect)
-
-    def score(network: FastRcnn) -> float | None:
-        detector = FastRcnnDetector(description, network, stage.device, proposals)
-        detections, _ = detect_split(detector, index, stage.files, stage.workers)
-        return _map(index, detections, p.evaluation.iou)
-
-    scores = {"map_voc07": score(full), "map_voc07_svd": score(small)}
+    found = detect_with_both(
+        full, small, description, index, proposals, root=stage.files, device=stage.device, workers=stage.workers
+    )
+    names = ("map_voc07", "map_voc07_svd")
+    scores = {name: _map(index, each, p.evaluation.iou) for name, each in zip(names, found, strict=True)}
     plain, fast = fc_seconds([full, small], REGIONS, REPEATS, stage.device)
     times = {"fc_seconds": round(plain, 6), "fc_seconds_svd": round(fast, 6)}
     write_json(stage.report / "timing.json", {"device": stage.device.type, "regions": REGIONS, **times})
     threads = torch.get_num_threads()
     print(f"{scores}; fc6 and fc7, {REGIONS} regions, {threads} threads: {plain * 1e3:.2f} ms, SVD {fast * 1e3:.2f} ms")
-    stage.finish(2 * len(index.images), "image", fc6_rank=small.shape.fc6_rank, fc7_rank=small.shape.fc7_rank, **scores)
+    stage.finish(len(index.images), "image", fc6_rank=small.shape.fc6_rank, fc7_rank=small.shape.fc7_rank, **scores)
 
 
 def _map(index: Index, detections: Detections, iou: float) -> float | None:

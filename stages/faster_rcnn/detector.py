@@ -52,6 +52,7 @@ def main(stage: Stage) -> None:
         settings,
         new=new,
         frozen=frozen,
+        by_aspect=True,
         title=f"training the detector, round {number}",
         **stage.training,
     )

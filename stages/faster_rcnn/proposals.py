@@ -2,7 +2,8 @@
 
     python -m stages.faster_rcnn.proposals 1
 
-For the splits that the detector is trained on, in round 2 also for the test split with the numbers of boxes used there.
+For the splits that the detector is trained on. In round 2 the recall of the test split is measured too, with the
+numbers of boxes used there; its proposals are not stored, so that these numbers train no detector again.
 """
 
 from pipeline.data.index import Index
@@ -26,7 +27,8 @@ def main(stage: Stage) -> None:
     for split, limits in settings.items():
         index = Index.load(stage.dep(f"data/index/{split}.json"))
         proposals = propose_all(network, index.images, stage.files, limits, stage.device, f"proposing, {split}")
-        proposals.save(stage.out(f"proposals/faster_rcnn{number}/{split}.h5"))
+        if split in splits:
+            proposals.save(stage.out(f"proposals/faster_rcnn{number}/{split}.h5"))
         images += len(proposals)
         coverage = cover(index, proposals, curve_counts(limits.after))
         figures[split] = summary(coverage)

@@ -88,3 +88,32 @@ def test_a_killed_run_ends_in_the_same_weights(name, trainables, tmp_path) -> No
 def test_a_loss_that_is_not_finite_names_the_images(name, trainables, tmp_path) -> None:
     with pytest.raises(InputError, match=r"the loss is not finite .* image ids of the batch: \[\d"):
         trainables[name].fit(tmp_path, schedule__lr=1e12, schedule__warmup=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [(name, ()) for name in NETWORKS] + [(name, ("conv.",)) for name in ("fast_rcnn", "rpn")]
+)
+def test_bf16_trains_on_losses_and_boxes_in_float32(name, frozen, trainables, tmp_path, monkeypatch) -> None:
+    """The losses of the first steps are near those of float32, and all that enters them is float32."""
+    kinds: set[torch.dtype] = set()
+    for loss in ("smooth_l1_loss", "cross_entropy"):
+        plain = getattr(torch.nn.functional, loss)
+
+        def watched(values: torch.Tensor, *rest: torch.Tensor, plain=plain, **options) -> torch.Tensor:
+            assert not torch.is_autocast_enabled("cpu")
+            kinds.update(each.dtype for each in (values, *rest) if each.is_floating_point())
+            return plain(values, *rest, **options)
+
+        monkeypatch.setattr(torch.nn.functional, loss, watched)
+    short = {"schedule__steps": 6, "schedule__decay_at": (), "schedule__warmup": 6}
+    options = {"frozen": frozen} if frozen else {}
+    curves, weights = {}, {}
+    for precision in ("fp32", "bf16"):
+        network = trainables[name].fit(tmp_path / precision, options={"precision": precision, **options}, **short)
+        weights[precision] = network.state_dict()
+        files = sorted((tmp_path / precision / "live/plots/metrics/train").glob("*.tsv"))
+        curves[precision] = sum(np.loadtxt(file, skiprows=1)[:, -1] for file in files)
+    assert kinds <= {torch.float32}
+    assert np.allclose(curves["fp32"], curves["bf16"], rtol=0.05)
+    assert {tensor.dtype for tensor in weights["bf16"].values() if tensor.is_floating_point()} == {torch.float32}
+    assert any(not torch.equal(tensor, weights["fp32"][key]) for key, tensor in weights["bf16"].items())

@@ -74,18 +74,49 @@ def score_regions(
     regress: bool,
     clock: Clock = NULL_CLOCK,
 ) -> ScoredRegions:
-    """Score ``boxes`` (R, 4), which may be none, on the maps of their image.
+    """Score ``boxes`` (R, 4), which may be none, on the maps of their image; see `score_with_each`."""
+    return score_with_each([network], maps, factors, boxes, width, height, regress, clock)[0]
+
+
+@torch.inference_mode()
+def score_with_each(
+    networks: Sequence[FastRcnn],
+    maps: torch.Tensor,
+    factors: list[float],
+    boxes: Boxes,
+    width: int,
+    height: int,
+    regress: bool,
+    clock: Clock = NULL_CLOCK,
+) -> list[ScoredRegions]:
+    """Score ``boxes`` (R, 4), which may be none, with each of ``networks`` that share their convolutions.
 
     Regions that fall on the same cells are computed once (``lib/fast_rcnn/test.py``). Boxes are moved by the offsets of
     each class where ``regress`` says so, and clipped. ``clock`` times ``pooling``, ``heads`` and ``suppression``, which
     holds the decoding.
     """
-    classes = network.shape.classes
+    classes = networks[0].shape.classes
     if not len(boxes):
-        return ScoredRegions(np.zeros((0, classes), np.float32), np.zeros((0, classes, 4), np.float32))
+        none = ScoredRegions(np.zeros((0, classes), np.float32), np.zeros((0, classes, 4), np.float32))
+        return [none] * len(networks)
     with clock.phase("pooling"):
-        cells, copies = np.unique(region_cells(network, boxes, factors), axis=0, return_inverse=True)
-        pooled = network.pool(maps, torch.from_numpy(cells).to(maps.device))
+        cells, copies = np.unique(region_cells(networks[0], boxes, factors), axis=0, return_inverse=True)
+        pooled = networks[0].pool(maps, torch.from_numpy(cells).to(maps.device))
+    return [_score_pooled(each, pooled, copies, boxes, width, height, regress, clock) for each in networks]
+
+
+def _score_pooled(
+    network: FastRcnn,
+    pooled: torch.Tensor,
+    copies: NDArray[np.int64],
+    boxes: Boxes,
+    width: int,
+    height: int,
+    regress: bool,
+    clock: Clock,
+) -> ScoredRegions:
+    """Score ``boxes`` of which each has the pooled region at its position in ``copies``."""
+    classes = network.shape.classes
     with clock.phase("heads"):
         scores, offsets = network.classify(pooled)
         if not network.shape.svm:
@@ -135,6 +166,7 @@ class FastRcnnDetector(RegionDetector):
         network: see `load_network`.
         device: where it computes.
         proposals: of the split.
+        others: networks with the same convolutions, for `candidates_of_each`.
     """
 
     def __init__(
@@ -143,17 +175,19 @@ class FastRcnnDetector(RegionDetector):
         network: FastRcnn,
         device: torch.device,
         proposals: ProposalSet | None = None,
+        others: Sequence[FastRcnn] = (),
     ) -> None:
         self._settings = description.section("detect", FastDetection)
         super().__init__(description, self._settings)
-        self._network = channels_last(network, device)
+        self._networks = [channels_last(each, device) for each in (network, *others)]
         self._device, self._proposals = device, proposals
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
         """Return the candidates of each picture."""
-        return [self._score(picture, clock) for picture in pictures]
+        return [self.candidates_of_each(picture, clock)[0] for picture in pictures]
 
-    def _score(self, picture: Picture, clock: Clock) -> Candidates:
+    def candidates_of_each(self, picture: Picture, clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the candidates by the network and by each of ``others``, which share map and pooled regions."""
         image = picture.pixels(clock)
         if self._proposals is not None:
             boxes = self._proposals.boxes_of(picture.image_id)
@@ -161,12 +195,12 @@ class FastRcnnDetector(RegionDetector):
             with clock.phase("proposals"):
                 boxes = propose(image, self.description.section("proposals", Proposals))
         with clock.phase("convolution"):
-            maps, factors = image_maps(self._network, image, self._device)
+            maps, factors = image_maps(self._networks[0], image, self._device)
         height, width = image.shape[:2]
         regress = self._settings.box_regression
-        regions = score_regions(self._network, maps, factors, boxes, width, height, regress, clock)
+        scored = score_with_each(self._networks, maps, factors, boxes, width, height, regress, clock)
         with clock.phase("suppression"):
-            return self.choose(regions)
+            return [self.choose(regions) for regions in scored]
 
 
 def load_network(folder: Path, compressed: bool) -> FastRcnn:

@@ -101,16 +101,19 @@ class FastRcnn(ShapedNetwork):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
-        return self.head(self.conv(images), cells)
+    def forward(
+        self, images: torch.Tensor, cells: torch.Tensor, *, mapped: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB; with ``mapped`` of these maps."""
+        return self.head(images if mapped else self.conv(images), cells)
 
     def head(self, maps: torch.Tensor, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores and offsets of regions of ``maps``.
 
         Args:
             maps: ``(N, channels, rows, columns)``, of `conv`.
-            cells: ``(R, 5)``: position in the batch, first and last cell ``x1 y1 x2 y2`` (`to_cells`).
+            cells: ``(R, 5)``, whole numbers of any type: position in the batch, first and last cell ``x1 y1 x2 y2``
+                (`to_cells`).
 
         Returns:
             Scores ``(R, classes + 1)``, the background first, and offsets ``(R, classes + 1, 4)`` of `boxes.encode`;
@@ -125,8 +128,9 @@ class FastRcnn(ShapedNetwork):
 
     def pool(self, maps: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Return the RoI pooling of regions, ``(R, channels * grid * grid)``; arguments as for `head`."""
-        # torchvision's op bins and pools as Caffe's layer does; whole numbers leave it nothing to round.
-        return roi_pool(maps, cells, self.shape.grid).flatten(1)
+        # torchvision's op bins and pools as Caffe's layer does; whole numbers leave it nothing to round. It takes no
+        # bfloat16 on a CPU, and whole numbers above 256 do not fit into one.
+        return roi_pool(maps.float(), cells.float(), self.shape.grid).flatten(1)
 
     def features(self, pooled: torch.Tensor) -> torch.Tensor:
         """Return fc7 after its rectifier, ``(R, width)``, of pooled regions."""

@@ -18,10 +18,12 @@ from torch.nn import functional as F
 from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import ImageOrder, mirror, pad, pixels, scale_factor
+from pipeline.imaging import ImageOrder, mirror, pad, scale_factor
 from pipeline.nets.backbones import channels_last
+from pipeline.systems.fast_rcnn.maps import FrozenMaps, View
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
 from pipeline.systems.fast_rcnn.params import RegionTraining
 from pipeline.systems.fast_rcnn.targets import (
@@ -36,19 +38,24 @@ from pipeline.systems.fast_rcnn.targets import (
 )
 from pipeline.training import Task, train
 
+CONVOLUTIONS = "conv."
+"""Prefix of the parameters of all convolutions, for ``frozen``."""
+
 
 @dataclass(frozen=True)
 class RegionBatch:
     """A step's images and regions.
 
     Attributes:
-        images: resized uint8 ``(3, h, w)``.
-        cells: ``(R, 5)`` float32: position of the image, first and last cell (`FastRcnn.head`).
+        views: of the images.
+        images: resized uint8 ``(3, h, w)``; none where their maps are known.
+        cells: ``(R, 5)`` int64: position of the image, first and last cell (`FastRcnn.head`).
         labels: ``(R,)`` int64, 0 for background.
         targets: ``(R, 4)`` float32, normalised.
         image_ids: of the images.
     """
 
+    views: tuple[View, ...]
     images: tuple[torch.Tensor, ...]
     cells: torch.Tensor
     labels: torch.Tensor
@@ -57,7 +64,7 @@ class RegionBatch:
 
 
 class RegionBatches:
-    """Makes the batch of a step.
+    """Makes the batch of a step, with pixels if ``images`` are given.
 
     Images without any region that could be drawn are passed over, as the official code does; an image without objects
     trains where ``background_iou`` starts at 0.
@@ -70,11 +77,12 @@ class RegionBatches:
         self,
         records: Sequence[ImageRecord],
         regions: Sequence[LabelledRegions],
-        images: ImageCache,
+        images: ImageCache | None,
         statistics: TargetStatistics,
         network: FastRcnn,
         settings: RegionTraining,
         seed: int,
+        by_aspect: bool = False,
     ) -> None:
         if not any(len(image.foreground) for image in regions):
             raise InputError("no region overlaps an object; the training splits need annotated objects.")
@@ -82,12 +90,13 @@ class RegionBatches:
         self._statistics, self._geometry, self._shape = statistics, network.geometry, network.shape
         self._settings, self._seed = settings, seed
         self._used = [position for position, image in enumerate(regions) if len(image)]
-        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed)
+        wide = np.array([records[position].width >= records[position].height for position in self._used])
+        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed, wide if by_aspect else None)
 
     def __call__(self, step: int) -> RegionBatch:
         """Return the batch of ``step``."""
         rng = item_rng(self._seed, "regions", step)
-        images, cells, labels, targets, ids = [], [], [], [], []
+        views, cells, labels, targets, ids = [], [], [], [], []
         for number, (place, mirrored) in enumerate(self._order(step)):
             record, regions = self._records[self._used[place]], self._regions[self._used[place]]
             short = int(rng.choice(self._shape.short_sides))
@@ -97,13 +106,14 @@ class RegionBatches:
             if mirrored:
                 boxes, offsets = mirror(boxes, record.width), offsets * MIRRORED
             own = to_cells(boxes, factor, self._geometry)
-            images.append(pixels(self._images[self._used[place]], factor, mirrored))
-            cells.append(np.concatenate([np.full((len(rows), 1), number, np.float32), own], axis=1))
+            views.append(View(self._used[place], factor, mirrored))
+            cells.append(np.concatenate([np.full((len(rows), 1), number), own.astype(np.int64)], axis=1))
             labels.append(regions.labels[rows])
             targets.append(self._statistics.normalise(offsets, regions.labels[rows]))
             ids.append(record.id)
         return RegionBatch(
-            tuple(images),
+            tuple(views),
+            tuple(view.pixels(self._images) for view in views) if self._images is not None else (),
             torch.from_numpy(np.concatenate(cells)),
             torch.from_numpy(np.concatenate(labels)),
             torch.from_numpy(np.concatenate(targets)),
@@ -145,10 +155,12 @@ def train_detector(
     *,
     new: Sequence[str],
     frozen: tuple[str, ...],
+    by_aspect: bool = False,
     scratch: Path,
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
     title: str,
 ) -> None:
     """Train ``network`` in place on ``proposals`` of ``records``.
@@ -158,22 +170,24 @@ def train_detector(
 
     Layers that are ``new`` start as they were drawn; ``offsets`` that are not give plain offsets at the start as well.
     A new fc6 and fc7 learn ``new_fc_lr`` times faster: convolutions that learn as fast lose what they were pre-trained
-    for.
+    for. If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`). ``by_aspect`` is that of
+    `pipeline.imaging.ImageOrder`: Faster R-CNN's code groups the images of a step, Fast R-CNN's does not.
     """
     regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
     groups = network.shape.classes + 1
     statistics = TargetStatistics.none(groups)
     if settings.normalise_targets:
         statistics = target_statistics(regions, groups - 1, settings.flip)
-    batches = RegionBatches(records, regions, images, statistics, network, settings, seed)
+    channels_last(network, device)
+    maps = FrozenMaps(network.conv, images, device) if CONVOLUTIONS in frozen else None
+    batches = RegionBatches(records, regions, None if maps else images, statistics, network, settings, seed, by_aspect)
     if "offsets" not in new:
         unfold(network.offsets, statistics)
     network.dropout.p = settings.dropout
-    channels_last(network, device)
     train(
         Task(
             network,
-            losses=partial(losses, settings=settings),
+            losses=partial(losses, settings=settings, maps=maps),
             frozen=frozen,
             rates={f"{name}.": settings.new_fc_lr for name in ("fc6", "fc7") if name in new},
         ),
@@ -183,14 +197,18 @@ def train_detector(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title=title,
     )
     fold(network.offsets, statistics)
     network.eval()
 
 
-def losses(network: FastRcnn, batch: RegionBatch, settings: RegionTraining) -> Mapping[str, Tensor]:
-    """Return both terms of the loss, weighted."""
-    scores, offsets = network(pad(batch.images, batch.cells.device), batch.cells)
+def losses(
+    network: FastRcnn, batch: RegionBatch, settings: RegionTraining, maps: FrozenMaps | None = None
+) -> Mapping[str, Tensor]:
+    """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
+    seen = maps(batch.views) if maps else pad(batch.images, batch.cells.device)
+    scores, offsets = network(seen, batch.cells, mapped=maps is not None)
     box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
     return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

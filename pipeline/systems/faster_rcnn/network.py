@@ -96,9 +96,9 @@ class RegionProposalNetwork(ShapedNetwork):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB."""
-        return self.head(self.conv(images))
+    def forward(self, images: torch.Tensor, *, mapped: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `head` of the maps of ``images`` ``(N, 3, H, W)``, normalised RGB; with ``mapped`` of these maps."""
+        return self.head(images if mapped else self.conv(images))
 
     def head(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return scores and offsets of the anchors of ``maps`` ``(N, channels, rows, columns)``.

@@ -15,9 +15,10 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import ImageOrder, batch_shape, mirror, pixels, resized_shape, scale_factor
+from pipeline.imaging import ImageOrder, batch_shape, mirror, resized_shape, scale_factor
+from pipeline.systems.fast_rcnn.maps import View
 from pipeline.systems.fast_rcnn.targets import TargetStatistics
-from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, anchor_grid
 from pipeline.systems.faster_rcnn.params import RpnTraining
 
 IGNORED = -1
@@ -34,6 +35,24 @@ class AnchorTargets:
 
     labels: NDArray[np.int64]
     truth: NDArray[np.int64]
+
+
+class KeptTargets:
+    """`AnchorTargets` of an image for later steps in a fiftieth of their memory: a bit an anchor, and the objects."""
+
+    def __init__(self, targets: AnchorTargets) -> None:
+        self._count = len(targets.labels)
+        self._background = np.packbits(targets.labels == 0)
+        self._objects = np.flatnonzero(targets.labels == 1)
+        self._truth = targets.truth[self._objects]
+
+    def whole(self) -> AnchorTargets:
+        """Return the targets; those anchors that are no object have 0 for their object."""
+        labels = np.where(np.unpackbits(self._background, count=self._count), 0, IGNORED).astype(np.int64)
+        labels[self._objects] = 1
+        truth = np.zeros(self._count, np.int64)
+        truth[self._objects] = self._truth
+        return AnchorTargets(labels, truth)
 
 
 def inside(anchors: Boxes, height: float, width: float) -> NDArray[np.bool_]:
@@ -87,7 +106,8 @@ class AnchorBatch:
     """A step's images and sampled anchors.
 
     Attributes:
-        images: resized uint8 ``(3, h, w)``.
+        views: of the images.
+        images: resized uint8 ``(3, h, w)``; none where their maps are known.
         rows: ``(S,)`` int64 positions of the sampled anchors among those of all images, objects first.
         labels: ``(S,)`` int64, 1 object, 0 background.
         targets: ``(P, 4)`` float32 offsets of the objects.
@@ -95,6 +115,7 @@ class AnchorBatch:
         image_ids: of the images.
     """
 
+    views: tuple[View, ...]
     images: tuple[torch.Tensor, ...]
     rows: torch.Tensor
     labels: torch.Tensor
@@ -104,7 +125,7 @@ class AnchorBatch:
 
 
 class AnchorBatches:
-    """Makes the batch of a step; images without objects give background alone.
+    """Makes the batch of a step, with pixels if ``images`` are given; images without objects give background alone.
 
     Raises:
         InputError: no image has an object to train on.
@@ -113,7 +134,7 @@ class AnchorBatches:
     def __init__(
         self,
         records: Sequence[ImageRecord],
-        images: ImageCache,
+        images: ImageCache | None,
         network: RegionProposalNetwork,
         settings: RpnTraining,
         seed: int,
@@ -122,8 +143,10 @@ class AnchorBatches:
         if not any(map(len, self._truth)):
             raise InputError("no object to propose; the training splits need annotated objects.")
         self._records, self._images, self._settings, self._seed = records, images, settings, seed
+        # Not the network: loader processes get a copy of all that is here.
         self._reference, self._geometry, self._shape = network.reference, network.geometry, network.shape
-        self._anchors = network.anchors
+        self._grids: dict[tuple[int, int], Boxes] = {}
+        self._labels: dict[tuple[int, bool, float, tuple[int, int]], KeptTargets] = {}
         self._order = ImageOrder(len(records), settings.images, settings.flip, seed)
         self.statistics = TargetStatistics.none(1)
         if settings.normalise_targets:
@@ -138,21 +161,23 @@ class AnchorBatches:
             resized_shape(self._records[position].width, self._records[position].height, factor)
             for (position, _), factor in zip(chosen, factors, strict=True)
         ]
-        anchors = self._anchors(*batch_shape(shapes))
+        common = batch_shape(shapes)
+        anchors = self._anchors(common)
         objects, others, targets = [], [], []
         for number, ((position, mirrored), factor, shape) in enumerate(zip(chosen, factors, shapes, strict=True)):
-            truth, labelled = self._label(position, mirrored, factor, shape, anchors)
+            truth, labelled = self._label(position, mirrored, factor, shape, common)
             positive, negative = draw_anchors(labelled.labels, self._settings, rng)
             objects.append(positive + number * len(anchors))
             others.append(negative + number * len(anchors))
             offsets = anchor_offsets(anchors, truth, labelled, positive)
             targets.append(self.statistics.normalise(offsets, np.zeros(len(offsets), np.int64)))
         positive, negative = np.concatenate(objects), np.concatenate(others)
+        views = tuple(
+            View(position, factor, mirrored) for (position, mirrored), factor in zip(chosen, factors, strict=True)
+        )
         return AnchorBatch(
-            tuple(
-                pixels(self._images[position], factor, mirrored)
-                for (position, mirrored), factor in zip(chosen, factors, strict=True)
-            ),
+            views,
+            tuple(view.pixels(self._images) for view in views) if self._images is not None else (),
             torch.from_numpy(np.concatenate([positive, negative])),
             torch.from_numpy(np.repeat(np.array([1, 0]), [len(positive), len(negative)])),
             torch.from_numpy(np.concatenate(targets)),
@@ -160,17 +185,29 @@ class AnchorBatches:
             tuple(self._records[position].id for position, _ in chosen),
         )
 
+    def _anchors(self, shape: tuple[int, int]) -> Boxes:
+        """Return the anchors of an image of ``shape``, height and width; made once for each size of the map."""
+        cells = self._geometry.size(shape[0]), self._geometry.size(shape[1])
+        if cells not in self._grids:
+            self._grids[cells] = anchor_grid(self._reference, self._geometry, *cells)
+        return self._grids[cells]
+
     def _factor(self, position: int, short: int) -> float:
         record = self._records[position]
         return scale_factor(record.width, record.height, short, self._shape.long_side)
 
     def _label(
-        self, position: int, mirrored: bool, factor: float, shape: tuple[int, int], anchors: Boxes
+        self, position: int, mirrored: bool, factor: float, shape: tuple[int, int], padded: tuple[int, int]
     ) -> tuple[Boxes, AnchorTargets]:
         record, truth = self._records[position], self._truth[position]
         truth = (mirror(truth, record.width) if mirrored else truth) * np.float32(factor)
-        usable = inside(anchors, *shape) if self._settings.drop_crossing else np.ones(len(anchors), np.bool_)
-        return truth, label_anchors(anchors, truth, usable, self._settings)
+        # An image is seen many times; its anchors go on into the padding of its batch.
+        key = (position, mirrored, factor, padded)
+        if key not in self._labels:
+            anchors = self._anchors(padded)
+            usable = inside(anchors, *shape) if self._settings.drop_crossing else np.ones(len(anchors), np.bool_)
+            self._labels[key] = KeptTargets(label_anchors(anchors, truth, usable, self._settings))
+        return truth, self._labels[key].whole()
 
     def _measure(self) -> TargetStatistics:
         """Measure the offsets of the object anchors of all images at the first scale, mirrored ones included."""
@@ -178,8 +215,8 @@ class AnchorBatches:
         for position, record in enumerate(self._records):
             factor = self._factor(position, self._shape.short_sides[0])
             shape = resized_shape(record.width, record.height, factor)
-            anchors = self._anchors(*shape)
+            anchors = self._anchors(shape)
             for mirrored in (False, True) if self._settings.flip else (False,):
-                truth, labelled = self._label(position, mirrored, factor, shape, anchors)
+                truth, labelled = self._label(position, mirrored, factor, shape, shape)
                 offsets.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
         return TargetStatistics.measure([np.concatenate(offsets)])

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import pad
 from pipeline.nets.backbones import channels_last
+from pipeline.systems.fast_rcnn.maps import FrozenMaps
 from pipeline.systems.fast_rcnn.targets import TargetStatistics, fold
-from pipeline.systems.fast_rcnn.training import smooth_l1
+from pipeline.systems.fast_rcnn.training import CONVOLUTIONS, smooth_l1
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
 from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches
@@ -50,15 +52,20 @@ def train_rpn(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
     title: str,
 ) -> None:
-    """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`)."""
-    batches = AnchorBatches(records, images, network, settings, seed)
+    """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`).
+
+    If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`).
+    """
     channels_last(network, device)
+    maps = FrozenMaps(network.conv, images, device) if CONVOLUTIONS in frozen else None
+    batches = AnchorBatches(records, None if maps else images, network, settings, seed)
     train(
         Task(
             network,
-            losses=partial(losses, settings=settings),
+            losses=partial(losses, settings=settings, maps=maps),
             frozen=frozen,
         ),
         batches,
@@ -67,6 +74,7 @@ def train_rpn(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title=title,
     )
     count = len(network.reference)
@@ -77,9 +85,12 @@ def train_rpn(
     network.eval()
 
 
-def losses(network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining) -> Mapping[str, Tensor]:
-    """Return both terms of the loss, weighted."""
-    scores, offsets = network(pad(batch.images, batch.rows.device))
+def losses(
+    network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining, maps: FrozenMaps | None = None
+) -> Mapping[str, Tensor]:
+    """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
+    seen = maps(batch.views) if maps else pad(batch.images, batch.rows.device)
+    scores, offsets = network(seen, mapped=maps is not None)
     normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
     objects = batch.rows[: len(batch.targets)]
     box = offset_loss(offsets.flatten(0, 1)[objects], batch.targets, normaliser, settings.box_sigma)

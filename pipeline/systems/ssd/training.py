@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.boxes import Boxes
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -123,6 +124,7 @@ def train_ssd(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
 ) -> None:
     """Train ``network`` in place on the objects of ``records``; the first ``frozen_layers`` convolutions stay.
 
@@ -154,6 +156,7 @@ def train_ssd(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title="training SSD",
     )
 

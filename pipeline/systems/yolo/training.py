@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, clip
+from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -152,6 +153,7 @@ def train_yolo(
     seed: int,
     device: torch.device,
     workers: int,
+    precision: Precision = "fp32",
 ) -> None:
     """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
     side = network.shape.side
@@ -179,6 +181,7 @@ def train_yolo(
         seed=seed,
         device=device,
         workers=workers,
+        precision=precision,
         title="training YOLO",
     )
     unite(network)

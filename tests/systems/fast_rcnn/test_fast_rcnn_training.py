@@ -8,7 +8,7 @@ import torch
 
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
-from pipeline.detector import Description
+from pipeline.detector import Description, detect_split
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
@@ -16,6 +16,7 @@ from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
+from pipeline.systems.fast_rcnn.svd import compress, detect_with_both
 
 pytestmark = pytest.mark.slow  # its detector takes seconds to train
 CPU = torch.device("cpu")
@@ -137,3 +138,19 @@ def test_an_image_without_any_region_has_no_feature(trained, squares) -> None:
     root, records = squares
     features = Fc7Features("squares", trained, records[7:], [np.zeros((0, 4), np.float32)], root, CPU)
     assert [rows.shape for _, rows in features.images("fc7")] == [(0, 32)]
+
+
+@pytest.mark.parametrize("protocol", ["budget", "threshold"])
+def test_one_pass_with_two_networks_is_two_passes(trained, squares, around, sections, altered, protocol: str) -> None:
+    root, records = squares
+    index = Index(("red", "blue"), tuple(records))
+    proposals = ProposalSet.join(around, [record.id for record in records], "test", {})
+    settings = altered(sections.fast_rcnn.detect, protocol=protocol, per_class_budget=3)
+    description = Description.of("fast_rcnn", index.classes, detect=settings)
+    small = compress(trained, 8, 4)
+    found = detect_with_both(trained, small, description, index, proposals, root=root, device=CPU, workers=1)
+    assert not np.array_equal(found[0].scores, found[1].scores)
+    for network, together in zip((trained, small), found, strict=True):
+        alone, _ = detect_split(FastRcnnDetector(description, network, CPU, proposals), index, root, 1)
+        for name in ("image_ids", "labels", "boxes", "scores"):
+            assert np.array_equal(getattr(together, name), getattr(alone, name))

@@ -1,8 +1,15 @@
 """The four-step training on eight small images."""
 
+import pickle
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
@@ -10,12 +17,14 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
+from pipeline.nets.backbones import channels_last, normalise
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
+from pipeline.systems.fast_rcnn.maps import FrozenMaps, View
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, check_shared, propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
-from pipeline.systems.faster_rcnn.targets import AnchorBatches
+from pipeline.systems.faster_rcnn.targets import AnchorBatches, AnchorTargets, KeptTargets
 from pipeline.systems.faster_rcnn.training import losses, objectness_loss, offset_loss, train_rpn
 
 CPU = torch.device("cpu")
@@ -168,3 +177,71 @@ def test_loss_terms_of_nothing_are_zero() -> None:
 def test_without_objects_there_is_nothing_to_train(section, trainables, cache) -> None:
     with pytest.raises(InputError, match="no object to propose"):
         AnchorBatches([ImageRecord(1, "a.png", 112, 96, "")], cache, trainables["rpn"].new(), section.rpn, seed=1)
+
+
+# --- what is computed once ----------------------------------------------------------------------------------------
+
+
+def test_kept_labels_are_those_computed_anew(squares, section, trainables, cache, altered) -> None:
+    """Two images of other shapes in a batch, several visits, mirrored copies, in this process and in another."""
+    records = [replace(record, width=112, height=96 - 16 * (record.id % 3)) for record in squares[1]]
+    settings = altered(section.rpn, flip=True)
+    network = trainables["rpn"].new()
+    batches = AnchorBatches(records, None, network, settings, seed=1)
+    content = pickle.dumps(batches)
+    assert b"_rebuild_tensor" not in content
+    copied = pickle.loads(content)
+    for step in range(30):
+        fresh = AnchorBatches(records, None, network, settings, seed=1)(step)
+        for kept in (batches(step), copied(step)):
+            for name in ("rows", "labels", "targets"):
+                assert torch.equal(getattr(kept, name), getattr(fresh, name))
+            assert (kept.positions, kept.image_ids, kept.images) == (fresh.positions, fresh.image_ids, ())
+
+
+@given(st.integers(0, 2**32))
+def test_packed_targets_come_back(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(-1, 2, int(rng.integers(0, 40)))
+    truth = np.where(labels == 1, rng.integers(0, 9, len(labels)), 0)
+    whole = KeptTargets(AnchorTargets(labels, truth)).whole()
+    assert np.array_equal(whole.labels, labels)
+    assert np.array_equal(whole.truth, truth)
+
+
+@pytest.mark.parametrize("megabytes", [64, 0.1, 0])
+def test_frozen_maps_are_those_of_one_image_at_a_time(squares, trainables, megabytes: float) -> None:
+    root, records = squares
+    network = channels_last(trainables["rpn"].new(), CPU)
+    images = ImageCache([root / record.file for record in records], megabytes)
+    maps = FrozenMaps(network.conv, images, CPU)
+    views = [View(0, 1.0, False), View(1, 1.5, True), View(0, 1.0, False), View(0, 1.0, True)]
+    for _ in range(2):
+        batch = maps(views)
+        assert batch.shape[2:] == (18, 21)
+        for each, view in zip(batch, views, strict=True):
+            pixels = np.array(Image.open(root / records[view.position].file))
+            pixels = np.ascontiguousarray(pixels[:, ::-1] if view.mirrored else pixels)
+            pixels = cv2.resize(pixels, None, fx=view.factor, fy=view.factor) if view.factor != 1 else pixels
+            with torch.no_grad():
+                seen = normalise(torch.from_numpy(pixels).permute(2, 0, 1))[None]
+                expected = network.conv(seen.contiguous(memory_format=torch.channels_last))[0]
+            rows, columns = expected.shape[1:]
+            assert torch.equal(each[:, :rows, :columns], expected)
+            assert not each[:, rows:].any()
+            assert not each[:, :, columns:].any()
+
+
+@pytest.mark.parametrize("name", ["rpn", "fast_rcnn"])
+def test_training_on_kept_maps_is_training_on_images(trainables, tmp_path, name: str) -> None:
+    """All images are of one size, so that a batch of them has no padding; its last bits are those of the library."""
+    made, short = trainables[name], {"schedule__steps": 12, "schedule__decay_at": ()}
+    kept, again, plain = (made.new() for _ in range(3))
+    made.fit(tmp_path / "a", kept, options={"frozen": ("conv.",)}, flip=True, **short)
+    none = ImageCache(made.images()._files, 0)
+    made.fit(tmp_path / "b", again, images=none, options={"frozen": ("conv.",)}, flip=True, **short)
+    made.fit(tmp_path / "c", plain, options={"frozen": ("conv",)}, flip=True, **short)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(kept.state_dict()[key], again.state_dict()[key])
+        torch.testing.assert_close(kept.state_dict()[key], value, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(kept.offsets.weight, made.new().offsets.weight)

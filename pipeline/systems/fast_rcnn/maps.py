@@ -1,0 +1,72 @@
+"""Maps of convolutions that do not change, for a training that sees each image many times.
+
+Round 2 of Faster R-CNN trains a proposal network and a detector on frozen convolutions (section 3.2). An image and its
+mirrored copy then have the same map at each visit, so it is computed once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from pipeline.data.images import ImageCache
+from pipeline.imaging import batch_shape, pad, pixels
+
+
+@dataclass(frozen=True)
+class View:
+    """How a step sees an image.
+
+    Attributes:
+        position: of the image among those of the training.
+        factor: by which it is resized.
+        mirrored: whether left and right are exchanged.
+    """
+
+    position: int
+    factor: float
+    mirrored: bool
+
+    def pixels(self, images: ImageCache) -> torch.Tensor:
+        """Return the resized image, uint8 ``(3, h, w)``."""
+        return pixels(images[self.position], self.factor, self.mirrored)
+
+
+class FrozenMaps:
+    """The maps of ``conv``, each computed for its image alone and kept while there is room; others are computed again.
+
+    None makes room for another: a pass over the images in random order then finds as many as fit, and the least
+    recently used one would often be the next.
+
+    Args:
+        conv: on ``device``; it does not change.
+        images: their room, `ImageCache.megabytes`, is that of the maps. Pixels are needed once and not kept.
+        device: where maps are computed and kept.
+    """
+
+    def __init__(self, conv: nn.Module, images: ImageCache, device: torch.device) -> None:
+        self._conv, self._images, self._device = conv, images, device
+        self._room = int(images.megabytes * (1 << 20))
+        self._kept: dict[View, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, views: Sequence[View]) -> torch.Tensor:
+        """Return the float32 maps ``(N, channels, rows, columns)``, padded with zeros right and below to one size."""
+        maps = [self._map(view) for view in views]
+        rows, columns = batch_shape([(each.shape[2], each.shape[3]) for each in maps])
+        batch = torch.zeros(len(maps), maps[0].shape[1], rows, columns, device=self._device)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        for place, each in zip(batch, maps, strict=True):
+            place[:, : each.shape[2], : each.shape[3]] = each[0]
+        return batch
+
+    def _map(self, view: View) -> torch.Tensor:
+        if view in self._kept:
+            return self._kept[view]
+        image = pixels(self._images.read(view.position), view.factor, view.mirrored)
+        computed = self._conv(pad([image], self._device))
+        if computed.nbytes <= self._room:
+            self._room -= computed.nbytes
+            self._kept[view] = computed
+        return computed
