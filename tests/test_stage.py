@@ -1,6 +1,8 @@
 """The frame of a stage: what dvc.yaml says is all that a script can read and write."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,9 @@ def test_a_finished_stage_leaves_its_cost_and_figures_and_no_scratch(project: Pa
     assert (cost["seen"], cost["unit"], cost["resumed"]) == (7, "image", True)
     assert cost["memory_mb"] > 10
     assert "positives" in (resumed.report / "metrics.json").read_text()
+
+
+@pytest.mark.parametrize("script", ["evaluate", "index", "proposals", "rcnn.bbox", "rcnn.svm", "report"])
+def test_a_stage_without_a_network_does_not_load_torch(script: str) -> None:
+    code = f"import sys, stages.{script}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

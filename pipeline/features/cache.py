@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
@@ -24,7 +23,9 @@ from zarr.codecs import ZstdCodec
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, read_ahead
 from pipeline.data.images import read_image
-from pipeline.nets.backbones import normalise
+
+if TYPE_CHECKING:
+    import torch
 
 CHUNK_BYTES = 1 << 20
 # Rectified features are mostly zeros and zstd leaves a third to a half. A run is refused when not even half would fit.
@@ -249,7 +250,7 @@ class Piece:
     last: bool
 
 
-Compute = Callable[[Piece, torch.Tensor, dict[str, NDArray]], None]
+Compute = Callable[[Piece, "torch.Tensor", dict[str, NDArray]], None]
 """Fills the rows of a piece, given it, its normalised image ``(3, H, W)`` on the device, and the rows by column."""
 
 
@@ -259,7 +260,7 @@ def fill(
     files: Sequence[Path],
     compute: Compute,
     *,
-    device: torch.device,
+    device: "torch.device",
     workers: int,
     title: str,
     unit: str,
@@ -276,6 +277,11 @@ def fill(
         title: of the progress bar.
         unit: of a row in the progress bar.
     """
+    # Imported here: what only reads a cache, such as the training of SVMs, starts in a third of the time without torch.
+    import torch
+
+    from pipeline.nets.backbones import normalise
+
     pieces = [piece for shard in writer.pending() for piece in _pieces(offsets, *shard)]
     groups = [list(group) for _, group in groupby(pieces, key=lambda piece: files[piece.entry])]
     done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
@@ -296,7 +302,7 @@ def fill(
                     writer.write(piece.shard[0], buffers)
 
 
-def saturate(values: torch.Tensor, dtype: np.dtype) -> torch.Tensor:
+def saturate(values: "torch.Tensor", dtype: np.dtype) -> "torch.Tensor":
     """Convert to the cache's type; values beyond the range of float16 become its largest number, never infinity."""
     if dtype == np.float16:
         return values.float().clamp(-65504, 65504).half()
