@@ -59,7 +59,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     """Train the four steps, detect, print."""
     section = p.faster_rcnn
     rpn_settings, detector_settings = (
-        stretched(part, data.seen / (2 * part.images * part.schedule.steps)) for part in (section.rpn, section.detector)
+        stretched(part, data.seen / (2 * part.batch * part.schedule.steps)) for part in (section.rpn, section.detector)
     )
     backbone, cache = weights.Backbone.load(Path("models/backbone.safetensors")), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}

@@ -381,7 +381,7 @@ def train_fast_rcnn(sizes: Sizes) -> Iterator[Work]:
     frozen = network.early_layers(p.train.frozen_layers)
     more = {"new": ("scores", "offsets"), "frozen": frozen, "title": ""}
     given = _given(sizes, train_detector, network, records, proposals, pixels, p.train, **more)
-    name = f"Fast R-CNN, {sizes.deep}, {p.train.images} images, {p.train.images * p.train.regions} regions"
+    name = f"Fast R-CNN, {sizes.deep}, {p.train.batch} images, {p.train.batch * p.train.regions} regions"
     yield from _steps(sizes, name, *given)
 
 
@@ -392,7 +392,7 @@ def train_faster_rcnn(sizes: Sizes) -> Iterator[Work]:
     frozen = network.early_layers(p.frozen_layers)
     given = _given(sizes, train_rpn, network, records, pixels, p, frozen=frozen, title="")
     yield from _steps(
-        sizes, f"Faster R-CNN, proposals, {sizes.deep}, {p.images} image{'s' if p.images > 1 else ''}", *given
+        sizes, f"Faster R-CNN, proposals, {sizes.deep}, {p.batch} image{'s' if p.batch > 1 else ''}", *given
     )
 
 
@@ -401,9 +401,9 @@ def train_single_shot(sizes: Sizes, system: str) -> Iterator[Work]:
     yolo = system == "yolo"
     network, train = (_yolo(sizes), train_yolo) if yolo else (_ssd(sizes), train_ssd)
     p, (records, _, pixels) = getattr(sizes.params, system).train, images(sizes)
-    side, many = network.shape.side, p.batch if yolo else p.images
+    side = network.shape.side
     given = _given(sizes, train, network, records, pixels, p)
-    yield from _steps(sizes, f"{'YOLO' if yolo else 'SSD'}, {side} x {side}, {many} images", *given)
+    yield from _steps(sizes, f"{'YOLO' if yolo else 'SSD'}, {side} x {side}, {p.batch} images", *given)
 
 
 class _StopError(Exception):

@@ -42,7 +42,7 @@ def main() -> None:
 def here(data: Data, p: params.Params, device: torch.device) -> None:
     """Train, detect, print."""
     section = p.ssd
-    schedule = stretched(section.train.schedule, max(1, data.seen // section.train.images))
+    schedule = stretched(section.train.schedule, max(1, data.seen // section.train.batch))
     torch.manual_seed(p.seed)
     network = Ssd(
         SsdShape.from_params(

@@ -215,7 +215,7 @@ class Region(Section):
     """warp | square (the aspect is kept)"""
 
 
-class WindowSampling(Section):
+class RegionSampling(Section):
     """Which regions a classifier is fine-tuned on: so many foreground and background regions in a batch."""
 
     foreground: Positive = 32

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, assign
 from pipeline.core.errors import InputError
-from pipeline.core.sections import WindowSampling
+from pipeline.core.sections import RegionSampling
 from pipeline.data.index import ImageRecord
 
 
@@ -132,7 +132,7 @@ class RegionSamples:
 
 
 def label_proposals(
-    images: Sequence[ImageRecord], proposals: Sequence[Boxes], settings: WindowSampling
+    images: Sequence[ImageRecord], proposals: Sequence[Boxes], settings: RegionSampling
 ) -> tuple[RegionSamples, RegionSamples]:
     """Return the foreground and the background samples of all images.
 
@@ -166,7 +166,7 @@ class RegionSampler:
     """
 
     def __init__(
-        self, foreground: RegionSamples, background: RegionSamples, settings: WindowSampling, stage: str
+        self, foreground: RegionSamples, background: RegionSamples, settings: RegionSampling, stage: str
     ) -> None:
         if not len(foreground):
             raise InputError(f"{stage}: no proposal overlaps an object; the training splits need annotated objects.")

@@ -25,7 +25,7 @@ def main(stage: Stage) -> None:
     index = Index.load(stage.dep("data/index/test.json"))
     proposals = ProposalSet.load(stage.dep("proposals/test.h5"), index)
     full = FastRcnn.load(stage.dep("models/fast_rcnn/detector.safetensors"), "systems/fast_rcnn/dvc.yaml:classifier")
-    small = compress(full, settings.svd.fc6, settings.svd.fc7)
+    small = compress(full, settings.svd.fc6_rank, settings.svd.fc7_rank)
     small.save(stage.out("models/fast_rcnn/compressed.safetensors"))
 
     description = Description.of("fast_rcnn", index.classes, detect=settings.detect)

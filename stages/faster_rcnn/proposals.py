@@ -30,7 +30,7 @@ def main(stage: Stage) -> None:
         if split in splits:
             proposals.save(stage.out(f"proposals/faster_rcnn{number}/{split}.h5"))
         images += len(proposals)
-        coverage = cover(index, proposals, curve_counts(limits.after))
+        coverage = cover(index, proposals, curve_counts(limits.post_nms_top_n))
         figures[split] = summary(coverage)
         write_curve(stage.report / f"{split}.csv", coverage)
         print(f"{split}: " + ", ".join(f"{name} {value}" for name, value in figures[split].items()))

@@ -40,7 +40,7 @@ def main(stage: Stage) -> None:
     )
     network.save(stage.out("models/ssd/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.images, "image")
+    stage.finish(settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

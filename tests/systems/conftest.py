@@ -218,7 +218,7 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
             train_ssd,
             with_values(
                 sections.ssd.train,
-                images=4,
+                batch=4,
                 augment__expand=1.0,
                 augment__crop_overlaps=(0.7, 0.9),
                 augment__photometric=False,

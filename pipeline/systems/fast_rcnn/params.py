@@ -21,7 +21,7 @@ class ImageSize(Section):
 class RegionTraining(Section):
     """Training of the detector on regions of whole images (Fast R-CNN, section 2.3)."""
 
-    images: Positive = 2
+    batch: Positive = 2
     """Images in a batch."""
     regions: Positive = 64
     """Regions of each image."""
@@ -48,10 +48,10 @@ class RegionTraining(Section):
 
 
 class Svd(Section):
-    """Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1): ranks; 0 keeps the layer."""
+    """Truncated singular value decomposition of fc6 and fc7 (Fast R-CNN, section 3.1); rank 0 keeps the layer."""
 
-    fc6: Count = 256
-    fc7: Count = 192
+    fc6_rank: Count = 256
+    fc7_rank: Count = 192
 
 
 class RegionScoring(Section):

@@ -91,7 +91,7 @@ class RegionBatches:
         self._settings, self._seed = settings, seed
         self._used = [position for position, image in enumerate(regions) if len(image)]
         wide = np.array([records[position].width >= records[position].height for position in self._used])
-        self._order = ImageOrder(len(self._used), settings.images, settings.flip, seed, wide if by_aspect else None)
+        self._order = ImageOrder(len(self._used), settings.batch, settings.flip, seed, wide if by_aspect else None)
 
     def __call__(self, step: int) -> RegionBatch:
         """Return the batch of ``step``."""

@@ -74,7 +74,7 @@ def propose(
     Source: section 3.3; ``lib/rpn/proposal_layer.py``.
 
     Every anchor is moved by its offsets and clipped; boxes with a side below ``min_side`` are dropped, then come the
-    ``before`` best (0: all), suppression of overlaps above ``nms``, and the ``after`` best.
+    ``pre_nms_top_n`` best (0: all), suppression of overlaps above ``nms``, and the ``post_nms_top_n`` best.
 
     Args:
         network: on the device of ``maps``.
@@ -94,8 +94,8 @@ def propose(
     side = max(settings.min_side, 1e-3)
     large = (boxes[:, 2] - boxes[:, 0] >= side) & (boxes[:, 3] - boxes[:, 1] >= side)
     boxes, objectness = boxes[large], objectness[large]
-    best = best_first(objectness)[: settings.before or None]
-    kept = best[nms(boxes[best], objectness[best], settings.nms, settings.after)]
+    best = best_first(objectness)[: settings.pre_nms_top_n or None]
+    kept = best[nms(boxes[best], objectness[best], settings.nms, settings.post_nms_top_n)]
     return boxes[kept] if isinstance(boxes, np.ndarray) else boxes[kept].cpu().numpy()
 
 

@@ -20,7 +20,7 @@ class Anchors(Section):
 class RpnTraining(Section):
     """Training of the region proposal network, both rounds (Faster R-CNN, sections 3.1.2 and 3.1.3)."""
 
-    images: Positive = 2
+    batch: Positive = 2
     """Images in a batch."""
     anchors: Positive = 256
     """Anchors drawn from each image."""
@@ -51,10 +51,10 @@ class RpnProposals(Section):
 
     min_side: Count = 16
     """Boxes with a shorter side are dropped, in pixels of the original image."""
-    before: Count = 0
+    pre_nms_top_n: Count = 0
     """Boxes before suppression; 0: all."""
     nms: Fraction = 0.7
-    after: Positive = 300
+    post_nms_top_n: Positive = 300
     """Boxes after suppression."""
 
 
@@ -63,7 +63,7 @@ class FasterDetection(RegionScoring):
 
     protocol: Literal["budget", "threshold"] = "threshold"
     """budget | threshold"""
-    proposals: RpnProposals = RpnProposals(before=6000)
+    proposals: RpnProposals = RpnProposals(pre_nms_top_n=6000)
 
 
 class FasterRcnn(Section):

@@ -147,7 +147,7 @@ class AnchorBatches:
         self._reference, self._geometry, self._shape = network.reference, network.geometry, network.shape
         self._grids: dict[tuple[int, int], Boxes] = {}
         self._labels: dict[tuple[int, bool, float, tuple[int, int]], KeptTargets] = {}
-        self._order = ImageOrder(len(records), settings.images, settings.flip, seed)
+        self._order = ImageOrder(len(records), settings.batch, settings.flip, seed)
         self.statistics = TargetStatistics.none(1)
         if settings.normalise_targets:
             self.statistics = self._measure()

@@ -1,10 +1,10 @@
 """R-CNN's section of ``params.yaml``."""
 
 from pipeline.core.params import Positive, Section
-from pipeline.core.sections import BoxRegression, Detection, Features, Region, Svm, WindowSampling
+from pipeline.core.sections import BoxRegression, Detection, Features, Region, RegionSampling, Svm
 
 
-class Finetune(WindowSampling):
+class Finetune(RegionSampling):
     """Fine-tuning on warped regions (R-CNN, section 2.3): so many foreground and background regions in a batch."""
 
     flip: bool = False

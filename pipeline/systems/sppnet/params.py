@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
-from pipeline.core.sections import BoxRegression, Detection, Svm, WindowSampling
+from pipeline.core.sections import BoxRegression, Detection, RegionSampling, Svm
 
 
 class Maps(Section):
@@ -26,7 +26,7 @@ class Window(Section):
     """A window uses the scale at which it comes nearest to a square of this side (paper 224, released code 208)."""
 
 
-class PyramidFinetune(WindowSampling):
+class PyramidFinetune(RegionSampling):
     """Fine-tuning of the fully connected layers on pooled windows (SPP-net, section 4.2)."""
 
     background_iou: tuple[Fraction, Fraction] = (0.1, 0.5)

@@ -41,7 +41,7 @@ class SsdAugmentation(Section):
 class SsdTraining(Section):
     """Training of SSD, end to end (SSD, sections 2.2 and 3.1)."""
 
-    images: Positive = 8
+    batch: Positive = 8
     """Images in a batch."""
     match_iou: Fraction = 0.5
     """Least overlap of a default box with its object; each object has its best box in any case."""

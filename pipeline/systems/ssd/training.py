@@ -137,7 +137,7 @@ def train_ssd(
         images,
         Augmentation(side, settings.augment),
         side=side,
-        per_step=settings.images,
+        per_step=settings.batch,
         difficult=settings.difficult,
         seed=seed,
     )

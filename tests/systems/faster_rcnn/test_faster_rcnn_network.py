@@ -122,7 +122,7 @@ def test_proposals_against_torchvision(network: RegionProposalNetwork) -> None:
     with torch.no_grad():
         network.offsets.weight.mul_(20)
     record = ImageRecord(1, "a", 120, 100, "")
-    settings = RpnProposals(min_side=12, before=80, nms=0.6, after=25)
+    settings = RpnProposals(min_side=12, pre_nms_top_n=80, nms=0.6, post_nms_top_n=25)
     maps = torch.rand(1, 96, 10, 12)
     found = propose(network, maps, (80, 96), 0.8, (record.width, record.height), settings)
     with torch.no_grad():
@@ -139,7 +139,7 @@ def test_proposals_against_torchvision(network: RegionProposalNetwork) -> None:
 
 
 def test_no_box_may_be_large_enough(network: RegionProposalNetwork) -> None:
-    settings = RpnProposals(min_side=500, before=0, nms=0.7, after=10)
+    settings = RpnProposals(min_side=500, pre_nms_top_n=0, nms=0.7, post_nms_top_n=10)
     found = propose(network, torch.rand(1, 96, 10, 12), (80, 96), 1.0, (96, 80), settings)
     assert found.shape == (0, 4)
 

@@ -11,7 +11,7 @@ from pipeline.systems.faster_rcnn.params import RpnTraining
 from pipeline.systems.faster_rcnn.targets import anchor_offsets, draw_anchors, inside, label_anchors
 
 SETTINGS = RpnTraining(
-    images=1,
+    batch=1,
     anchors=64,
     positive_share=0.5,
     positive_iou=0.7,
