@@ -48,7 +48,7 @@ from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.sppnet.detector import MappedRegions
 from pipeline.systems.sppnet.features import region_features
-from pipeline.systems.sppnet.finetune import CutBatches, pool_batch
+from pipeline.systems.sppnet.finetune import PooledBatches
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.square import SquareDetector, as_images
 from pipeline.systems.ssd.network import Ssd, SsdShape
@@ -344,7 +344,7 @@ def train_rcnn(sizes: Sizes) -> Iterator[Work]:
 
 @dataclass(frozen=True)
 class _HeldMaps:
-    """What `CutBatches` reads of a cache of maps, in memory."""
+    """What `PooledBatches` reads of a cache of maps, in memory."""
 
     maps: list[ImageMaps]
     scales: tuple[int, ...]
@@ -368,8 +368,8 @@ def train_sppnet(sizes: Sizes) -> Iterator[Work]:
     held: Any = _HeldMaps([_maps(sizes, conv, number) for number in range(IMAGES)], p.maps.scales)
     draw = RegionSampler(*label_proposals(records, proposals, p.finetune), p.finetune, "sppnet_finetune")
     net = architecture(sizes.shallow)
-    batches = CutBatches(held, draw, net, p.window, seed=SEED, purpose="train", megabytes=1024)
-    task = Task(head, lambda model, batch: classification_loss(model, pool_batch(batch, p.pyramid, sizes.device)))
+    batches = PooledBatches(held, draw, net, p.window, p.pyramid, seed=SEED, purpose="train", megabytes=1024)
+    task = Task(head, lambda model, batch: classification_loss(model, batch.labelled()))
     many = p.finetune.foreground + p.finetune.background
     yield from _steps(sizes, f"SPP-net, {sizes.shallow}, {many} windows", task, batches, p.finetune.schedule)
 
