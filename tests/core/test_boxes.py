@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -183,7 +183,6 @@ def test_growth_is_limited(wild: float) -> None:
     np.testing.assert_allclose(boxes.to_xywh(decoded)[0, 2:], [125, 125], rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(box, st.sampled_from([0.1, 0.5, 0.5, 0.9])), max_size=12), st.sampled_from([0.0, 0.3, 0.5, 1.0])
 )

@@ -108,7 +108,7 @@ def scenes(draw):
 
 
 @given(scenes())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_equals_the_devkit_s_loop(make_index, make_detections, scene):
     """The rules of SPEC.md section 1, read aloud: one detection after the other, one object after the other."""
     truth, rows = scene

@@ -6,7 +6,7 @@ from math import ceil, floor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.features.pyramid import (
@@ -64,7 +64,6 @@ def test_a_window_over_a_border_is_limited_to_the_map() -> None:
 
 @pytest.mark.parametrize("rule", ["paper", "released"])
 @pytest.mark.parametrize("network", ["small", "alexnet", "vgg16"])
-@settings(deadline=None)
 @given(
     corner=st.tuples(st.floats(0, 599), st.floats(0, 399)),
     size=st.tuples(st.floats(1, 600), st.floats(1, 400)),

@@ -72,7 +72,7 @@ def test_scale_is_227_over_195():
     st.integers(1, 150),
     st.sampled_from(["warp", "square"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_windows_are_never_empty_and_stay_inside(corners, width, height, mode):
     boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in corners], np.float32).reshape(-1, 4)
     shown, filled = placements(boxes, width, height, Region(size=48, padding=4, mode=mode))

@@ -34,7 +34,7 @@ def assert_same(image: np.ndarray, scales: tuple[int, ...], sigma: float) -> Non
     st.sampled_from([2, 3, 16, 256]),  # values in each channel: few make ties
     st.sampled_from([0.01, 0.5, 0.8, 1.5]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_images(seed, shape, block, values, sigma):
     cells = np.random.default_rng(seed).integers(0, values, (*shape, 3))
     image = (cells * 255 // (values - 1)).astype(np.uint8).repeat(block, axis=0).repeat(block, axis=1)

@@ -164,7 +164,7 @@ def pool_slowly(maps: np.ndarray, cells: np.ndarray, grid: int) -> np.ndarray:
     return pooled.reshape(len(cells), maps.shape[1] * grid * grid)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), count=st.integers(0, 12))
 def test_pooling_equals_a_slow_loop(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)

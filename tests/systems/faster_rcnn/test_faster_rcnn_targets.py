@@ -47,7 +47,7 @@ def label_slowly(anchors: np.ndarray, truth: np.ndarray, height: float, width: f
     return labels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), objects=st.integers(0, 4))
 def test_labels_equal_a_brute_force_version(seed: int, objects: int) -> None:
     rng = np.random.default_rng(seed)

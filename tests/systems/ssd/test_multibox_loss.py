@@ -31,7 +31,7 @@ def losses_slowly(scores, offsets, labels, targets, ratio: int) -> tuple[float, 
     return (confidence / matched, box / matched) if matched else (0.0, 0.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), images=st.integers(1, 3), share=st.sampled_from([0.0, 0.05, 0.2, 0.9]))
 def test_it_equals_the_slow_loop(seed: int, images: int, share: float) -> None:
     draw = torch.Generator().manual_seed(seed)

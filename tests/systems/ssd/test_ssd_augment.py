@@ -28,7 +28,7 @@ def scene(rng: np.random.Generator, objects: int) -> tuple[np.ndarray, np.ndarra
     return image, corners.astype(np.float32), np.arange(1, objects + 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 100_000), objects=st.integers(0, 6), most=st.sampled_from([1.0, 4.0]))
 def test_boxes_stay_inside_with_an_area_and_keep_their_labels(seed: int, objects: int, most: float) -> None:
     rng = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_boxes_stay_inside_with_an_area_and_keep_their_labels(seed: int, objects
     assert np.array_equal(boxes, before[1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 100_000))
 def test_a_box_goes_with_what_it_holds(seed: int) -> None:
     """The objects are red, green and blue on black: each box must lie around its colour wherever it went."""
@@ -64,7 +64,7 @@ def test_a_box_goes_with_what_it_holds(seed: int) -> None:
         assert np.abs(box - found).max() <= 4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 100_000), objects=st.integers(1, 5), least=st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]))
 def test_a_part_chosen_for_an_overlap_has_an_object_with_it(seed: int, objects: int, least: float) -> None:
     rng = np.random.default_rng(seed)

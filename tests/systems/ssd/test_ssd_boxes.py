@@ -165,7 +165,7 @@ def some_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corner, corner + rng.uniform(8, 40, (count, 2))], axis=1).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), boxes=st.integers(1, 40), objects=st.integers(0, 8))
 def test_it_equals_the_slow_loop(seed: int, boxes: int, objects: int) -> None:
     rng = np.random.default_rng(seed)
