@@ -294,6 +294,7 @@ def test_workers_change_no_byte(training_set: Callable, tmp_path: Path) -> None:
     assert len(written) == 1
 
 
+@pytest.mark.slow
 def test_trainings_that_did_not_converge_are_counted(training_set: Callable) -> None:
     regions = training_set(("cat", "dog"), *clouds(20))
     for workers in (1, 2):
