@@ -7,6 +7,7 @@ published weights, for `pipeline.nets.weights.Backbone`.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -14,13 +15,13 @@ from torch import nn
 
 from pipeline.core.boxes import iou
 from pipeline.core.runtime import item_rng
-from pipeline.core.sections import Precision, Pretrain, Region
+from pipeline.core.sections import Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples
 from pipeline.features.warp import WarpBatch, collect, warp_batch
 from pipeline.nets.backbones import Architecture, channels_last, normalise
-from pipeline.training import Task, classification_loss, train
+from pipeline.training import Run, Task, classification_loss, train
 
 # Crops show the object and a sixteenth of its side around it.
 _CROP = Region(size=64, padding=4, mode="warp")
@@ -157,30 +158,21 @@ def pretrain(
     network: PyramidNetwork,
     crops: CropBatches,
     settings: Pretrain,
-    *,
-    scratch: Path,
-    seed: int,
-    device: torch.device,
-    workers: int,
-    precision: Precision = "fp32",
+    **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place; see `training.train` for resuming."""
-    channels_last(network, device)
+    channels_last(network, run["device"])
     task = Task(
         network,
-        losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, device)),
+        losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, run["device"])),
         image_ids=lambda batch: [crops.image_id(position) for position in batch.samples.images.tolist()],
     )
     train(
         task,
         crops,
         settings.schedule,
-        scratch=scratch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        precision=precision,
         title="pretraining",
+        **run,
     )
 
 

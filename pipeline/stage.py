@@ -27,6 +27,8 @@ from pipeline.params import Params, load
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.training import Run
+
 GRAPHS = ("dvc.yaml", "systems/*/dvc.yaml")
 REPORTS = "reports/stages/"
 CODE = "code/"
@@ -149,8 +151,8 @@ class Stage:
         return runtime.loader_workers(self.device, self.params.runtime.workers)
 
     @property
-    def training(self) -> dict[str, Any]:
-        """Where and how a training runs: the keyword arguments that `pipeline.training.train` and the rooms' take."""
+    def training(self) -> "Run":
+        """Where and how a training runs: the keyword arguments that the rooms' trainings take."""
         return {
             "scratch": self.scratch.folder,
             "seed": self.params.seed,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import torch
 from safetensors import safe_open
@@ -58,6 +58,16 @@ class Task:
     rates: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     validate: Callable[[], float] | None = None
+
+
+class Run(TypedDict):
+    """Where and how a training runs: the keyword arguments of `train` that each room's training hands on to it."""
+
+    scratch: Path
+    seed: int
+    device: torch.device
+    workers: NotRequired[int]
+    precision: NotRequired[Precision]
 
 
 def train(

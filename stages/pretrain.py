@@ -13,7 +13,7 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.pretraining import CropBatches, PyramidNetwork, accuracy, conv5_rms, pretrain
 from pipeline.stage import Stage, run
-from pipeline.training import publish_curves
+from pipeline.training import Run, publish_curves
 
 
 def main(stage: Stage) -> None:
@@ -67,8 +67,8 @@ def train_network(
     torch.manual_seed(p.seed)
     net = architecture(p.backbone.network)
     network = PyramidNetwork(net, settings.pyramid, settings.fc_width, len(index.classes) + 1)
-    folder = stage.scratch.folder / name
-    pretrain(network, crops, settings, **{**stage.training, "scratch": folder})
+    where: Run = {**stage.training, "scratch": stage.scratch.folder / name}
+    pretrain(network, crops, settings, **where)
     cache = ImageCache([stage.files / image.file for image in held_out.images], megabytes)
     return network, {
         f"accuracy_{size}": accuracy(network, held_out.images, cache, size, stage.device) for size in sizes

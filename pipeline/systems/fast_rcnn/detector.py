@@ -65,21 +65,6 @@ def region_cells(network: FastRcnn, boxes: Boxes, factors: list[float]) -> NDArr
 
 @torch.inference_mode()
 def score_regions(
-    network: FastRcnn,
-    maps: torch.Tensor,
-    factors: list[float],
-    boxes: Boxes,
-    width: int,
-    height: int,
-    regress: bool,
-    clock: Clock = NULL_CLOCK,
-) -> ScoredRegions:
-    """Score ``boxes`` (R, 4), which may be none, on the maps of their image; see `score_with_each`."""
-    return score_with_each([network], maps, factors, boxes, width, height, regress, clock)[0]
-
-
-@torch.inference_mode()
-def score_with_each(
     networks: Sequence[FastRcnn],
     maps: torch.Tensor,
     factors: list[float],
@@ -198,7 +183,7 @@ class FastRcnnDetector(RegionDetector):
             maps, factors = image_maps(self._networks[0], image, self._device)
         height, width = image.shape[:2]
         regress = self._settings.box_regression
-        scored = score_with_each(self._networks, maps, factors, boxes, width, height, regress, clock)
+        scored = score_regions(self._networks, maps, factors, boxes, width, height, regress, clock)
         with clock.phase("suppression"):
             return [self.choose(regions) for regions in scored]
 

@@ -8,7 +8,7 @@ Training of the detector, end to end or with frozen layers: the same for Fast R-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
-from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import ImageOrder, mirror, pad, scale_factor
@@ -36,7 +35,7 @@ from pipeline.systems.fast_rcnn.targets import (
     target_statistics,
     unfold,
 )
-from pipeline.training import Task, train
+from pipeline.training import Run, Task, train
 
 CONVOLUTIONS = "conv."
 """Prefix of the parameters of all convolutions, for ``frozen``."""
@@ -156,12 +155,8 @@ def train_detector(
     new: Sequence[str],
     frozen: tuple[str, ...],
     by_aspect: bool = False,
-    scratch: Path,
-    seed: int,
-    device: torch.device,
-    workers: int,
-    precision: Precision = "fp32",
     title: str,
+    **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place on ``proposals`` of ``records``.
 
@@ -178,9 +173,11 @@ def train_detector(
     statistics = TargetStatistics.none(groups)
     if settings.normalise_targets:
         statistics = target_statistics(regions, groups - 1, settings.flip)
-    channels_last(network, device)
-    maps = FrozenMaps(network.conv, images, device) if CONVOLUTIONS in frozen else None
-    batches = RegionBatches(records, regions, None if maps else images, statistics, network, settings, seed, by_aspect)
+    channels_last(network, run["device"])
+    maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
+    batches = RegionBatches(
+        records, regions, None if maps else images, statistics, network, settings, run["seed"], by_aspect
+    )
     if "offsets" not in new:
         unfold(network.offsets, statistics)
     network.dropout.p = settings.dropout
@@ -193,12 +190,8 @@ def train_detector(
         ),
         batches,
         settings.schedule,
-        scratch=scratch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        precision=precision,
         title=title,
+        **run,
     )
     fold(network.offsets, statistics)
     network.eval()

@@ -174,7 +174,7 @@ class FasterRcnnDetector(RegionDetector):
         for image_map in maps.split(1):
             with clock.phase("proposals"):
                 boxes = propose(self._rpn, image_map, seen.shape, seen.factor, seen.size, self._settings.proposals)
-            regions = score_regions(self._network, image_map, [seen.factor], boxes, *seen.size, regress, clock)
+            (regions,) = score_regions([self._network], image_map, [seen.factor], boxes, *seen.size, regress, clock)
             with clock.phase("suppression"):
                 candidates.append(self.choose(regions))
         return candidates

@@ -7,14 +7,13 @@ The two rounds of the alternating training (Faster R-CNN, section 3.2).
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import pad
@@ -25,7 +24,7 @@ from pipeline.systems.fast_rcnn.training import CONVOLUTIONS, smooth_l1
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
 from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches
-from pipeline.training import Task, train
+from pipeline.training import Run, Task, train
 
 
 def objectness_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -48,20 +47,16 @@ def train_rpn(
     settings: RpnTraining,
     *,
     frozen: tuple[str, ...],
-    scratch: Path,
-    seed: int,
-    device: torch.device,
-    workers: int,
-    precision: Precision = "fp32",
     title: str,
+    **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`).
 
     If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`).
     """
-    channels_last(network, device)
-    maps = FrozenMaps(network.conv, images, device) if CONVOLUTIONS in frozen else None
-    batches = AnchorBatches(records, None if maps else images, network, settings, seed)
+    channels_last(network, run["device"])
+    maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
+    batches = AnchorBatches(records, None if maps else images, network, settings, run["seed"])
     train(
         Task(
             network,
@@ -70,12 +65,8 @@ def train_rpn(
         ),
         batches,
         settings.schedule,
-        scratch=scratch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        precision=precision,
         title=title,
+        **run,
     )
     count = len(network.reference)
     shared = TargetStatistics(

@@ -8,7 +8,7 @@ Training of SSD, end to end from the backbone.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.boxes import Boxes
-from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -25,7 +24,7 @@ from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import NEW_LAYERS, Ssd
 from pipeline.systems.ssd.params import SsdTraining
-from pipeline.training import Task, train
+from pipeline.training import Run, Task, train
 
 
 def multibox_losses(
@@ -119,12 +118,7 @@ def train_ssd(
     records: Sequence[ImageRecord],
     images: ImageCache,
     settings: SsdTraining,
-    *,
-    scratch: Path,
-    seed: int,
-    device: torch.device,
-    workers: int,
-    precision: Precision = "fp32",
+    **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place on the objects of ``records``; the first ``frozen_layers`` convolutions stay.
 
@@ -139,10 +133,10 @@ def train_ssd(
         side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
-        seed=seed,
+        seed=run["seed"],
     )
     batches = MatchedBatches(squares, network.defaults.cpu().numpy(), settings.match_iou)
-    channels_last(network, device)
+    channels_last(network, run["device"])
     train(
         Task(
             network,
@@ -152,12 +146,8 @@ def train_ssd(
         ),
         batches,
         settings.schedule,
-        scratch=scratch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        precision=precision,
         title="training SSD",
+        **run,
     )
 
 

@@ -6,7 +6,7 @@ Training of YOLO, end to end (section 2.2).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Unpack
 
 import cv2
 import numpy as np
@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, clip
-from pipeline.core.sections import Precision
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -23,7 +22,7 @@ from pipeline.systems.yolo.loss import CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
 from pipeline.systems.yolo.sharing import share, unite
-from pipeline.training import Task, train
+from pipeline.training import Run, Task, train
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,7 @@ def train_yolo(
     records: Sequence[ImageRecord],
     images: ImageCache,
     settings: YoloTraining,
-    *,
-    scratch: Path,
-    seed: int,
-    device: torch.device,
-    workers: int,
-    precision: Precision = "fp32",
+    **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
     side = network.shape.side
@@ -164,10 +158,10 @@ def train_yolo(
         side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
-        seed=seed,
+        seed=run["seed"],
     )
     rates = dict.fromkeys(share(network), settings.matrix_lr) if settings.matrix_lr is not None else {}
-    channels_last(network, device)
+    channels_last(network, run["device"])
     train(
         Task(
             network,
@@ -177,12 +171,8 @@ def train_yolo(
         ),
         CellBatches(squares, side, network.grid),
         settings.schedule,
-        scratch=scratch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        precision=precision,
         title="training YOLO",
+        **run,
     )
     unite(network)
 

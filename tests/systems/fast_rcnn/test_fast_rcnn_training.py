@@ -85,7 +85,7 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
     seen = []
     classify = trained.classify
     monkeypatch.setattr(trained, "classify", lambda pooled: seen.append(len(pooled)) or classify(pooled))
-    found = score_regions(trained, maps, factors, boxes, 112, 96, True)
+    (found,) = score_regions([trained], maps, factors, boxes, 112, 96, True)
     assert seen == [2]
     with torch.inference_mode():
         each = trained.head(maps, torch.from_numpy(cells))[0].softmax(1)[:, 1:].numpy()
@@ -125,7 +125,7 @@ def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, alt
     loaded = FastRcnn.load(tmp_path / "n.safetensors", "s")
     assert loaded.shape.svm
     maps, factors = image_maps(loaded, read_image(root / records[0].file), CPU)
-    found = score_regions(loaded, maps, factors, around[0], 112, 96, True)
+    (found,) = score_regions([loaded], maps, factors, around[0], 112, 96, True)
     every = dict(features.images("fc7"))[0]
     some = np.array([5, 0, 2])
     assert np.allclose(features.rows(0, "fc7", some), every[some], atol=1e-5)
