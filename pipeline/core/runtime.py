@@ -1,7 +1,7 @@
 """Where and how things run: device, workers, seeds, reading ahead, progress, and the frame of a ``main``.
 
-Nothing here may change a byte of any output: `item_rng` draws from the seed and the item alone, never from a running
-stream, so the order and the number of workers do not matter.
+The order and the number of workers change no byte of any output: `item_rng` draws from the seed and the item alone,
+never from a running stream. Another device changes last bits.
 """
 
 import hashlib

@@ -175,7 +175,7 @@ class Report(Section):
 
 
 class Runtime(Section):
-    """Where things run. No stage lists these keys: they change no byte of any output."""
+    """Where things run. No stage lists these keys: workers change no byte, another device changes last bits."""
 
     device: str = "auto"
     """auto | cpu | cuda | cuda:1"""
