@@ -200,13 +200,12 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
             with_values(sections.faster_rcnn.rpn, anchors=64, **schedule(160, 0.01, 130, 10, 40)),
         ),
         "yolo": (
-            lambda: Yolo(YoloShape("backbone", "small", 96, 2, 2, ((24, 2), (24, 1)), (144,)), dropout=0.2),
+            lambda: Yolo(YoloShape("backbone", "small", 96, 2, 2, ((24, 2), (24, 1)), (24,), shared=True), dropout=0.2),
             "conv",
             train_yolo,
             with_values(
                 sections.yolo.train,
                 batch=4,
-                matrix_lr=0.1,
                 frozen_layers=0,
                 augment__jitter=0.05,
                 **schedule(240, 0.01, 200, 20, 80),

@@ -69,6 +69,20 @@ def cell_targets(boxes: Sequence[torch.Tensor], labels: Sequence[torch.Tensor], 
     )
 
 
+def lost_objects(boxes: Sequence[torch.Tensor], side: int, grid: int) -> tuple[int, int]:
+    """Return how many objects share their cell with another that is trained on, and how many are too small.
+
+    Args:
+        boxes: of each image as it is, ``(n, 4)`` in pixels of a square of ``side``.
+        side: of the square.
+        grid: cells along each side.
+    """
+    trained = cell_targets(boxes, [torch.ones(len(each), dtype=torch.int64) for each in boxes], side, grid)
+    sides = torch.cat(tuple(boxes))[:, 2:] - torch.cat(tuple(boxes))[:, :2]
+    small = int((sides.amin(1) / side < SMALLEST).sum())
+    return len(sides) - small - len(trained.cells), small
+
+
 def _encode(boxes: torch.Tensor, cells: torch.Tensor, grid: int) -> torch.Tensor:
     size = boxes[:, 2:] - boxes[:, :2]
     origin = torch.stack([cells % grid, torch.div(cells, grid, rounding_mode="floor")], dim=1)

@@ -9,8 +9,9 @@ then all boxes; cells go row by row. The published weights have this layout, and
 paper's ``7 x 7 x 30`` is only the count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -59,19 +60,21 @@ def _layers(inputs: int, plan: Plan) -> Iterator[nn.Module]:
         inputs = channels
 
 
-def fully_connected(inputs: int, widths: Sequence[int], outputs: int, dropout: float) -> nn.Sequential:
-    """Return the layers from a flat map to the output, which is linear.
+def fully_connected(
+    layer: Callable[[int, int], nn.Module], inputs: int, widths: Sequence[int], outputs: int, dropout: float
+) -> nn.Sequential:
+    """Return the layers from the last map to the output, which is linear.
 
     ``widths`` are those of the hidden layers; dropout follows the last of them. Of two the first is a linear
-    bottleneck, as in ``yolo-tiny.cfg``.
+    bottleneck, as in ``yolo-tiny.cfg``. ``layer`` makes one from its inputs and outputs.
     """
     layers: list[nn.Module] = []
     for position, width in enumerate(widths):
-        layers.append(nn.Linear(inputs, width))
+        layers.append(layer(inputs, width))
         if position == len(widths) - 1:
             layers += [leaky(), nn.Dropout(dropout)]
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+    return nn.Sequential(*layers, layer(inputs, outputs))
 
 
 def leaky() -> nn.Module:
@@ -159,7 +162,8 @@ class YoloShape:
         boxes: predicted by each cell.
         classes: without the background, which YOLO does not have.
         convolutions: channels and stride of each 3 x 3 convolution on the backbone; not read by the other two.
-        fc_widths: of the hidden fully connected layers.
+        fc_widths: of the hidden fully connected layers; of a cell where they are shared.
+        shared: whether the fully connected layers are 1 x 1 convolutions, the same for all cells.
     """
 
     network: str
@@ -169,13 +173,14 @@ class YoloShape:
     classes: int
     convolutions: tuple[tuple[int, int], ...]
     fc_widths: tuple[int, ...]
+    shared: bool
 
     @classmethod
     def from_params(
         cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead
     ) -> "YoloShape":
         """Return the shape that the parameters describe."""
-        return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths)
+        return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths, head.shared)
 
 
 class Yolo(ShapedNetwork):
@@ -194,8 +199,13 @@ class Yolo(ShapedNetwork):
         super().__init__(shape)
         self.conv, self.head = _convolutions(shape)
         channels, self.grid = _map_size(shape)
-        outputs = self.grid**2 * (shape.classes + 5 * shape.boxes)
-        self.fc = fully_connected(channels * self.grid**2, shape.fc_widths, outputs, dropout)
+        # The paper's layers see all cells at once; shared ones see each cell alone.
+        cells = 1 if shape.shared else self.grid**2
+        layer = partial(nn.Conv2d, kernel_size=1) if shape.shared else nn.Linear
+        outputs = shape.classes + 5 * shape.boxes
+        self.fc = fully_connected(layer, channels * cells, shape.fc_widths, outputs * cells, dropout)
+        self.order: torch.Tensor
+        self.register_buffer("order", order_of_maps(self.grid, shape.boxes, shape.classes), persistent=False)
         for layers in (self.conv, self.head, self.fc):
             draw(layers)
         draw(self.fc[-1], last=True)
@@ -208,7 +218,10 @@ class Yolo(ShapedNetwork):
         """
         # Backbones expect torchvision's statistics; darknet's crop layer gives values from -1 to 1.
         pixels = normalise(images) if self.shape.network == "backbone" else images.float() / 127.5 - 1
-        return self.fc(self.head(self.conv(pixels) * self.input_scale).flatten(1))
+        maps = self.head(self.conv(pixels) * self.input_scale)
+        if self.shape.shared:
+            return self.fc(maps).flatten(1).index_select(1, self.order)
+        return self.fc(maps.flatten(1))
 
     def split(self, flat: torch.Tensor) -> Output:
         """Split the output of `forward` into its parts."""

@@ -4,17 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.core.params import Count, Fraction, NonNegative, Positive, Schedule, Section
+from pipeline.core.params import Count, NonNegative, Positive, PositiveFloat, Schedule, Section
 from pipeline.core.sections import SquareDetection
 
 
 class YoloHead(Section):
     """What follows the convolutions of a backbone."""
 
-    convolutions: tuple[tuple[Positive, Positive], ...] = ((128, 1), (128, 2), (128, 2), (64, 1))
+    convolutions: tuple[tuple[Positive, Positive], ...] = ((128, 1), (128, 2), (128, 1), (128, 1))
     """Channels and stride of each 3x3 convolution."""
-    fc_widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1600,)
+    fc_widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (128,)
     """Fully connected layers before the output; all but the last are linear bottlenecks, as in Fast YOLO."""
+    shared: bool = True
+    """1x1 convolutions of fc_widths units, one for all cells (docs/yolo.md); false: the paper's, of the whole map."""
 
 
 class YoloWeights(Section):
@@ -47,14 +49,13 @@ class YoloTraining(Section):
     """Train on difficult objects; if not, they count as background."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """After the last hidden layer."""
-    matrix_lr: Fraction | None = 0.02
-    """Empty: fully connected layers train as in the paper. Else they train as a 1x1 convolution, which all cells share,
-    plus a matrix that learns at this share of the rate: for some hundred images (docs/yolo.md)."""
     frozen_layers: Count = 4
     """The first so many convolutions keep their weights."""
+    new_layer_lr: PositiveFloat = 1
+    """Layers behind the backbone learn this many times faster."""
     weights: YoloWeights = YoloWeights()
     augment: YoloAugmentation = YoloAugmentation()
-    schedule: Schedule = Schedule(steps=2400, lr=0.015, decay_at=(1900,), warmup=100, checkpoint_every=200)
+    schedule: Schedule = Schedule(steps=1200, lr=0.015, decay_at=(960,), warmup=100, checkpoint_every=200)
 
 
 class YoloV1(Section):
@@ -62,11 +63,11 @@ class YoloV1(Section):
 
     network: Literal["yolo", "fast_yolo", "backbone"] = "backbone"
     """yolo (the paper's 24 convolutions) | fast_yolo (9) | backbone (the project's, and the head below)"""
-    side: Annotated[int, Field(ge=64)] = 160
+    side: Annotated[int, Field(ge=64)] = 192
     """Side of the square that every image is stretched to, in pixels."""
     boxes: Positive = 2
     """Predicted by each cell; how many cells there are follows from side and strides."""
     head: YoloHead = YoloHead()
     train: YoloTraining = YoloTraining()
-    detect: SquareDetection = SquareDetection(min_score=0.001, nms=0.5)
+    detect: SquareDetection = SquareDetection(min_score=0.001, nms=0.45)
     """min_score is of confidence times class score."""

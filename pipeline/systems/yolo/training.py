@@ -21,7 +21,6 @@ from pipeline.systems.square import SquareBatches
 from pipeline.systems.yolo.loss import CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
-from pipeline.systems.yolo.sharing import share, unite
 from pipeline.training import Run, Task, train
 
 
@@ -149,7 +148,7 @@ def train_yolo(
     settings: YoloTraining,
     **run: Unpack[Run],
 ) -> None:
-    """Train ``network`` in place; with ``matrix_lr`` its cells share weights meanwhile (`sharing`)."""
+    """Train ``network`` in place."""
     side = network.shape.side
     squares = SquareBatches(
         records,
@@ -160,13 +159,12 @@ def train_yolo(
         difficult=settings.difficult,
         seed=run["seed"],
     )
-    rates = dict.fromkeys(share(network), settings.matrix_lr) if settings.matrix_lr is not None else {}
     channels_last(network, run["device"])
     train(
         Task(
             network,
             losses=partial(losses, settings=settings),
-            rates=rates,
+            rates=dict.fromkeys(("head.", "fc."), settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
         ),
         CellBatches(squares, side, network.grid),
@@ -174,7 +172,6 @@ def train_yolo(
         title="training YOLO",
         **run,
     )
-    unite(network)
 
 
 def losses(network: Yolo, batch: CellBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.systems.yolo.loss import cell_targets, responsible, yolo_losses
+from pipeline.systems.yolo.loss import cell_targets, lost_objects, responsible, yolo_losses
 from pipeline.systems.yolo.network import split
 from pipeline.systems.yolo.params import YoloWeights
 
@@ -32,6 +32,14 @@ def test_of_two_objects_in_a_cell_the_first_stays() -> None:
         labels = torch.tensor([1, 2, 3])[order]
         targets = cell_targets([near[order]], [labels], 80, 4)
         assert sorted(targets.classes.tolist()) == sorted([order[0], 2])
+
+
+def test_lost_objects_are_counted_over_all_images() -> None:
+    shared = boxes_of((40, 20, 60, 40), (42, 22, 62, 42), (44, 24, 58, 38), (0, 0, 10, 10))
+    sliver = boxes_of((10, 10, 10.7, 60), (40, 20, 60, 40))
+    assert lost_objects([shared, boxes_of(), sliver], 80, 4) == (2, 1)
+    assert lost_objects([shared, boxes_of(), sliver], 80, 20) == (2, 1)
+    assert lost_objects([shared[1:], sliver], 80, 4) == (1, 1)
 
 
 def test_slivers_are_passed_over_and_a_centre_on_the_border_stays_inside() -> None:

@@ -12,7 +12,7 @@ from pipeline.nets.weights import Backbone
 from pipeline.systems.yolo.loss import cell_targets
 from pipeline.systems.yolo.network import Yolo, YoloShape, boxes_and_scores, corners, split
 
-SMALL = YoloShape("backbone", "small", 96, 2, 3, ((16, 1), (8, 2)), (24,))
+SMALL = YoloShape("backbone", "small", 96, 2, 3, ((16, 1), (8, 2)), (24,), False)
 
 
 def parameters(layers: nn.Module) -> int:
@@ -21,7 +21,7 @@ def parameters(layers: nn.Module) -> int:
 
 def test_the_papers_network_has_the_published_number_of_weights() -> None:
     with torch.device("meta"):
-        network = Yolo(YoloShape("yolo", "", 448, 2, 20, (), (4096,)))
+        network = Yolo(YoloShape("yolo", "", 448, 2, 20, (), (4096,), False))
     convolutions = [layer for layer in network.conv if isinstance(layer, nn.Conv2d)]
     hidden, output = (layer for layer in network.fc if isinstance(layer, nn.Linear))
     assert len(convolutions) == 24
@@ -34,7 +34,7 @@ def test_the_papers_network_has_the_published_number_of_weights() -> None:
 
 def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
     with torch.device("meta"):
-        network = Yolo(YoloShape("fast_yolo", "", 448, 2, 20, (), (256, 4096)))
+        network = Yolo(YoloShape("fast_yolo", "", 448, 2, 20, (), (256, 4096), False))
     assert sum(isinstance(layer, nn.Conv2d) for layer in network.conv) == 9
     assert network.grid == 7
     assert [type(layer).__name__ for layer in network.fc] == ["Linear", "Linear", "LeakyReLU", "Dropout", "Linear"]
@@ -45,7 +45,7 @@ def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
 
 @pytest.mark.parametrize(("strides", "grid"), [((1, 1), 12), ((1, 2), 6), ((2, 2), 3)])
 def test_the_grid_follows_from_side_and_strides(strides, grid) -> None:
-    shape = YoloShape("backbone", "small", 96, 1, 4, tuple((8, stride) for stride in strides), (16,))
+    shape = YoloShape("backbone", "small", 96, 1, 4, tuple((8, stride) for stride in strides), (16,), False)
     network = Yolo(shape).eval()
     assert network.grid == grid
     assert network(torch.zeros(2, 3, 96, 96, dtype=torch.uint8)).shape == (2, grid * grid * 9)
@@ -59,7 +59,7 @@ def test_pixels_are_normalised_inside_as_each_network_expects() -> None:
     assert torch.equal(network(images), network(images.float()))
     expected = (images / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     assert torch.allclose(seen[0], expected, atol=1e-5)
-    fast = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,))).eval()
+    fast = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,), False)).eval()
     fast.conv.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     fast(torch.tensor([0, 255]).repeat(32).expand(1, 3, 64, 64))
     assert seen[-1].unique().tolist() == [-1, 1]
@@ -78,7 +78,7 @@ def test_a_backbone_is_copied_and_its_features_are_brought_to_size() -> None:
     assert network.early_layers(2) == ("conv.0.", "conv.2.")
     with pytest.raises(InputError, match="do not fit small"):
         network.load_backbone(Backbone({}, 1.0))
-    own = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,)))
+    own = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,), False))
     own.load_backbone(Backbone({}, 8.0))
     assert own.input_scale.item() == 1
 
