@@ -273,10 +273,13 @@ class Held:
         """Return the features of some regions of one image."""
         return self._values[self.offsets[position] + which]
 
+    def image(self, position: int, layer: str) -> NDArray:
+        """Return the features of all regions of one image."""
+        return self._values[self.offsets[position] : self.offsets[position + 1]]
+
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         """Yield the features image by image."""
-        for position in range(len(self)):
-            yield position, self._values[self.offsets[position] : self.offsets[position + 1]]
+        return ((position, self.image(position, layer)) for position in range(len(self)))
 
 
 def training_set(scale: Scale, images: int, classes: int) -> TrainingSet:

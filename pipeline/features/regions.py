@@ -92,6 +92,10 @@ class RegionFeatures(Protocol):
         """Return the features of some regions of one image, ``(len(which), width)``; ``which`` counts within it."""
         ...
 
+    def image(self, position: int, layer: str) -> NDArray:
+        """Return the features of all regions of one image, ``(N, width)``; the caller must not change them."""
+        ...
+
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and features, in order."""
         ...

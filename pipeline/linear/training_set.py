@@ -100,7 +100,8 @@ class TrainingSet:
         for region in (filled[i] for i in sorted(chosen)):
             cache, image = region.key
             rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
-            features = self.rows(region.key, layer, np.sort(rows)).astype(np.float32)
+            # Of whole images: features that are computed are then there already when negatives are mined.
+            features = self._caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0
         if not mean > 0:

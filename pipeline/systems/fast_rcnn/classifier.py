@@ -63,9 +63,11 @@ class Fc7Features:
 
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and the features of its regions, in order."""
-        return (
-            (position, self.rows(position, layer, np.arange(len(boxes)))) for position, boxes in enumerate(self._boxes)
-        )
+        return ((position, self.image(position, layer)) for position in range(len(self)))
+
+    def image(self, position: int, layer: str) -> NDArray:
+        """Return the features of all regions of one image, ``(N, width)`` float32."""
+        return self.rows(position, layer, np.arange(len(self._boxes[position])))
 
     @torch.inference_mode()
     def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:

@@ -23,6 +23,8 @@ from pipeline.systems.sppnet.network import PyramidHead
 
 # Regions pooled at a time: bounds the memory of their pooled vectors.
 AT_ONCE = 1024
+# Megabytes of features that a training keeps, all its splits together, rather than compute them again.
+KEPT_MB = 1024
 
 
 class PooledRegions:
@@ -36,13 +38,20 @@ class PooledRegions:
         head: the layers above the map.
         head_file: the file of ``head``, for messages.
         device: where to compute.
+        kept_mb: room for the features of whole images, kept once they are computed while they fit; they change no byte.
 
     Raises:
         InputError: ``head`` was made for other maps, or ``regions`` are of other images.
     """
 
     def __init__(
-        self, maps: MapCache, regions: Regions, head: PyramidHead, head_file: Path, device: torch.device
+        self,
+        maps: MapCache,
+        regions: Regions,
+        head: PyramidHead,
+        head_file: Path,
+        device: torch.device,
+        kept_mb: float = 0,
     ) -> None:
         maps.check(head.shape.maps, head_file)
         if maps.image_ids.tolist() != regions.image_ids.tolist():
@@ -51,6 +60,8 @@ class PooledRegions:
         self._maps, self._tables, self._boxes = maps, regions.tables(), regions.boxes
         self._head, self._device = head.to(device).eval(), device
         self._geometry = Geometry.from_architecture(architecture(head.shape.network))
+        self._kept: dict[tuple[int, str], NDArray] = {}
+        self._room = int(kept_mb * (1 << 20))
 
     @classmethod
     def from_proposals(
@@ -61,6 +72,7 @@ class PooledRegions:
         head: PyramidHead,
         head_file: Path,
         device: torch.device,
+        kept_mb: float = 0,
     ) -> "PooledRegions":
         """Return the regions of a split: its objects and ``proposals``, on its ``maps``."""
         images = index.images
@@ -70,7 +82,7 @@ class PooledRegions:
             [image.boxes for image in images],
             list(proposals),
         )
-        return cls(maps, regions, head, head_file, device)
+        return cls(maps, regions, head, head_file, device, kept_mb)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -83,13 +95,23 @@ class PooledRegions:
         """Return the features of some regions of one image, ``(len(which), width)``; no other is computed."""
         return self._features(self._boxes[self.offsets[position] + which], self._maps.image(position), layer)
 
+    def image(self, position: int, layer: str) -> NDArray:
+        """Return the features of all regions of one image, ``(N, width)``."""
+        return self._image(position, layer, self._maps.image(position))
+
     def images(self, layer: str) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and features, in order."""
         for position, maps in enumerate(self._maps.images()):
-            yield (
-                position,
-                self._features(self._boxes[self.offsets[position] : self.offsets[position + 1]], maps, layer),
-            )
+            yield position, self._image(position, layer, maps)
+
+    def _image(self, position: int, layer: str, maps: ImageMaps) -> NDArray:
+        if (position, layer) in self._kept:
+            return self._kept[position, layer]
+        features = self._features(self._boxes[self.offsets[position] : self.offsets[position + 1]], maps, layer)
+        if features.nbytes <= self._room:
+            self._room -= features.nbytes
+            self._kept[position, layer] = features
+        return features
 
     def _features(self, boxes: Boxes, maps: ImageMaps, layer: str) -> NDArray:
         with torch.inference_mode():
@@ -161,6 +183,7 @@ def training_set(dep: Callable[[str], Path], splits: Sequence[str], device: torc
             head,
             network,
             device,
+            KEPT_MB / len(splits),
         )
         for split, index in zip(splits, indices, strict=True)
     ]

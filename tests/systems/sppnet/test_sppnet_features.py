@@ -8,9 +8,12 @@ import torch
 from PIL import Image
 
 from pipeline.core.errors import InputError
+from pipeline.core.sections import Svm
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.maps import MapCache, cache_maps, entries
 from pipeline.features.pyramid import choose_scale, project
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
@@ -113,6 +116,35 @@ def test_images_are_read_in_order_and_one_may_have_no_region(
     np.testing.assert_array_equal(seen[0], features.rows(0, "fc7", np.arange(7)))
     assert seen[1].shape == (0, 16)
     assert features.rows(1, "pool5", np.arange(0)).shape == (0, 96 * 14)
+
+
+@pytest.mark.parametrize(("kept_mb", "times"), [(0, 3), (1e-4, 3), (1, 1)])
+def test_an_image_is_computed_once_where_its_features_fit(
+    maps: MapCache,
+    index: Index,
+    proposals: ProposalSet,
+    monkeypatch: pytest.MonkeyPatch,
+    kept_mb: float,
+    times: int,
+) -> None:
+    """SVMs see the first image in the mean norm and in both passes: its 7 regions are 448 bytes of fc7."""
+    network, seen = head(), []
+    monkeypatch.setattr(network, "head_taps", lambda *given: seen.append(0) or PyramidHead.head_taps(network, *given))
+    features = PooledRegions.from_proposals(maps, index, proposals, network, HEAD, CPU, kept_mb)
+    regions = TrainingSet([features], [index])
+    settings = Svm(feature_norm=20, passes=2, max_iterations=100_000)
+    model, _ = train_svms(regions, settings, seed=1, workers=1)
+    scales = 2  # of the image's regions; the object is at one of them, and computed alone
+    assert len(seen) == times * scales + 1
+    expected, _ = train_svms(
+        TrainingSet([PooledRegions.from_proposals(maps, index, proposals, head(), HEAD, CPU)], [index]),
+        settings,
+        seed=1,
+        workers=1,
+    )
+    assert model.weights.any()
+    assert model.weights.tobytes() == expected.weights.tobytes()
+    assert (model.bias.tobytes(), model.scale) == (expected.bias.tobytes(), expected.scale)
 
 
 def test_a_head_of_other_maps_and_regions_of_other_images_are_refused(
