@@ -1,6 +1,7 @@
 """Files: atomic writes, JSON and CSV, hashes, and the scratch folder from which an interrupted stage resumes."""
 
 import csv
+import glob
 import hashlib
 import json
 import shutil
@@ -10,15 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"
+"""Ends the name of what is still being written, here and in zarr's stores."""
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what is written there (file or folder) replaces ``path`` at the end.
 
-    When the block raises, ``path`` is left as it was.
+    When the block raises, ``path`` is left as it was. What a killed writer of ``path`` left beside it is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}{PARTIAL}"):
+        remove(left)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
     try:
         yield temporary
         replace(temporary, path)

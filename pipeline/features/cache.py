@@ -22,6 +22,7 @@ from zarr.codecs import ZstdCodec
 
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, read_ahead
+from pipeline.core.storage import PARTIAL
 from pipeline.data.images import read_image
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Column:
 
 
 class CacheWriter:
-    """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there.
+    """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there, and those alone.
 
     Use as a context manager: the last writes end with the block. A second thread compresses and
     writes a shard while the next one is computed; no shard ever has two writers.
@@ -84,6 +85,8 @@ class CacheWriter:
         if not (self._done.is_dir() and self.path.is_dir()):
             _check_space(folder, rows * row_bytes, self.expected_bytes)
             self._create(tables, attributes)
+        for left in self.path.rglob(f"*{PARTIAL}"):  # by a writer that was killed
+            left.unlink()
         self._group = zarr.open_group(self.path, mode="r+")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-writer")
         self._last: Future[None] | None = None

@@ -92,6 +92,34 @@ def test_whatever_stood_there_is_replaced(tmp_path: Path, old: str, new: str) ->
     assert listing(elsewhere) == ["kept"]
 
 
+def write_file(folder: Path) -> None:
+    storage.write_json(folder / "a", 1)
+
+
+def write_folder(folder: Path) -> None:
+    with storage.atomic(folder / "a") as temporary:
+        temporary.mkdir()
+        (temporary / "b").touch()
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+def test_what_a_killed_writer_left_is_gone_after_the_next(
+    tmp_path: Path, killed: Callable[..., bool], write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / "undisturbed")
+    written = tmp_path / "killed"
+    assert killed(__file__, write.__name__, written, at_rename=1)
+    assert [path.name.rpartition(".")[2] for path in written.iterdir()] == ["partial"]
+    others = [written / ".a.json.12345678.partial", written / ".b.12345678.partial", written / ".a.partial"]
+    for other in others:
+        other.touch()
+    write(written)
+    assert all(other.exists() for other in others), "another path's file may be in use"
+    for other in others:
+        other.unlink()
+    assert listing(written) == listing(tmp_path / "undisturbed")
+
+
 def test_removing_a_link_spares_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")

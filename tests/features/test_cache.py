@@ -95,6 +95,27 @@ def test_an_interrupted_writer_goes_on_and_ends_in_the_same_bytes(folder, tmp_pa
     assert tree(folder / "cache.zarr") == tree(other / "cache.zarr")
 
 
+@pytest.mark.parametrize("number", [1, 8, 10, 13])
+def test_a_kill_between_write_and_rename_leaves_nothing_behind(folder, tmp_path, killed, number):
+    """The first seven renames make the empty cache: the group, two tables, two arrays; then come shards."""
+    (tmp_path / "undisturbed").mkdir()
+    write(tmp_path / "undisturbed")
+    assert killed(__file__, "write", folder, at_rename=number)
+    assert list((folder / "cache.zarr").rglob("*.partial"))
+    write(folder)
+    assert tree(folder / "cache.zarr") == tree(tmp_path / "undisturbed/cache.zarr")
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_time_leaves_nothing_behind(folder, tmp_path, killed):
+    (tmp_path / "undisturbed").mkdir()
+    write(tmp_path / "undisturbed")
+    for seconds in np.random.default_rng().uniform(0.001, 0.2, 4).tolist():
+        killed(__file__, "write", folder, after=seconds)
+    write(folder)
+    assert tree(folder / "cache.zarr") == tree(tmp_path / "undisturbed/cache.zarr")
+
+
 def test_zeros_are_cheap(folder):
     write(folder)
     stored = sum(f.stat().st_size for f in (folder / "cache.zarr").rglob("*") if f.is_file())
