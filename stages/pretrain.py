@@ -63,12 +63,13 @@ def train_network(
     """Return a trained network and its held-out accuracy at each of ``sizes``; ``name`` is that of its checkpoints."""
     p, megabytes = stage.params, stage.params.runtime.image_cache_mb
     index, held_out = (Index.load(stage.dep(f"data/index/{split}.json")) for split in ("train", "val"))
-    crops = CropBatches(index.images, ImageCache(training_files(stage), megabytes), settings, p.seed)
     torch.manual_seed(p.seed)
     net = architecture(p.backbone.network)
     network = PyramidNetwork(net, settings.pyramid, settings.fc_width, len(index.classes) + 1)
     where: Run = {**stage.training, "scratch": stage.scratch.folder / name}
-    pretrain(network, crops, settings, **where)
+    # No name holds the batches: their images give way to those of the accuracy.
+    files = training_files(stage)
+    pretrain(network, CropBatches(index.images, ImageCache(files, megabytes), settings, p.seed), settings, **where)
     cache = ImageCache([stage.files / image.file for image in held_out.images], megabytes)
     return network, {
         f"accuracy_{size}": accuracy(network, held_out.images, cache, size, stage.device) for size in sizes

@@ -1,6 +1,7 @@
 """Pre-training: crops, the pyramid classifier, its training, and the scale of its activations."""
 
 import math
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,13 @@ def test_whole_passes_alternate_between_the_sizes(squares: Callable, settings: C
     assert crops.steps_per_pass == 2
     assert [crops.size(step) for step in range(8)] == [32, 32, 24, 24, 40, 40, 32, 32]
     assert [crops(step).size for step in (0, 2, 4)] == [32, 24, 40]
+
+
+def test_what_goes_to_processes_that_make_batches_holds_no_pixels(squares: Callable, settings: Callable) -> None:
+    made = squares(4, 4)
+    crops = CropBatches(made.images, made.cache, settings(), seed=1)
+    crops(0)
+    assert len(pickle.dumps(crops)) < 20_000 < 2 * SIDE * SIDE * 3
 
 
 def test_a_pass_shows_every_object(squares: Callable, settings: Callable) -> None:

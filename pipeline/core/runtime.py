@@ -54,6 +54,13 @@ def loader_workers(device: "torch.device", requested: int) -> int:
     return 0 if device.type == "cpu" else worker_count(requested)
 
 
+def loader_processes() -> int:
+    """Return how many processes make batches beside each other where this is one of them, else 1."""
+    torch = sys.modules.get("torch")  # which each of them has loaded; reading data alone does without
+    info = torch.utils.data.get_worker_info() if torch else None
+    return info.num_workers if info else 1
+
+
 def item_seed(seed: int, *item: int | str) -> int:
     """Return a 63-bit seed that depends on ``seed`` and ``item`` alone."""
     text = "/".join(str(part) for part in (seed, *item))

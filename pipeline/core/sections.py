@@ -182,6 +182,7 @@ class Runtime(Section):
     workers: Count = 0
     """0: one per core."""
     image_cache_mb: Count = 1024
+    """Decoded images, or maps, that a training holds in memory, all its processes together."""
 
 
 class Shared(Section):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import progress, worker_count
+from pipeline.core.runtime import loader_processes, progress, worker_count
 from pipeline.core.storage import sha256
 
 K = TypeVar("K", bound=Hashable)
@@ -69,13 +69,17 @@ def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
 class ArrayCache(ABC, Generic[K, A]):
     """The most recently used arrays, as many as fit into ``megabytes``; a subclass reads one by its key.
 
-    For one thread at a time.
+    For one thread at a time. Processes that make batches have a copy each, and share the megabytes evenly.
     """
 
     def __init__(self, megabytes: float) -> None:
         self.megabytes = megabytes
-        self._room = int(megabytes * (1 << 20))
+        self._held = 0
         self._arrays: OrderedDict[K, A] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state of a copy that starts empty: what goes to another process carries no pixels."""
+        return {**self.__dict__, "_held": 0, "_arrays": OrderedDict()}
 
     @abstractmethod
     def read(self, key: K) -> A:
@@ -88,9 +92,10 @@ class ArrayCache(ABC, Generic[K, A]):
             return self._arrays[key]
         array = self.read(key)
         self._arrays[key] = array
-        self._room -= array.nbytes
-        while self._room < 0 and len(self._arrays) > 1:
-            self._room += self._arrays.popitem(last=False)[1].nbytes
+        self._held += array.nbytes
+        room = self.megabytes * (1 << 20) / loader_processes()
+        while self._held > room and len(self._arrays) > 1:
+            self._held -= self._arrays.popitem(last=False)[1].nbytes
         return array
 
 

@@ -28,6 +28,7 @@ def main(stage: Stage) -> None:
         for split in ("train", "val")
     }
     maps["val"].check(maps["train"].fingerprint, maps["train"].path)
+    images = sum(map(len, maps.values()))
     windows = {split: windows_of(stage, split, settings) for split in maps}
     batches = {
         split: PooledBatches(
@@ -38,7 +39,7 @@ def main(stage: Stage) -> None:
             levels,
             seed=p.seed,
             purpose=split,
-            megabytes=p.runtime.image_cache_mb,
+            megabytes=p.runtime.image_cache_mb * len(maps[split]) / images,
         )
         for split in maps
         if split == "train" or len(windows[split][0])

@@ -42,6 +42,16 @@ def test_batches_are_prepared_by_processes_where_a_gpu_trains() -> None:
     assert runtime.loader_workers(torch.device("cuda"), 3) == 3
 
 
+def test_processes_that_make_batches_know_their_number() -> None:
+    class Number(torch.utils.data.Dataset):
+        def __getitem__(self, step: int) -> int:
+            return runtime.loader_processes()
+
+    assert runtime.loader_processes() == 1
+    options = {"batch_size": None, "sampler": range(4), "num_workers": 2, "multiprocessing_context": "fork"}
+    assert list(torch.utils.data.DataLoader(Number(), **options)) == [2] * 4
+
+
 item = st.lists(st.integers(0, 10**9) | st.text(st.characters(exclude_characters="/"), max_size=5), max_size=3)
 
 

@@ -1,5 +1,6 @@
 """Decoding of every kind of image, the scan of a dataset, and decoded images held in memory."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,25 @@ def test_room_is_given_back(files: list[Path], reads: list[str]) -> None:
     reads.clear()
     ask(cache, "234")
     assert reads == []
+
+
+@pytest.mark.parametrize(("processes", "read"), [(1, "01234"), (2, "012340")])
+def test_processes_that_make_batches_share_the_room(
+    files: list[Path], reads: list[str], monkeypatch: pytest.MonkeyPatch, processes: int, read: str
+) -> None:
+    """Room for six images, or for three in each of two processes."""
+    monkeypatch.setattr(image_cache, "loader_processes", lambda: processes)
+    ask(ImageCache(files, 2 * ROOM), "012340")
+    assert "".join(reads) == read
+
+
+def test_a_copy_for_another_process_starts_empty(files: list[Path], reads: list[str]) -> None:
+    cache = ImageCache(files, ROOM)
+    ask(cache, "012")
+    pickled = pickle.dumps(cache)
+    assert len(pickled) < 2000
+    ask(pickle.loads(pickled), "0120")
+    assert "".join(reads) == "012012"
 
 
 def test_an_image_larger_than_the_room_is_still_given(files: list[Path], reads: list[str]) -> None:

@@ -1,9 +1,12 @@
 """All systems learn eight small images, from the same code: what holds for each of their trainings."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 
+from pipeline import training
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
@@ -82,6 +85,26 @@ def test_a_killed_run_ends_in_the_same_weights(name, trainables, tmp_path) -> No
     assert rest.read == whole.read // 2
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.items())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_goes_to_processes_that_make_batches_holds_no_network(name, trainables, tmp_path, monkeypatch) -> None:
+    """With a megabyte more in each module, the pickled maker of batches stays as small."""
+
+    sizes: list[int] = []
+
+    def pickled(make, *_: object) -> tuple:
+        sizes.append(len(pickle.dumps(make)))
+        return ()  # no batch: the training ends here
+
+    monkeypatch.setattr(training, "_in_order", pickled)
+
+    plain, heavy = trainables[name].new(), trainables[name].new()
+    for module in list(heavy.modules()):
+        module.register_buffer("ballast", torch.zeros(1 << 18))
+    for number, network in enumerate((plain, heavy)):
+        trainables[name].fit(tmp_path / str(number), network)
+    assert sizes[1] == sizes[0] < 100_000
 
 
 @pytest.mark.parametrize("name", NETWORKS)

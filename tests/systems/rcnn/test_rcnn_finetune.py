@@ -1,5 +1,6 @@
 """Fine-tuning on regions: which proposals are foreground, which background, and the batches."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,12 @@ def test_a_batch_depends_on_seed_and_step_alone(cache: ImageCache) -> None:
     np.testing.assert_array_equal(again.samples.mirrored, later.samples.mirrored)
     assert listed(one(6).samples) != listed(later.samples)
     assert listed(batches(cache, seed=2)(5).samples) != listed(later.samples)
+
+
+def test_what_goes_to_processes_that_make_batches_holds_no_pixels(cache: ImageCache) -> None:
+    made = batches(cache)
+    made(0)
+    assert len(pickle.dumps(made)) < 100_000
 
 
 def test_every_region_is_as_likely_as_any_other(cache: ImageCache) -> None:

@@ -113,6 +113,12 @@ def test_each_step_draws_anew_and_repeats_itself_after_a_restart(maps: MapCache)
     assert not torch.equal(vectors[0], other)
 
 
+def test_what_goes_to_processes_that_make_batches_holds_no_maps(maps: MapCache) -> None:
+    made = batches(maps)
+    made(0)
+    assert len(pickle.dumps(made)) < 20_000
+
+
 def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
     store = CachedMaps(maps, megabytes=0.02)
     for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
