@@ -256,8 +256,8 @@ def _check_losses(steps: Sequence[_Step], image_ids: Callable[[Any], Sequence[in
 
 
 def _check_weights(task: Task, step: int, batch: Any) -> None:
-    """Raise an `InputError` if a weight is not finite after ``step``, whose loss still was."""
-    if not torch.stack([parameter.isfinite().all() for parameter in task.network.parameters()]).all():
+    """Raise an `InputError` if a weight or a running statistic is not finite after ``step``, whose loss still was."""
+    if not torch.stack([tensor.isfinite().all() for tensor in task.network.state_dict().values()]).all():
         raise _not_finite(step, "a weight is not finite after it", task.image_ids(batch))
 
 
@@ -310,6 +310,12 @@ def _curves(folder: Path, resume: bool) -> "Live":
     from dvclive import Live
     from scmrepo.exceptions import SCMError
 
+    # DVCLive writes in place. A kill can cut its summary, which it cannot read then, and leave a new curve empty, whose
+    # column names it would leave out. Nothing here reads the summary.
+    (folder / "metrics.json").unlink(missing_ok=True)
+    for curve in folder.rglob("*.tsv"):
+        if not curve.stat().st_size:
+            curve.unlink()
     try:
         return Live(str(folder), resume=resume, dvcyaml=None, save_dvc_exp=False)
     except SCMError as error:

@@ -292,6 +292,37 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     assert same(resumed, run(tmp_path / "whole"))
 
 
+@pytest.mark.slow
+def test_a_kill_between_writing_a_checkpoint_and_its_rename_leaves_nothing_behind(
+    tmp_path: Path, killed: Callable[..., bool]
+) -> None:
+    assert killed(__file__, "run", tmp_path / "killed", at_rename=2)
+    assert list((tmp_path / "killed").glob(f".{CHECKPOINT}.*"))
+    seen: list[int] = []
+    resumed = run(tmp_path / "killed", lambda step: seen.append(step) or batch(step))
+    assert seen == [3, 4, 5, 6, 7]
+    assert same(resumed, run(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").glob(".*"))
+
+
+@pytest.mark.parametrize("left", ["", "{"])
+def test_a_kill_while_curves_are_written_costs_no_curve(tmp_path: Path, left: str) -> None:
+    """DVCLive opens its files for writing and then writes them: they can be found empty."""
+    with pytest.raises(ConnectionAbortedError):
+        run(tmp_path / "killed", until(3))
+    (tmp_path / "killed/live/metrics.json").write_text(left)
+    curves = tmp_path / "killed/live/plots/metrics/train"
+    (curves / "other.tsv").touch()
+    run(tmp_path / "killed")
+    run(tmp_path / "whole")
+    for name in ("killed", "whole"):
+        publish_curves(tmp_path / name, tmp_path / name / "curves")
+    read = [
+        {file.name: file.read_text() for file in (tmp_path / name / "curves").iterdir()} for name in ("killed", "whole")
+    ]
+    assert read[0] == read[1]
+
+
 def test_a_checkpoint_holds_tensors_and_numbers_alone(tmp_path: Path) -> None:
     net = run(tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
@@ -485,3 +516,17 @@ def test_a_broken_weight_is_never_saved(tmp_path: Path) -> None:
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert state["steps"] == 3
     assert all(tensor.isfinite().all() for tensor in state["network"].values())
+
+
+def test_a_broken_running_statistic_is_never_saved(tmp_path: Path) -> None:
+    net = network()
+    net.register_buffer("running_mean", torch.zeros(1))
+
+    def counted(model: nn.Module, given: Batch) -> dict[str, torch.Tensor]:
+        net.running_mean.fill_(float("inf") if torch.equal(given[0], batch(5)[0]) else 0)
+        return losses(model, given)
+
+    task = Task(net, counted, image_ids=lambda _: [3])
+    with pytest.raises(InputError, match=r"at step 5: a weight is not finite after it; image ids .*: \[3\]"):
+        train(task, batch, schedule(), scratch=tmp_path, seed=7, device=CPU)
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["steps"] == 3
