@@ -117,8 +117,8 @@ def shown(window: Window, boxes: Boxes) -> NDArray[np.bool_]:
 def _parts(window: Window, scale: tuple[float, float], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return random parts of ``window``, ``(TRIALS, 4)``, at least one pixel large."""
     share = rng.uniform(*scale, TRIALS)
-    # Bounded so that neither side is longer than the window's.
-    aspect = rng.uniform(np.maximum(ASPECT[0], share**2), np.minimum(ASPECT[1], share**-2))
+    # Clamped after the draw so that neither side is longer than the window's: many parts are as wide or as high as it.
+    aspect = np.clip(rng.uniform(*ASPECT, TRIALS), share**2, share**-2)
     whole = (window[2:] - window[:2]).astype(np.float64)
     sides = np.stack([share * np.sqrt(aspect), share / np.sqrt(aspect)], axis=1) * whole
     sides = np.clip(np.floor(sides), 1, whole)
@@ -166,6 +166,6 @@ def _colour(image: NDArray[np.uint8], saturation: float, hue: float) -> NDArray[
     if saturation == 1 and hue == 0:
         return image
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue 0 to 179
-    turned = np.mod(np.rint(np.arange(256) + hue), 180).astype(np.uint8)  # the official code stops at the ends instead
+    turned = np.mod(np.rint(np.arange(256) + hue), 180).astype(np.uint8)  # the official code stops at 0 only
     tables = np.stack([turned, _table(saturation * np.arange(256)), np.arange(256, dtype=np.uint8)], axis=-1)
     return np.asarray(cv2.cvtColor(cv2.LUT(hsv, tables[None]), cv2.COLOR_HSV2RGB), np.uint8)

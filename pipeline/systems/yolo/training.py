@@ -26,9 +26,9 @@ from pipeline.training import Run, Task, train
 
 @dataclass(frozen=True)
 class YoloAugment:
-    """The augmentation of darknet, as `single_shot.batches` wants it; the image comes out as a square.
+    """The augmentation of darknet, an `Augment` of `pipeline.systems.square`; the image comes out as a square.
 
-    Objects come in random order: of several in one cell the first is trained on (`targets.cell_targets`).
+    Objects come in random order: of several in one cell the first is trained on (`loss.cell_targets`).
 
     Attributes:
         side: of the square, in pixels.
@@ -80,16 +80,13 @@ def boxes_in(boxes: Boxes, window: Window, side: int, mirrored: bool) -> Boxes:
 def recolour(image: NDArray[np.uint8], saturation: float, exposure: float) -> NDArray[np.uint8]:
     """Multiply saturation and value of ``image`` (H, W, 3) RGB by factors, in HSV.
 
-    With the hue fixed this is linear in a pixel's channels: value is the greatest of them, saturation the distance of
-    the least from it as a share, and the third lies between them as before. So nothing is converted to HSV and back.
+    Neither is limited, but the channels that come out are (``levels_image_kernel`` of darknet), so what is bright turns
+    white. With the hue fixed each channel's distance from the greatest of its pixel is multiplied: nothing is converted
+    to HSV and back.
     """
-    channels = cv2.split(image)
-    value = np.maximum.reduce(channels).astype(np.float32)
-    distance = value - np.minimum.reduce(channels)
-    exposed = np.minimum(np.float32(exposure), 255 / np.maximum(value, 1))
-    factor = exposed * np.minimum(np.float32(saturation), value / np.maximum(distance, 1))
-    shift = value * (exposed - factor)
-    return cv2.merge([np.rint(channel * factor + shift).astype(np.uint8) for channel in channels])
+    value = cv2.merge([np.maximum.reduce(cv2.split(image))] * 3)
+    own = exposure * saturation
+    return np.asarray(cv2.addWeighted(image, own, value, exposure - own, 0), np.uint8)  # rounds, stops at 0 and 255
 
 
 def _window(width: int, height: int, jitter: float, rng: np.random.Generator) -> Window:

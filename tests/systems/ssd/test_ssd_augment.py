@@ -1,7 +1,9 @@
 """Augmentation: properties that hold for every draw, and pictures whose colours say where they come from."""
 
 import colorsys
+import math
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -79,6 +81,33 @@ def test_a_part_chosen_for_an_overlap_has_an_object_with_it(seed: int, objects: 
     share = (part[2:] - part[:2]) / (window[2:] - window[:2])
     assert share.min() > 0
     assert 0.3 - 0.1 <= np.sqrt(share.prod()) <= 1  # whole pixels of an image of 20 or more
+
+
+def parts_by_the_official_code(scale: tuple[float, float], count: int) -> np.ndarray:
+    """Return widths and heights of parts as shares of the window, drawn as ``SampleBBox`` of ``sampler.cpp`` does."""
+    draw = random.Random(1)
+    sides = []
+    for _ in range(count):
+        size = draw.uniform(*scale)
+        aspect = draw.uniform(0.5, 2.0)
+        aspect = max(aspect, size**2)
+        aspect = min(aspect, 1 / size**2)
+        sides.append((size * math.sqrt(aspect), size / math.sqrt(aspect)))
+    return np.array(sides)
+
+
+@pytest.mark.parametrize(
+    ("scale", "width", "height", "full_width", "full_height"),
+    [((0.3, 1.0), 0.699, 0.622, 0.164, 0.066), ((0.5, 1.0), 0.800, 0.717, 0.227, 0.094)],
+)
+def test_parts_have_the_shapes_of_the_official_code(scale, width, height, full_width, full_height) -> None:
+    rng = np.random.default_rng(0)
+    window, boxes = np.array([0, 0, 10_000, 10_000]), np.array([[0, 0, 10_000, 10_000]], np.float32)
+    drawn = np.array([crop(window, boxes, (0,), scale, rng) for _ in range(12_000)])
+    drawn = drawn[(drawn != window).any(axis=1)]  # half of the draws are the whole window
+    for sides in ((drawn[:, 2:] - drawn[:, :2]) / 10_000, parts_by_the_official_code(scale, 40_000)):
+        assert sides.mean(axis=0) == pytest.approx([width, height], abs=0.01)
+        assert (sides > 0.9998).mean(axis=0) == pytest.approx([full_width, full_height], abs=0.015)
 
 
 def test_all_kinds_of_parts_that_exist_are_equally_likely() -> None:

@@ -2,7 +2,6 @@
 
 import colorsys
 
-import cv2
 import numpy as np
 import pytest
 
@@ -51,23 +50,31 @@ def test_outside_of_the_image_it_is_black() -> None:
     assert view[2:-2, 22:-2].min() == 200
 
 
-def test_saturation_and_value_change_as_in_hsv() -> None:
-    image = photograph()
-    changed = recolour(image, 1.4, 0.8)
-    for row, column in ((0, 0), (10, 20), (49, 69)):
-        hue, saturation, value = colorsys.rgb_to_hsv(*image[row, column] / 255)
-        expected = colorsys.hsv_to_rgb(hue, min(1, saturation * 1.4), value * 0.8)
-        assert np.abs(changed[row, column] - np.array(expected) * 255).max() <= 1
+def recoloured_by_darknet(pixel: tuple[int, int, int], saturation: float, exposure: float) -> list[int]:
+    """Return the RGB ``pixel`` after ``levels_image_kernel``: S and V have no limit, channels stop at 0 and 1."""
+    h, s, v = colorsys.rgb_to_hsv(*(channel / 255 for channel in pixel))
+    s, v = s * saturation, v * exposure
+    sector, f = divmod(6 * h, 1)
+    p, q, t = v * (1 - s), v * (1 - s * f), v * (1 - s * (1 - f))
+    channels = [(v, t, p), (q, v, p), (p, v, t), (p, q, v), (t, p, v), (v, p, q)][int(sector) % 6]
+    return [round(255 * min(1, max(0, channel))) for channel in channels]
 
 
-@pytest.mark.parametrize("factors", [(1.4, 0.8), (0.7, 1.5), (1.5, 1.5), (1.0, 1.0)])
-def test_colours_are_those_of_opencv_s_hsv(factors: tuple[float, float]) -> None:
-    grey = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
-    for image in (photograph(), photograph() // 8, grey):
-        hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
-        hsv[:, :, 1:] = np.clip(hsv[:, :, 1:] * np.array(factors, np.float32), 0, 1)
-        expected = np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255)
-        assert np.abs(recolour(image, *factors) - expected).max() <= 1
+@pytest.mark.parametrize(
+    ("pixel", "expected"),
+    [((240, 220, 225), [255, 255, 255]), ((200, 100, 50), [255, 150, 75])],
+)
+def test_bright_pixels_wash_out(pixel: tuple[int, int, int], expected: list[int]) -> None:
+    assert recolour(np.array([[pixel]], np.uint8), 1.0, 1.5).tolist() == [[expected]]
+    assert recoloured_by_darknet(pixel, 1.0, 1.5) == expected
+
+
+@pytest.mark.parametrize("factors", [(1.4, 0.8), (0.7, 1.5), (1.5, 1.5), (1 / 1.5, 1 / 1.5), (1.0, 1.0)])
+def test_saturation_and_exposure_are_those_of_darknet(factors: tuple[float, float]) -> None:
+    grey = np.repeat(np.arange(0, 256, 5, dtype=np.uint8), 3).reshape(1, -1, 3)
+    for image in (photograph()[:10], photograph()[:10] // 8, grey):
+        expected = [recoloured_by_darknet(pixel, *factors) for pixel in image.reshape(-1, 3).tolist()]
+        assert np.abs(recolour(image, *factors).reshape(-1, 3) - np.array(expected)).max() <= 1
 
 
 def test_objects_outside_are_gone_and_the_others_are_cut_and_shuffled() -> None:
