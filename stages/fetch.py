@@ -24,7 +24,7 @@ def main(stage: Stage) -> None:
     with atomic(fetched) as folder:
         if source == "digits":
             write_digits(folder, data.digits, stage.params.seed)
-        elif root == fetched and (source == "voc2007" or source == "voc2012"):
+        elif root == fetched and source in ARCHIVES:
             fetch_voc(folder, ARCHIVES[source], DOWNLOADS, data.mirror)
         else:
             folder.mkdir()

@@ -54,8 +54,9 @@ class Coco(Section):
 class Data(Section):
     """Which images, which classes, which splits."""
 
-    source: Literal["digits", "voc", "coco", "voc2007", "voc2012"] = "digits"
-    """digits (generated here) | voc (a folder in VOC layout) | coco (a JSON file and images) | voc2007 | voc2012"""
+    source: Literal["digits", "voc", "coco", "voc2007", "voc2012", "voc0712"] = "digits"
+    """digits (generated here) | voc (a folder in VOC layout) | coco (a JSON file and images) | voc2007 | voc2012 |
+    voc0712 (trainval of both years, test of 2007)"""
     root: str = "data/fetched"
     """The folder with images and annotations; data/fetched is where the fetch stage puts what it makes or downloads."""
     classes: Annotated[tuple[str, ...], Distinct] | None = None
@@ -68,7 +69,7 @@ class Data(Section):
     coco: Coco = Coco()
     digits: Digits = Digits()
     mirror: str | None = None
-    """Sources voc2007 and voc2012: a base address to download from instead of the official one."""
+    """Sources voc2007, voc2012 and voc0712: a base address to download from instead of the official one."""
 
 
 class SelectiveSearch(Section):

@@ -23,7 +23,7 @@ from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage
 from pipeline.data.voc import find_voc, read_voc
 
-YEARS = {"voc2007": "2007", "voc2012": "2012"}
+YEARS = {"voc2007": ("2007",), "voc2012": ("2012",), "voc0712": ("2007", "2012")}
 DECIMALS = 3  # of a pixel: the precision of the index file
 FAR = 1e6  # pixels; beyond any image, and float32 still tells whole pixels apart
 # For `validate`, which has no parameters.
@@ -66,7 +66,7 @@ def read_source(data: Data, seed: int, report: Report) -> Source:
     root = Path(data.root)
     if data.source == "coco":
         return read_coco(root, coco_parts(data.coco), data.split, seed, report)
-    return read_voc(root, find_voc(root, YEARS.get(data.source, "*")), data.split, seed, report)
+    return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, seed, report)
 
 
 def coco_parts(coco: Coco) -> list[CocoPart]:

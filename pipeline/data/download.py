@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
-from typing import Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -17,8 +16,6 @@ from pipeline.core.errors import InputError
 
 CHUNK = 1 << 20
 TIMEOUT = 60  # seconds without a byte
-
-Year = Literal["voc2007", "voc2012"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,13 @@ class Archive:
 
 
 _OFFICIAL = "http://host.robots.ox.ac.uk/pascal/VOC"
-ARCHIVES: dict[Year, tuple[Archive, ...]] = {
-    "voc2007": (
-        Archive(f"{_OFFICIAL}/voc2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787972c589f7e41ab4ae64"),
-        Archive(f"{_OFFICIAL}/voc2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
-    ),
-    "voc2012": (Archive(f"{_OFFICIAL}/voc2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),),
-}
+_VOC2007 = (
+    Archive(f"{_OFFICIAL}/voc2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787972c589f7e41ab4ae64"),
+    Archive(f"{_OFFICIAL}/voc2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+)
+_VOC2012 = (Archive(f"{_OFFICIAL}/voc2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),)
+# By ``data.source``.
+ARCHIVES = {"voc2007": _VOC2007, "voc2012": _VOC2012, "voc0712": _VOC2007 + _VOC2012}
 
 
 def download(url: str, target: Path, md5: str, *, attempts: int = 6, pause: float = 2.0) -> None:

@@ -62,17 +62,23 @@ def complete(
 
     Returns the sorted names of each split, and the splits that were carved out by seed.
     """
+    given = without_trainval(lists)
+    missing = tuple(split for split in SPLITS if split not in given)
+    pool = given.get("train", set()) | given.get("val", set()) or given.get("test", set())
+    split_of = {name: split for split, names in given.items() for name in names} | carve(pool, missing, shares, seed)
+    return {split: sorted(name for name in split_of if split_of[name] == split) for split in SPLITS}, missing
+
+
+def without_trainval(lists: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Return the lists with ``trainval`` as the half that is missing, or as ``train`` where both are."""
     given = {split: set(names) for split, names in lists.items()}
     trainval = given.pop("trainval", set())
     for half, other in (("train", "val"), ("val", "train")):
         if half not in given and trainval - given.get(other, trainval):
             given[half] = trainval - given[other]
     if trainval and "train" not in given and "val" not in given:
-        given["train"] = trainval  # val takes its share of them below
-    missing = tuple(split for split in SPLITS if split not in given)
-    pool = given.get("train", set()) | given.get("val", set()) or given.get("test", set())
-    split_of = {name: split for split, names in given.items() for name in names} | carve(pool, missing, shares, seed)
-    return {split: sorted(name for name in split_of if split_of[name] == split) for split in SPLITS}, missing
+        given["train"] = trainval  # val takes its share of them in `complete`
+    return given
 
 
 def carve(names: Iterable[str], wanted: Iterable[str], shares: SplitShares, seed: int) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Datasets in the layout of PASCAL VOC: ``JPEGImages``, ``Annotations`` and, when reading, perhaps ``ImageSets/Main``.
 
-`read_voc` reads a folder, `parse_annotation` one file with the line of each element; `write_annotation` and
-`write_image_set` write the same layout.
+`read_voc` reads a folder, or one for each year, `parse_annotation` one file with the line of each element;
+`write_annotation` and `write_image_set` write the same layout.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,32 +24,48 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, without_trainval
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 LISTS = ("train", "val", "trainval", "test")
+YEAR = re.compile(r"VOC\d{4}")
 PARSED_WITH_BAR = 1000  # annotation files from which on a progress bar is shown
 
 
-def find_voc(root: Path, year: str = "*") -> Path:
-    """Return the VOC folder: ``root`` itself, or ``VOCdevkit/VOC2007`` or the like below it.
+def find_voc(root: Path, years: Sequence[str] = ()) -> list[Path]:
+    """Return the VOC folders: ``root`` itself, or ``VOCdevkit/VOC2007`` and the like below it, one of each year.
 
     Raises:
-        InputError: there is none, or there are several of the ``year``.
+        InputError: there is none, one of ``years`` is missing, or there are several that do not go together.
     """
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; data.root must name the folder with the dataset.")
+    wanted = [f"VOC{year}" for year in years]
     if is_voc(root):
-        return root
-    folders = [f for pattern in ("VOCdevkit/VOC", "VOC") for f in sorted(root.glob(pattern + year)) if is_voc(f)]
-    if len(folders) > 1:
-        names = ", ".join(folder.relative_to(root).as_posix() for folder in folders)
-        raise InputError(f"{root}: holds several VOC folders ({names}); name one of them.")
-    if not folders:
-        year = "" if year == "*" else f" of {year}"
+        if len(years) > 1:
+            raise InputError(f"{root}: is one VOC folder; the folder that holds {' and '.join(wanted)} would be right.")
+        return [root]
+    found = [f for pattern in ("VOCdevkit/VOC*", "VOC*") for f in sorted(root.glob(pattern)) if is_voc(f)]
+    folders = [folder for folder in found if folder.name in wanted or not wanted]
+    names = [folder.name for folder in folders]
+    missing = " and ".join(year for year in years if f"VOC{year}" not in names)
+    if missing or not folders:
+        year = f" of {missing}" if missing else ""
         raise InputError(f"{root}: holds no VOC folder{year}; one has the folders Annotations and JPEGImages.")
-    return folders[0]
+    if len(folders) > 1 and not _apart(names):
+        several = ", ".join(folder.relative_to(root).as_posix() for folder in folders)
+        raise InputError(
+            f"{root}: holds several VOC folders ({several}); name one of them. Only different years go together, and "
+            "of VOC2008 to VOC2012 only one, as each holds the images of those before it."
+        )
+    return folders
+
+
+def _apart(names: Sequence[str]) -> bool:
+    """Whether folders of these names are years without common images."""
+    cumulative = [name for name in names if "VOC2008" <= name <= "VOC2012"]
+    return all(map(YEAR.fullmatch, names)) and len(set(names)) == len(names) and len(cumulative) <= 1
 
 
 def is_voc(folder: Path) -> bool:
@@ -56,16 +73,30 @@ def is_voc(folder: Path) -> bool:
     return (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir()
 
 
-def read_voc(root: Path, folder: Path, shares: SplitShares, seed: int, report: Report) -> Source:
-    """Read the VOC ``folder``, which is ``root`` or a folder below it; its faults go into ``report``.
+def read_voc(root: Path, folders: Sequence[Path], shares: SplitShares, seed: int, report: Report) -> Source:
+    """Read the VOC ``folders``, which are ``root`` or folders below it; their faults go into ``report``.
 
-    Splits are those of ``ImageSets/Main``; `source.complete` makes those that are missing. The name of the file counts,
-    not ``<filename>``. Images that no annotation or no list names are noted and left out.
+    Splits are those of ``ImageSets/Main``; `source.complete` makes those that are missing. Of several folders, one for
+    each year, a split is all that any of them lists for it, and one must list a test split: so VOC2007 and VOC2012 are
+    what papers call 07+12, as only VOC2007's test images are annotated. The name of the file counts, not
+    ``<filename>``. Images that no annotation or no list names are noted and left out.
     """
-    files = _Files.find(root, folder, report)
-    lists = _read_lists(root, folder, files, report)
-    if not lists:
-        lists = {"trainval": sorted(files.images.keys() & files.annotations.keys())}
+    files = _Files({}, {})
+    lists: dict[str, list[str]] = defaultdict(list)
+    for folder in folders:
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        found = _Files.find(root, folder, report)
+        named = _read_lists(root, folder, found, report)
+        if not named:
+            named = {"trainval": sorted(found.images.keys() & found.annotations.keys())}
+        for split, listed in without_trainval(named).items():
+            lists[split] += [prefix + name for name in listed]
+        files = files.with_year(prefix, found)
+    if len(folders) > 1 and "test" not in lists:
+        years = ", ".join(folder.relative_to(root).as_posix() for folder in folders)
+        report.problem(
+            years, "none has the list ImageSets/Main/test.txt; of several years one must give the test split."
+        )
     splits, carved = complete(lists, shares, seed)
     _note_unused(files, splits, report)
     for split in carved:
@@ -89,6 +120,12 @@ class _Files:
 
     images: Mapping[str, str]
     annotations: Mapping[str, str]
+
+    def with_year(self, prefix: str, year: "_Files") -> "_Files":
+        """Return these files and those of ``year``, whose names get the ``prefix``."""
+        images = {prefix + name: file for name, file in year.images.items()}
+        annotations = {prefix + name: file for name, file in year.annotations.items()}
+        return _Files({**self.images, **images}, {**self.annotations, **annotations})
 
     @classmethod
     def find(cls, root: Path, folder: Path, report: Report) -> "_Files":

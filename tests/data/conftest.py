@@ -65,6 +65,23 @@ def voc(tmp_path: Path) -> VocBuilder:
 
 
 @pytest.fixture
+def devkit(tmp_path: Path) -> Callable[..., VocBuilder]:
+    """Return a function that adds a VOC folder with the images of each list to a devkit, each another picture."""
+
+    def add(folder: str, **lists: list[str]) -> VocBuilder:
+        builder = VocBuilder(tmp_path / "VOCdevkit" / folder)
+        for split, names in lists.items():
+            builder.list(split, *names)
+            for name in names:
+                width = 100 + len(list(tmp_path.rglob("*.jpg")))
+                builder.image(f"{name}.jpg", width)
+                builder.xml(name, ("cat", (11, 21, 30, 40)), size=(width, 80))
+        return builder
+
+    return add
+
+
+@pytest.fixture
 def make_data() -> Callable[..., Data]:
     """Return a function that gives the ``data`` section of params.yaml with some keys changed."""
     from ruamel.yaml import YAML

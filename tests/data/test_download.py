@@ -5,7 +5,8 @@ import io
 import re
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import InputError
+from pipeline.data.dataset import read_dataset
 from pipeline.data.download import ARCHIVES, Archive, download, extract, fetch_voc
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -188,6 +190,30 @@ def test_archives_from_a_mirror_go_into_one_folder(tmp_path: Path, mirror: tuple
     assert (tmp_path / "again/VOCdevkit/VOC2007/JPEGImages/1.jpg").is_file()
 
 
+def test_both_years_from_a_mirror_are_07_12(
+    tmp_path: Path, mirror: tuple[Path, str], devkit: Callable, make_data: Callable
+) -> None:
+    served, url = mirror
+    devkit("VOC2007", train=["000001"], val=["000002", "000005"], test=["000003"])
+    devkit("VOC2012", train=["2008_000001"], val=["2008_000002"])
+    # Each archive holds some lists and all else of its year.
+    lists = (("VOC2007", {"train", "val"}), ("VOC2007", {"test"}), ("VOC2012", {"train", "val"}))
+    archives = []
+    for archive, (year, splits) in zip(ARCHIVES["voc0712"], lists, strict=True):
+        with tarfile.open(served / archive.name, "w") as tar:
+            for path in sorted((tmp_path / "VOCdevkit" / year).rglob("*.*")):
+                if path.suffix != ".txt" or path.stem in splits:
+                    tar.add(path, path.relative_to(tmp_path))
+        archives.append(replace(archive, md5=hashlib.md5((served / archive.name).read_bytes()).hexdigest()))
+    fetch_voc(tmp_path / "fetched", archives, tmp_path / "downloads", url)
+    splits = read_dataset(make_data(tmp_path / "fetched", source="voc0712"), 1, workers=1).splits
+    assert {split: [Path(image.file).stem for image in index.images] for split, index in splits.items()} == {
+        "train": ["000001", "2008_000001"],
+        "val": ["000002", "000005", "2008_000002"],
+        "test": ["000003"],
+    }
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -215,7 +241,8 @@ def test_a_file_that_is_no_archive(tmp_path: Path) -> None:
 
 
 def test_the_official_addresses() -> None:
-    addresses = [f"{archive.base}/{archive.name}" for year in ARCHIVES.values() for archive in year]
+    addresses = [f"{archive.base}/{archive.name}" for archive in ARCHIVES["voc0712"]]
+    assert ARCHIVES["voc0712"] == ARCHIVES["voc2007"] + ARCHIVES["voc2012"]
     assert addresses == [
         "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtrainval_06-Nov-2007.tar",
         "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/VOCtest_06-Nov-2007.tar",

@@ -102,12 +102,87 @@ def test_the_unpacked_devkit_is_found(voc: Any, read: Read, tmp_path: Path) -> N
         assert index.images[0].file == (target / "JPEGImages/val.png").relative_to(root).as_posix()
     with pytest.raises(InputError, match="no VOC folder of 2012"):
         read(tmp_path / "download", source="voc2012")
-    for name in ("Annotations", "JPEGImages"):
-        (target.parent / "VOC2012" / name).mkdir(parents=True)
-    with pytest.raises(InputError, match=r"several VOC folders \(VOCdevkit/VOC2007, VOCdevkit/VOC2012\)"):
-        read(tmp_path / "download")
     with pytest.raises(InputError, match="no such folder"):
         read(tmp_path / "nothing")
+
+
+def files_by_split(dataset: Dataset) -> dict[str, list[str]]:
+    return {split: [image.file for image in index.images] for split, index in dataset.splits.items()}
+
+
+@pytest.mark.parametrize("source", ["voc0712", "voc"])
+def test_two_years_are_one_dataset_with_the_test_images_of_2007(
+    source: str, devkit, read: Read, tmp_path: Path
+) -> None:
+    old, new = "VOCdevkit/VOC2007/JPEGImages", "VOCdevkit/VOC2012/JPEGImages"
+    devkit("VOC2007", train=["000001", "000005"], val=["000002"], trainval=[], test=["000003", "000004"])
+    devkit("VOC2012", train=["2008_000001", "000001"], val=["2008_000003"], trainval=[])
+    for root, below in ((tmp_path, ""), (tmp_path / "VOCdevkit", "VOCdevkit/")):
+        dataset = read(root, source=source)
+        assert files_by_split(dataset) == {
+            split: [file.removeprefix(below) for file in files]
+            for split, files in {
+                "train": [
+                    f"{old}/000001.jpg",
+                    f"{old}/000005.jpg",
+                    f"{new}/000001.jpg",  # another image of the same name
+                    f"{new}/2008_000001.jpg",
+                ],
+                "val": [f"{old}/000002.jpg", f"{new}/2008_000003.jpg"],
+                "test": [f"{old}/000003.jpg", f"{old}/000004.jpg"],
+            }.items()
+        }
+        images = [image for index in dataset.splits.values() for image in index.images]
+        assert sorted(image.id for image in images) == list(range(1, 9))
+        assert len({image.sha256 for image in images}) == 8
+        assert not dataset.report.notes
+    # One year of the two is still to be had.
+    assert files_by_split(read(tmp_path, source="voc2007"))["train"] == [f"{old}/000001.jpg", f"{old}/000005.jpg"]
+
+
+def test_a_year_that_gives_only_trainval_or_no_list_trains(devkit, read: Read, tmp_path: Path) -> None:
+    devkit("VOC2007", train=["1"], val=["2"], test=["3"])
+    devkit("VOC2012", trainval=["4", "5"])
+    devkit("VOC2030").pair("6")
+    names = {split: [Path(file).stem for file in files] for split, files in files_by_split(read(tmp_path)).items()}
+    assert names == {"train": ["1", "4", "5", "6"], "val": ["2"], "test": ["3"]}
+
+
+def test_faults_of_a_year_name_it(devkit, read: Read, tmp_path: Path) -> None:
+    devkit("VOC2007", train=["1"], val=["2"], test=["3"])
+    later = devkit("VOC2012", train=["4"])
+    later.list("val", "gone")
+    later.image("4.png")
+    with pytest.raises(InputError) as error:
+        read(tmp_path)
+    assert "VOCdevkit/VOC2012/ImageSets/Main/val.txt:1: names 'gone', but JPEGImages has no such" in messages(error)
+    assert "VOCdevkit/VOC2012/JPEGImages/4.jpg: has the same name as VOCdevkit/VOC2012/JPEGImages/4.png" in messages(
+        error
+    )
+
+
+@pytest.mark.parametrize(
+    ("folders", "source", "message"),
+    [
+        (["VOC2007"], "voc0712", "holds no VOC folder of 2012; one has the folders"),
+        (["VOC2012"], "voc0712", "holds no VOC folder of 2007; one has the folders"),
+        (["VOC2010", "VOC2012"], "voc", r"several VOC folders \(VOCdevkit/VOC2010, VOCdevkit/VOC2012\); name one"),
+        (["VOC2007", "VOC2007-old"], "voc", r"several VOC folders \(VOCdevkit/VOC2007, VOCdevkit/VOC2007-old\)"),
+        (["VOC2007", "../VOC2007"], "voc", r"several VOC folders \(VOCdevkit/VOC2007, VOC2007\)"),
+        (["VOC2007", "VOC2012"], "voc0712", "VOC2007, VOCdevkit/VOC2012: none has the list ImageSets/Main/test.txt"),
+    ],
+)
+def test_years_that_do_not_go_together(folders, source, message, devkit, read: Read, tmp_path: Path) -> None:
+    for number, folder in enumerate(folders):
+        devkit(folder, train=[f"{number}1"], val=[f"{number}2"])
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, source=source)
+
+
+def test_one_folder_is_not_two_years(voc: Any, read: Read) -> None:
+    three(voc)
+    with pytest.raises(InputError, match="is one VOC folder; the folder that holds VOC2007 and VOC2012 would be right"):
+        read(source="voc0712")
 
 
 def test_without_lists_images_without_annotation_are_noted(voc: Any, read: Read) -> None:
