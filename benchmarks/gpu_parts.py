@@ -296,7 +296,7 @@ def _detecting(
 
     def detect(clock: Clock | None = None) -> None:
         with around():
-            detector.detect(pictures, *([clock] if clock else []))
+            detector.detect(pictures, *([clock] if clock else []), at_once=batch)
 
     many = "an image" if batch == 1 else f"batch {batch}"
     return Work(f"{title}, at test, {many}", detect, phases=detect)

@@ -234,6 +234,7 @@ class Detector(ABC):
         description: its name, classes, settings and score thresholds.
         batched: whether `candidates` of several pictures at once take less time than of one after another.
         batch: images of a split that `candidates` gets at a time.
+        at_once: pictures that `detect` hands to `candidates` at a time where it is ``batched``.
         reads_pixels: whether `candidates` looks at pixels, or only at what a cache holds of the image.
         detection_limit: how many candidates of each class are finished in a split, as an average over its images; None:
             all.
@@ -241,6 +242,7 @@ class Detector(ABC):
 
     batched = False
     batch = 1
+    at_once = 8
     reads_pixels = True
     detection_limit: int | None = None
 
@@ -269,14 +271,19 @@ class Detector(ABC):
         """Return the detections among the candidates of one image that the limit or the score thresholds left."""
         return candidates.detections()
 
-    def detect(self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK) -> list[Detections]:
+    def detect(
+        self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK, at_once: int | None = None
+    ) -> list[Detections]:
         """Return the detections in each of ``images``, arrays or files: best first, with 0 as the image's id.
+
+        There may be more images than fit into memory as one batch: ``at_once`` of them, by default those of the
+        detector, are computed together where it is ``batched``.
 
         Raises:
             UnreadableImageError: a file is missing or broken.
         """
         pictures = [Picture(image) for image in images]
-        together = max(1, len(pictures)) if self.batched else 1
+        together = (at_once or self.at_once) if self.batched else 1
         thresholds = self.description.score_thresholds
         detections = []
         for first in range(0, len(pictures), together):

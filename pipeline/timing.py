@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -59,12 +59,12 @@ def throughput(detector: Detector, files: Sequence[Path], batch: int, device: to
     """
     images = [read_image(file) for file in files]
     images += [images[place % len(images)] for place in range(-len(images) % batch)]
-    detector.detect(images[:batch])
+    detector.detect(images[:batch], at_once=batch)
     clock = Clock(device)
     clock.wait()
     start = perf_counter()
     for first in range(0, len(images), batch):
-        detector.detect(images[first : first + batch])
+        detector.detect(images[first : first + batch], at_once=batch)
     clock.wait()
     return len(images) / (perf_counter() - start)
 
@@ -77,7 +77,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "opencv": version("opencv-contrib-python-headless"),
+        "opencv": version(packages_distributions()["cv2"][0]),  # of several packages, whichever is installed
     }
 
 

@@ -175,6 +175,20 @@ def test_pictures_are_files_or_pixels_and_best_first(split) -> None:
     assert detector.detect([]) == []
 
 
+def test_any_number_of_pictures_goes_through_in_batches() -> None:
+    pictures = [np.full((2, 2, 3), number, np.uint8) for number in range(21)]
+    detector = Halves(Description("halves", CLASSES))
+    assert len(detector.detect(pictures)) == 21
+    assert detector.calls == [1] * 21, "several at once would not help"
+    detector.batched, detector.calls = True, []
+    results = detector.detect(pictures)
+    assert detector.calls == [8, 8, 5]
+    assert [result.scores.min() for result in results] == pytest.approx(np.arange(21) / 255)
+    detector.calls = []
+    detector.detect(pictures, at_once=20)
+    assert detector.calls == [20, 1]
+
+
 def test_a_missing_file_is_named(split) -> None:
     (split[0] / "3.png").unlink()
     detector = Halves(Description("halves", CLASSES))

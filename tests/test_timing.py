@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -85,9 +86,25 @@ def test_throughput_counts_images_in_whole_batches(files: list[Path], time: Time
     assert rate == 8 / 12
 
 
+def test_a_great_batch_is_timed_as_one(files: list[Path], time: Time) -> None:
+    detector = Sleeper(time)
+    throughput(detector, files, 20, CPU)
+    assert detector.seen == [20, 20]
+
+
 def test_surroundings_name_device_and_versions() -> None:
     found = surroundings(CPU)
     assert found["device"] == "cpu"
     assert found["device_name"]
     assert found["threads"] == torch.get_num_threads()
     assert found["torch"] == torch.__version__
+    # The package's version has a fourth number, which cv2 does not tell.
+    assert found["opencv"].startswith(cv2.__version__)
+
+
+def test_the_opencv_that_is_installed_is_the_one_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four packages hold the module cv2; on a machine without a proposal engine it may be any of them."""
+    versions = {"opencv-python": "4.9.0.80", "torchvision": "0.1"}
+    monkeypatch.setattr("pipeline.timing.packages_distributions", lambda: {"cv2": ["opencv-python"]})
+    monkeypatch.setattr("pipeline.timing.version", versions.__getitem__)
+    assert surroundings(CPU)["opencv"] == "4.9.0.80"

@@ -22,9 +22,6 @@ from pipeline.predict.results import (
 )
 from pipeline.registry import load, system
 
-# Pictures that go through a network together, where that is faster than one after another.
-BATCH = 8
-
 
 def predict(
     pictures: Sequence[Picture],
@@ -83,7 +80,7 @@ def detections(detector: Detector, pictures: Sequence[Picture], threshold: float
         keep_full: whether the results shall hold all pixels.
     """
     with bar(detector.system, len(pictures)) as progress:
-        for read, broken in batches(pictures, BATCH if detector.batched else 1, keep_full):
+        for read, broken in batches(pictures, detector.at_once if detector.batched else 1, keep_full):
             yield from broken
             for pixels, detected in zip(read, detector.detect([one.reduced for one in read]), strict=True):
                 yield Result.of(pixels, detected, threshold)

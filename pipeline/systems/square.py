@@ -143,7 +143,7 @@ class SquareDetector(Detector):
     ) -> None:
         super().__init__(description)
         self._settings = description.section("detect", SquareDetection)
-        self.batch = self._settings.batch
+        self.batch = self.at_once = self._settings.batch
         self.network = channels_last(network, device).eval()
         self.decode, self.side = decode, side
         self._device = device

@@ -147,6 +147,15 @@ def test_boxes_come_back_to_their_image_whatever_the_batch(pictures, batch) -> N
     assert found.boxes.min() == 0
 
 
+def test_pictures_go_through_the_network_in_the_batches_of_the_settings(pictures) -> None:
+    root, records, truth = pictures
+    network, sizes = detector(batch=3), []
+    network.network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = network.detect([root / record.file for record in records])
+    assert sizes == [3, 3, 1]
+    assert np.abs(np.concatenate([each.boxes for each in found]) - truth).max() <= 1
+
+
 def slow_select(boxes, scores, settings):
     """Greedy suppression in plain loops."""
     found = []
