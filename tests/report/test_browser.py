@@ -1,6 +1,7 @@
 """The page in headless Chromium: what a person sees, moves and reads. Skipped where there is no Chromium or driver."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -227,6 +228,22 @@ def test_the_figures_that_are_read_are_those_of_the_metrics(page, browser, resul
     assert [cell.text for cell in totals] == ["250.0", "10.0"]
     titles = browser.find_elements(By.CSS_SELECTOR, "#headline .wide [data-dot] text")
     assert {title.text for title in titles} == {"R-CNN", "SSD"}
+
+
+@pytest.mark.parametrize("pixels", [700, 1200])
+def test_a_full_bar_ends_before_its_figure(page, browser, pixels):
+    width(browser, pixels)
+    sizes, gaps = browser.execute_script(
+        "const cells = [...document.querySelectorAll('td.bar')], text = document.createRange();"
+        "cells.forEach(cell => { cell.classList.add('best'); cell.style.setProperty('--share', 1);"
+        "  cell.firstElementChild.textContent = '100.0'; });"
+        "return [cells.map(cell => getComputedStyle(cell).backgroundSize), cells.map(cell => {"
+        "  text.selectNodeContents(cell.firstElementChild);"
+        "  return cell.getBoundingClientRect().right - text.getBoundingClientRect().left; })]"
+    )
+    free = [float(re.match(r"calc\(100% - ([\d.]+)px\)", size)[1]) for size in sizes]  # of the bar, on the right
+    assert free
+    assert all(room > taken + 2 for room, taken in zip(free, gaps, strict=True))
 
 
 @pytest.mark.parametrize("pixels", [390, 768, 1000, 1200])
