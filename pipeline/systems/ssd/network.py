@@ -22,8 +22,8 @@ from pipeline.systems.ssd.params import DefaultBoxes
 
 ExtraLayer = tuple[int, int, int, int, int]
 
-# Prefixes of the parameters that no backbone has.
-NEW_LAYERS = ("norms.", "extra.", "scores.", "offsets.")
+# Prefixes of the parameters that no backbone has, and of fc6 and fc7, which one may have.
+NEW_LAYERS, FC_LAYERS = ("norms.", "extra.", "scores.", "offsets."), "trunk.fc."
 FC7 = "fc7"
 # The authors keep every fourth of 4,096 units, and 3x3 of fc6's cells.
 FC_WIDTH, EVERY, FC_GRID = 1024, 4, 3
@@ -107,6 +107,7 @@ class Trunk(nn.Module):
         if network == "vgg16":
             self.conv[16] = nn.MaxPool2d(2, ceil_mode=True)  # pool3: 75 cells become 38 (SSD, figure 2)
         self.fc = _dilated(net.channels) if FC7 in taps else nn.Sequential()
+        self.fc_is_new = FC7 in taps
         self.channels = FC_WIDTH if FC7 in taps else net.channels
         self.tap_channels = [FC_WIDTH if tap == FC7 else known[tap][1] for tap in taps]
 
@@ -144,6 +145,7 @@ class Trunk(nn.Module):
                 "3.bias": weights[f"{fc7}.bias"][::EVERY],
             }
         )
+        self.fc_is_new = False
 
 
 def decimate_fc6(weight: torch.Tensor, channels: int) -> torch.Tensor:
@@ -162,9 +164,9 @@ def _dilated(channels: int) -> nn.Sequential:
     """Return pool5 of stride 1, fc6 with holes that make up for it, and fc7 (``model_libs.py``)."""
     return nn.Sequential(
         nn.MaxPool2d(3, 1, 1),
-        nn.Conv2d(channels, FC_WIDTH, FC_GRID, padding=6, dilation=6),
+        _conv(channels, FC_WIDTH, FC_GRID, padding=6, dilation=6),
         nn.ReLU(inplace=True),
-        nn.Conv2d(FC_WIDTH, FC_WIDTH, 1),
+        _conv(FC_WIDTH, FC_WIDTH, 1),
         nn.ReLU(inplace=True),
     )
 
@@ -185,7 +187,7 @@ class Ssd(ShapedNetwork):
     """Scores and offsets for every default box.
 
     Maps of the backbone's convolutions have values of any size, so they are normalised as conv4_3 is; fc7 and the extra
-    maps are not. New layers are drawn as Glorot and Bengio do, biases 0 (``model_libs.py``).
+    maps are not. New layers, fc6 and fc7 among them, are drawn as Glorot and Bengio do, biases 0 (``model_libs.py``).
 
     Raises:
         InputError: the backbone has no such maps, or the square is too small for as many.
@@ -216,6 +218,11 @@ class Ssd(ShapedNetwork):
         self.register_buffer("defaults", torch.from_numpy(default_boxes(self.map_boxes())), persistent=False)
         self.variances: torch.Tensor
         self.register_buffer("variances", torch.from_numpy(VARIANCES), persistent=False)
+
+    @property
+    def new_layers(self) -> tuple[str, ...]:
+        """Return the prefixes of the parameters that `load_backbone` did not fill."""
+        return (*NEW_LAYERS, FC_LAYERS) if self.trunk.fc_is_new else NEW_LAYERS
 
     def boxes_by_map(self) -> list[int]:
         """Return the number of default boxes of each map."""
@@ -289,8 +296,8 @@ def _head(inputs: int, outputs: int) -> nn.Conv2d:
     return _conv(inputs, outputs, 3, padding=1)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> nn.Conv2d:
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation)
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer

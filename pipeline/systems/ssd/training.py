@@ -22,7 +22,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.systems.square import SquareBatches
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
-from pipeline.systems.ssd.network import NEW_LAYERS, Ssd
+from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.params import SsdTraining
 from pipeline.training import Run, Task, train
 
@@ -141,7 +141,7 @@ def train_ssd(
         Task(
             network,
             losses=partial(losses, settings=settings),
-            rates=dict.fromkeys(NEW_LAYERS, settings.new_layer_lr),
+            rates=dict.fromkeys(network.new_layers, settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
         ),
         batches,

@@ -78,6 +78,26 @@ def test_fc_layers_become_convolutions_of_every_fourth_unit() -> None:
     assert torch.equal(second.weight, before), "without published ones they stay as they are"
 
 
+def test_fc_layers_that_no_classifier_gives_are_new_layers() -> None:
+    torch.manual_seed(0)
+    network = Ssd(
+        SsdShape("alexnet", 2, 96, ("conv5", "fc7"), ((8, 16, 3, 2, 1),), 8.0, (16, 24, 48, 80), ((2,), (2,), ()), None)
+    )
+    first, second = network.trunk.fc[1], network.trunk.fc[3]
+    # Glorot and Bengio: uniform up to sqrt(6 / (inputs + outputs)), with the cells of the kernel in both.
+    for layer, ends in ((first, 9 * (256 + 1024)), (second, 1024 + 1024)):
+        assert layer.weight.abs().max().item() == pytest.approx((6 / ends) ** 0.5, rel=1e-3)
+        assert not layer.bias.any()
+    conv = {f"features.{name}": tensor for name, tensor in network.trunk.conv.state_dict().items()}
+    network.load_backbone(Backbone(conv))
+    assert "trunk.fc." in network.new_layers
+    sizes = {"classifier.1": (4096, 256 * 36), "classifier.4": (4096, 4096)}
+    weights = {f"{name}.weight": torch.zeros(size) for name, size in sizes.items()}
+    network.load_backbone(Backbone(conv | weights | {f"{name}.bias": torch.zeros(4096) for name in sizes}))
+    assert "trunk.fc." not in network.new_layers
+    assert not first.weight.any()
+
+
 def test_normalised_maps_have_the_size_given_and_a_learned_scale() -> None:
     maps = torch.rand(2, 512, 3, 4)
     norm = L2Norm(512, 20.0)
