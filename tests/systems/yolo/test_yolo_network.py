@@ -9,6 +9,7 @@ from torch import nn
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import MEAN, STD, architecture
 from pipeline.nets.weights import Backbone
+from pipeline.params import parse
 from pipeline.systems.yolo.loss import cell_targets
 from pipeline.systems.yolo.network import Yolo, YoloShape, boxes_and_scores, corners, split
 
@@ -49,6 +50,20 @@ def test_the_grid_follows_from_side_and_strides(strides, grid) -> None:
     network = Yolo(shape).eval()
     assert network.grid == grid
     assert network(torch.zeros(2, 3, 96, 96, dtype=torch.uint8)).shape == (2, grid * grid * 9)
+
+
+@pytest.mark.parametrize("network", ["yolo", "fast_yolo", "small", "squeezenet1_0", "alexnet", "vgg16"])
+def test_the_least_side_leaves_a_cell(network: str) -> None:
+    known = network in ("yolo", "fast_yolo")
+    with torch.device("meta"):
+        head = ((8, 2), (8, 2), (8, 2))
+        shape = YoloShape(network if known else "backbone", "" if known else network, 64, 2, 3, head, (16,))
+        assert Yolo(shape).grid >= 1
+
+
+def test_a_smaller_side_is_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match=r"yolo\.side is 32: input should be greater than or equal to 64"):
+        parse({"yolo": {"side": 32}}, "params.yaml")
 
 
 def test_pixels_are_normalised_inside_as_each_network_expects() -> None:
