@@ -244,7 +244,7 @@ def export(system: Exportable, out: OnnxFile = None) -> None:
         typer.echo(
             f"{target}: images (N, 3, {side}, {side}), RGB from 0 to 255, to boxes (N, K, 4) in those pixels and"
         )
-        typer.echo(f"scores (N, K, {classes}); without suppression. Side and classes are in the metadata.")
+        typer.echo(f"scores (N, K, {classes}); without suppression. Side, classes and thresholds are in the metadata.")
 
 
 def _write(file: Path, text: str) -> None:

@@ -187,6 +187,18 @@ class Description:
         except (KeyError, ValidationError) as error:
             raise _unusable(self.path, self.system, f"its settings {name!r} are not {kind.__name__}") from error
 
+    def check_classes(self, count: int, weights: Path) -> None:
+        """Check that the network in ``weights``, which scores ``count`` classes, is the one described.
+
+        Raises:
+            InputError: there are more or fewer names.
+        """
+        if count != len(self.classes):
+            raise InputError(
+                f"{self.path}: names {len(self.classes)} classes, but {weights} scores {count}; the stage "
+                f"{_stage(self.system)} writes the names that fit."
+            )
+
     def save(self, folder: Path) -> None:
         """Write ``detector.json`` into ``folder``, where the system's models are."""
         thresholds = {self.classes[label - 1]: score for label, score in sorted(self.score_thresholds.items())}

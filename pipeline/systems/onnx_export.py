@@ -19,7 +19,9 @@ def export_onnx(detector: SquareDetector, path: Path) -> None:
     The graph takes ``images``, float32 ``(batch, 3, side, side)``, RGB from 0 to 255 as they come out of a picture that
     was stretched to the square: it normalises by itself. It gives ``boxes`` ``(batch, K, 4)``, corners ``x1 y1 x2 y2``
     in pixels of the square, not clipped, and ``scores`` ``(batch, K, classes)`` without a background; suppression is
-    left to the user. The metadata hold ``side`` and, as JSON, ``classes`` in the order of the scores.
+    left to the user. The metadata hold ``side``, as JSON ``classes`` in the order of the scores, and what makes the
+    detector's detections of them, in this order: scores above ``min_score``, the ``max_per_class`` best of a class,
+    suppression in each class at an overlap above ``nms``, the ``max_per_image`` best of all.
     """
     side = detector.side
     example = torch.zeros(2, 3, side, side)  # of two: the exporter takes a size of 1 for a constant
@@ -40,7 +42,8 @@ def export_onnx(detector: SquareDetector, path: Path) -> None:
     model = program.model_proto
     _forget_sources(model)
     classes = json.dumps(list(detector.classes), ensure_ascii=False)
-    onnx.helper.set_model_props(model, {"side": str(side), "classes": classes})
+    limits = {name: str(value) for name, value in detector.settings if name != "batch"}
+    onnx.helper.set_model_props(model, {"side": str(side), "classes": classes, **limits})
     onnx.checker.check_model(model)
     with atomic(path) as temporary:
         onnx.save(model, temporary)

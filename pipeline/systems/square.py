@@ -142,8 +142,8 @@ class SquareDetector(Detector):
         self, description: Description, network: torch.nn.Module, decode: Decode, side: int, device: torch.device
     ) -> None:
         super().__init__(description)
-        self._settings = description.section("detect", SquareDetection)
-        self.batch = self.at_once = self._settings.batch
+        self.settings = description.section("detect", SquareDetection)
+        self.batch = self.at_once = self.settings.batch
         self.network = channels_last(network, device).eval()
         self.decode, self.side = decode, side
         self._device = device
@@ -157,7 +157,7 @@ class SquareDetector(Detector):
             output = self.network(squares)
         with clock.phase("suppression"):
             batch = (values.cpu().numpy() for values in self.decode(output))
-            settings = self._settings
+            settings = self.settings
             return [
                 Candidates.above(settings.min_score, boxes, scores, source=image.shape).limit_by_class(
                     settings.max_per_class
@@ -169,6 +169,6 @@ class SquareDetector(Detector):
         """Return the detections of one image, in its own pixels."""
         height, width, _ = candidates.source
         with clock.phase("suppression"):
-            kept = candidates.suppress(self._settings.nms).limit(self._settings.max_per_image)
+            kept = candidates.suppress(self.settings.nms).limit(self.settings.max_per_image)
             boxes = clip(from_square(kept.boxes, width, height, self.side), width, height)
             return replace(kept, boxes=boxes).take(area(boxes) > 0).detections()

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from torchvision.ops import nms
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.core.sections import SquareDetection
+from pipeline.data.index import Index
 from pipeline.detector import Description
 from pipeline.systems.onnx_export import export_onnx
 from pipeline.systems.square import SquareDetector
@@ -66,6 +69,38 @@ def test_the_graph_gives_what_the_network_gives_and_says_what_it_needs(name: str
     onnx.checker.check_model(onnx.load(file), full_check=True)
 
 
+@pytest.mark.parametrize("name", ["yolo", "ssd"])
+def test_file_and_metadata_are_enough_for_the_detections(name: str, tmp_path: Path) -> None:
+    network, file = make(name), tmp_path / "n.onnx"
+    if isinstance(network, Yolo):
+        torch.nn.init.normal_(network.fc[-1].bias, 0.4, 0.1)  # boxes as large as a cell, which overlap
+    limits = SquareDetection(min_score=1e-5, max_per_class=30, nms=0.4, max_per_image=25)
+    detector = SquareDetector(
+        Description.of(name, CLASSES, detect=limits), network, network.decode, 96, torch.device("cpu")
+    )
+    export_onnx(detector, file)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    given = session.get_modelmeta().custom_metadata_map
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    images = image.transpose(2, 0, 1)[None].astype(np.float32)
+    boxes, scores = (torch.from_numpy(part[0]) for part in session.run(["boxes", "scores"], {"images": images}))
+    found, suppressed = [], 0
+    for label, column in enumerate(scores.T, 1):
+        best = column.argsort(descending=True, stable=True)[: int(given["max_per_class"])]
+        best = best[column[best] > float(given["min_score"])]
+        kept = best[nms(boxes[best], column[best], float(given["nms"]))]
+        suppressed += len(best) - len(kept)
+        found += [(column[row].item(), label, boxes[row]) for row in kept]
+    found = sorted(found, key=lambda detection: -detection[0])[: int(given["max_per_image"])]
+    (expected,) = detector.detect([image])
+    assert len(found) == len(expected) == 25
+    assert suppressed
+    assert [label for _, label, _ in found] == expected.labels.tolist()
+    assert [score for score, _, _ in found] == pytest.approx(expected.scores, abs=1e-5)
+    clipped = torch.stack([box for _, _, box in found]).clamp(0, 96)
+    assert np.allclose(clipped.numpy(), expected.boxes, atol=1e-3)
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(1)
@@ -77,11 +112,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_file_lands_where_it_is_named_and_knows_its_classes(project: Path) -> None:
+    Index(("ant", "bee", "cow"), ()).save(project / "data/index/test.json")  # of a dataset that came later
     result = CliRunner().invoke(app, ["export", "yolo", "--out", "somewhere/mine.onnx"])
     assert result.exit_code == 0, result.output
     assert "somewhere/mine.onnx: images (N, 3, 64, 64), RGB from 0 to 255" in result.stdout
     session = onnxruntime.InferenceSession(project / "somewhere/mine.onnx")
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["cat", "dog"]
+
+
+def test_names_that_are_not_as_many_as_the_scores_are_refused(project: Path) -> None:
+    Description.of("yolo", ("ant", "bee", "cow"), detect=SETTINGS).save(project / "models/yolo")
+    result = CliRunner().invoke(app, ["export", "yolo"])
+    assert result.exit_code == 1
+    assert "models/yolo/detector.json: names 3 classes, but models/yolo/network.safetensors scores 2" in result.stderr
+    assert not list(project.glob("*.onnx"))
 
 
 @pytest.mark.parametrize(

@@ -30,5 +30,7 @@ def on_test_split(params: "Params", index: Index, device: torch.device) -> Detec
 
 
 def _detector(description: Description, folder: Path, device: torch.device) -> Detector:
-    network = Yolo.load(folder / "network.safetensors", MAKER)
+    weights = folder / "network.safetensors"
+    network = Yolo.load(weights, MAKER)
+    description.check_classes(network.shape.classes, weights)
     return SquareDetector(description, network, network.decode, network.shape.side, device)
