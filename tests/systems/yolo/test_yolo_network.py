@@ -57,7 +57,7 @@ def test_the_least_side_leaves_a_cell(network: str) -> None:
     known = network in ("yolo", "fast_yolo")
     with torch.device("meta"):
         head = ((8, 2), (8, 2), (8, 2))
-        shape = YoloShape(network if known else "backbone", "" if known else network, 64, 2, 3, head, (16,))
+        shape = YoloShape(network if known else "backbone", "" if known else network, 64, 2, 3, head, (16,), False)
         assert Yolo(shape).grid >= 1
 
 
