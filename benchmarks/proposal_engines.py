@@ -115,7 +115,7 @@ def _processor_seconds() -> float:
 def _read(folder: Path, limit: int | None) -> Index:
     """Return the first images of all splits together."""
     data = params.load().data.model_copy(update={"source": "voc", "root": str(folder), "classes": None})
-    splits = read_dataset(data, seed=1).splits.values()
+    splits = read_dataset(data).splits.values()
     images = sorted((image for index in splits for image in index.images), key=lambda image: image.file)
     return Index(next(iter(splits)).classes, tuple(images[:limit]))
 

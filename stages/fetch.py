@@ -23,7 +23,7 @@ def main(stage: Stage) -> None:
         raise InputError(f"params.yaml: data.root is {root}; with source {source} it must be {right}.")
     with atomic(fetched) as folder:
         if source == "digits":
-            write_digits(folder, data.digits, stage.params.seed)
+            write_digits(folder, data.digits, data.seed)
         elif root == fetched and source in ARCHIVES:
             fetch_voc(folder, ARCHIVES[source], DOWNLOADS, data.mirror)
         else:

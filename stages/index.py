@@ -7,7 +7,7 @@ from pipeline.stage import Stage, run
 
 def main(stage: Stage) -> None:
     p = stage.params
-    dataset = read_dataset(p.data, p.seed, p.runtime.workers)
+    dataset = read_dataset(p.data, p.runtime.workers)
     with atomic(stage.out("data/index")) as folder:
         folder.mkdir()
         for split, index in dataset.splits.items():

@@ -64,6 +64,8 @@ class Data(Section):
     fit_splits: Annotated[tuple[Literal["train", "val"], ...], NotEmpty, Distinct] = ("train", "val")
     """The splits that classifiers and regressors are fitted on; test is never among them."""
     split: SplitShares = SplitShares()
+    seed: int = 1
+    """Of the digits that are drawn, and of the images that fall into a split by its share."""
     skip_unreadable: bool = False
     """false: a truncated image is an error. true: it is dropped, counted and listed."""
     coco: Coco = Coco()

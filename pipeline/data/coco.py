@@ -48,7 +48,7 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
     _note_unused(root, {part.images for part in parts}, images, report)
     splits, carved = complete(lists, shares, seed)
     for split in carved if images else ():
-        message = f"{len(splits[split])} images were taken by seed and data.split, as no file gives this split."
+        message = f"{len(splits[split])} images were taken by data.seed and data.split, as no file gives this split."
         report.note("split made here", f"split {split}", message)
     return Source(inclusive=False, splits={split: [images[file] for file in files] for split, files in splits.items()})
 

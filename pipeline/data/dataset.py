@@ -43,7 +43,7 @@ class Dataset:
     report: Report
 
 
-def read_dataset(data: Data, seed: int, workers: int = 0) -> Dataset:
+def read_dataset(data: Data, workers: int = 0) -> Dataset:
     """Read and check the dataset at ``data.root``; every image is decoded once.
 
     Boxes refer to the upright image, as a viewer shows it after the EXIF rotation. Image ids count
@@ -53,11 +53,11 @@ def read_dataset(data: Data, seed: int, workers: int = 0) -> Dataset:
         InputError: the dataset cannot be used; the message has the first problems.
     """
     report = Report()
-    source = read_source(data, seed, report)
+    source = read_source(data, report)
     return build(source, Path(data.root), data.classes, data.skip_unreadable, workers, report)
 
 
-def read_source(data: Data, seed: int, report: Report) -> Source:
+def read_source(data: Data, report: Report) -> Source:
     """Read the annotations with the reader that fits ``data.source``.
 
     Raises:
@@ -65,8 +65,8 @@ def read_source(data: Data, seed: int, report: Report) -> Source:
     """
     root = Path(data.root)
     if data.source == "coco":
-        return read_coco(root, coco_parts(data.coco), data.split, seed, report)
-    return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, seed, report)
+        return read_coco(root, coco_parts(data.coco), data.split, data.seed, report)
+    return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, data.seed, report)
 
 
 def coco_parts(coco: Coco) -> list[CocoPart]:

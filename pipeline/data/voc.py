@@ -100,7 +100,7 @@ def read_voc(root: Path, folders: Sequence[Path], shares: SplitShares, seed: int
     splits, carved = complete(lists, shares, seed)
     _note_unused(files, splits, report)
     for split in carved:
-        message = f"{len(splits[split])} images were taken by seed and data.split, as no list names this split."
+        message = f"{len(splits[split])} images were taken by data.seed and data.split, as no list names this split."
         report.note("split made here", f"split {split}", message)
     total = sum(len(names) for names in splits.values())
     names = [name for split in splits.values() for name in split]

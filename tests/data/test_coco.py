@@ -18,7 +18,7 @@ Read = Callable[..., Dataset]
 def read(coco: Any, make_data: Callable) -> Read:
     def read(images: str = "images", annotations: Any = "annotations.json", **changes: Any) -> Dataset:
         section = {"images": images, "annotations": annotations}
-        return read_dataset(make_data(coco.root, "coco", coco=section, **changes), 1, 2)
+        return read_dataset(make_data(coco.root, "coco", coco=section, **changes), 2)
 
     return read
 

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def dataset(folder: Path, make_data: Callable) -> Dataset:
-    return read_dataset(make_data(folder, "digits"), 1, 1)
+    return read_dataset(make_data(folder, "digits"), 1)
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -206,7 +206,7 @@ def test_both_years_from_a_mirror_are_07_12(
                     tar.add(path, path.relative_to(tmp_path))
         archives.append(replace(archive, md5=hashlib.md5((served / archive.name).read_bytes()).hexdigest()))
     fetch_voc(tmp_path / "fetched", archives, tmp_path / "downloads", url)
-    splits = read_dataset(make_data(tmp_path / "fetched", source="voc0712"), 1, workers=1).splits
+    splits = read_dataset(make_data(tmp_path / "fetched", source="voc0712"), workers=1).splits
     assert {split: [Path(image.file).stem for image in index.images] for split, index in splits.items()} == {
         "train": ["000001", "2008_000001"],
         "val": ["000002", "000005", "2008_000002"],

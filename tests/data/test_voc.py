@@ -18,7 +18,7 @@ Read = Callable[..., Dataset]
 
 @pytest.fixture
 def read(voc: Any, make_data: Callable) -> Read:
-    return lambda root=voc.root, **changes: read_dataset(make_data(root, **changes), 1, workers=2)
+    return lambda root=voc.root, **changes: read_dataset(make_data(root, **changes), workers=2)
 
 
 def three(voc: Any) -> None:
@@ -351,7 +351,7 @@ def test_one_worker_and_many_agree(voc: Any, make_data: Callable, tmp_path: Path
     for i in range(12):
         voc.pair(f"{i}", ("cat", (0, 1, 20 + i, 200)))
     for workers in (1, 3):
-        dataset = read_dataset(make_data(voc.root), 1, workers)
+        dataset = read_dataset(make_data(voc.root), workers)
         dataset.splits["train"].save(tmp_path / f"{workers}.json")
         assert dataset.report.clipped_boxes == 12
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
