@@ -78,7 +78,13 @@ def _alexnet() -> nn.Sequential:
 def _vgg16() -> nn.Sequential:
     from torchvision.models import vgg16
 
-    return vgg16().features[:-1]
+    layers = vgg16().features[:-1]
+    for layer in layers:
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode = (
+                True  # as Caffe, which the papers used (pooling_layer.cpp): 600 pixels give 38 cells, not 37
+            )
+    return layers
 
 
 def _squeezenet() -> nn.Sequential:

@@ -104,8 +104,6 @@ class Trunk(nn.Module):
         self._network = network
         self._ends = [known[tap][0] for tap in taps if tap != FC7]
         self.conv = net.conv()
-        if network == "vgg16":
-            self.conv[16] = nn.MaxPool2d(2, ceil_mode=True)  # pool3: 75 cells become 38 (SSD, figure 2)
         self.fc = _dilated(net.channels) if FC7 in taps else nn.Sequential()
         self.fc_is_new = FC7 in taps
         self.channels = FC_WIDTH if FC7 in taps else net.channels
