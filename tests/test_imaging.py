@@ -98,6 +98,14 @@ def test_images_of_different_sizes_are_padded_with_the_mean() -> None:
         assert place[:, height:].abs().sum() + place[:, :, width:].abs().sum() == 0
 
 
+def test_a_strip_is_padded_to_what_a_network_needs() -> None:
+    strip = pixels(np.full((2, 30, 3), 7, np.uint8), 1.0)
+    batch = pad([strip], torch.device("cpu"), smallest=21)
+    assert batch.shape == (1, 3, 21, 30)
+    assert torch.equal(batch[0, :, :2], normalise(strip))
+    assert not batch[:, :, 2:].any()
+
+
 def test_mirrored_boxes_hold_the_same_pixels() -> None:
     image = np.random.default_rng(2).integers(0, 256, (6, 11, 3), dtype=np.uint8)
     boxes = np.array([[0, 1, 4, 5], [7, 0, 11, 6]], np.float32)

@@ -83,7 +83,8 @@ class Fc7Features:
             return np.zeros((0, self._network.scores.in_features), np.float32)
         image = read_image(self._root / self._records[position].file)
         maps, factors = image_maps(self._network, image, self._device)
-        cells = torch.from_numpy(region_cells(self._network, boxes, factors)).to(self._device)
+        size = image.shape[1], image.shape[0]
+        cells = torch.from_numpy(region_cells(self._network, boxes, factors, size)).to(self._device)
         return self._network.features(self._network.pool(maps, cells)).cpu().numpy()
 
 

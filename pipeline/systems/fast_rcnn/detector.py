@@ -49,17 +49,18 @@ def image_maps(network: FastRcnn, image: NDArray[np.uint8], device: torch.device
     """Return the maps ``(scales, channels, rows, columns)`` of ``image`` (H, W, 3) and the factor of each scale."""
     shape, (height, width) = network.shape, image.shape[:2]
     factors = [scale_factor(width, height, short, shape.long_side) for short in shape.short_sides]
-    return network.conv(pad([pixels(image, factor) for factor in factors], device)), factors
+    seen = [pixels(image, factor) for factor in factors]
+    return network.conv(pad(seen, device, network.geometry.smallest())), factors
 
 
-def region_cells(network: FastRcnn, boxes: Boxes, factors: list[float]) -> NDArray[np.float32]:
-    """Return ``(R, 5)``: the scale of each of ``boxes`` (R, 4) and its first and last cell there."""
+def region_cells(network: FastRcnn, boxes: Boxes, factors: list[float], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return ``(R, 5)``: the scale of each of ``boxes`` (R, 4) of an image of ``size``, and its cells (`to_cells`)."""
     sides = np.sqrt(area(boxes))[:, None] * np.array(factors)
     levels = np.abs(sides**2 - CANONICAL_SIDE**2).argmin(axis=1)
     cells = np.zeros((len(boxes), 5), np.float32)
     cells[:, 0] = levels
     for level, factor in enumerate(factors):
-        cells[levels == level, 1:] = to_cells(boxes[levels == level], factor, network.geometry)
+        cells[levels == level, 1:] = to_cells(boxes[levels == level], factor, network.geometry, size)
     return cells
 
 
@@ -76,8 +77,9 @@ def score_regions(
 ) -> list[ScoredRegions]:
     """Score ``boxes`` (R, 4), which may be none, with each of ``networks`` that share their convolutions.
 
-    Regions that fall on the same cells are computed once (``lib/fast_rcnn/test.py``). Boxes are moved by the offsets of
-    each class where ``regress`` says so, and clipped. ``clock`` times ``pooling``, ``heads`` and ``suppression``, which
+    Regions that fall on the same cells are computed once, and all get the box of the first of them, the best proposal
+    (``lib/fast_rcnn/test.py``). Boxes are moved by the offsets of each class where ``regress`` says so, and clipped.
+    ``clock`` times ``pooling``, ``heads`` and ``suppression``, which
     holds the decoding.
     """
     classes = networks[0].shape.classes
@@ -85,33 +87,33 @@ def score_regions(
         none = ScoredRegions(np.zeros((0, classes), np.float32), np.zeros((0, classes, 4), np.float32))
         return [none] * len(networks)
     with clock.phase("pooling"):
-        cells, copies = np.unique(region_cells(networks[0], boxes, factors), axis=0, return_inverse=True)
+        every = region_cells(networks[0], boxes, factors, (width, height))
+        cells, first, copies = np.unique(every, axis=0, return_index=True, return_inverse=True)
         pooled = networks[0].pool(maps, torch.from_numpy(cells).to(maps.device))
-    return [_score_pooled(each, pooled, copies, boxes, width, height, regress, clock) for each in networks]
+    scored = [_score_pooled(each, pooled, boxes[first], width, height, regress, clock) for each in networks]
+    return [ScoredRegions(each.scores[copies.reshape(-1)], each.boxes[copies.reshape(-1)]) for each in scored]
 
 
 def _score_pooled(
     network: FastRcnn,
     pooled: torch.Tensor,
-    copies: NDArray[np.int64],
     boxes: Boxes,
     width: int,
     height: int,
     regress: bool,
     clock: Clock,
 ) -> ScoredRegions:
-    """Score ``boxes`` of which each has the pooled region at its position in ``copies``."""
+    """Score ``boxes`` (R, 4), which were ``pooled``."""
     classes = network.shape.classes
     with clock.phase("heads"):
         scores, offsets = network.classify(pooled)
         if not network.shape.svm:
             scores = scores.softmax(1)
     with clock.phase("suppression"):
-        of_regions = scores[:, 1:].cpu().numpy()[copies.reshape(-1)]
         moved = np.repeat(boxes, classes, axis=0)
         if regress:
-            moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy()[copies.reshape(-1)].reshape(-1, 4)))
-        return ScoredRegions(of_regions, clip(moved, width, height).reshape(-1, classes, 4))
+            moved = as_boxes(decode(moved, offsets[:, 1:].cpu().numpy().reshape(-1, 4)))
+        return ScoredRegions(scores[:, 1:].cpu().numpy(), clip(moved, width, height).reshape(-1, classes, 4))
 
 
 class RegionDetector(Detector):
@@ -129,10 +131,15 @@ class RegionDetector(Detector):
         self._scoring = settings
 
     def choose(self, regions: ScoredRegions) -> Candidates:
-        """Return the candidates among the regions of one image."""
-        if self._scoring.protocol == "threshold":
-            return Candidates.above(self._scoring.min_score, regions.boxes, regions.scores)
-        return Candidates.above(None, regions.boxes, regions.scores).limit_by_class(self._scoring.max_per_class)
+        """Return the candidates among the regions of one image.
+
+        A box that its offsets pushed out of the image has no area and is none; the official codes report it as a line
+        of pixels at the border.
+        """
+        by_score = self._scoring.protocol == "threshold"
+        candidates = Candidates.above(self._scoring.min_score if by_score else None, regions.boxes, regions.scores)
+        candidates = candidates.take(area(candidates.boxes) > 0)
+        return candidates if by_score else candidates.limit_by_class(self._scoring.max_per_class)
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the detections of one image: suppression, with ``threshold`` the limit of the image."""

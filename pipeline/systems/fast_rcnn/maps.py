@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.data.images import ImageCache
 from pipeline.imaging import batch_shape, pad, pixels
+from pipeline.nets.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class FrozenMaps:
 
     def __init__(self, conv: nn.Module, images: ImageCache, device: torch.device) -> None:
         self._conv, self._images, self._device = conv, images, device
+        self._smallest = Geometry.from_layers(conv).smallest()
         self._room = int(images.megabytes * (1 << 20))
         self._kept: dict[View, torch.Tensor] = {}
 
@@ -65,7 +67,7 @@ class FrozenMaps:
         if view in self._kept:
             return self._kept[view]
         image = pixels(self._images.read(view.position), view.factor, view.mirrored)
-        computed = self._conv(pad([image], self._device))
+        computed = self._conv(pad([image], self._device, self._smallest))
         if computed.nbytes <= self._room:
             self._room -= computed.nbytes
             self._kept[view] = computed

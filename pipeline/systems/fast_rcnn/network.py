@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.core.boxes import Boxes
 from pipeline.core.operators import roi_pool
+from pipeline.imaging import resized_shape
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
@@ -30,16 +31,21 @@ def map_shift(geometry: Geometry) -> float:
     return geometry.offset - geometry.stride / 2
 
 
-def to_cells(boxes: Boxes, factor: float, geometry: Geometry) -> NDArray[np.float32]:
+def to_cells(boxes: Boxes, factor: float, geometry: Geometry, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return first and last cell ``(x1, y1, x2, y2)``, both inclusive, of ``boxes`` (N, 4): whole numbers, float32.
 
-    ``boxes`` are in pixels of the original image, which was resized by ``factor``. Coordinates are rounded half away
-    from zero, as C's ``round`` does (``roi_pooling_layer.cpp``).
+    ``boxes`` are in pixels of the original image of ``size``, width and height, which was resized by ``factor``.
+    Coordinates are rounded half away from zero, as C's ``round`` does (``roi_pooling_layer.cpp``). A cell beyond the
+    image's map becomes the one at its border, as in SPP-net (``spm_response_boxes.m``): RoI pooling would fill bins
+    beyond it with zeros.
     """
     # The official boxes name the last pixel, ours the one after it.
     inclusive = (boxes - np.array([0, 0, 1, 1], np.float32)).astype(np.float64) * factor
     cells = (inclusive - map_shift(geometry)) / geometry.stride
-    return (np.sign(cells) * np.floor(np.abs(cells) + 0.5)).astype(np.float32)
+    height, width = resized_shape(*size, factor)
+    # An image without any cell is padded until it has one (`pipeline.imaging.pad`).
+    last = [max(0, geometry.size(side) - 1) for side in (width, height)]
+    return np.clip(np.sign(cells) * np.floor(np.abs(cells) + 0.5), 0, last * 2).astype(np.float32)
 
 
 @dataclass(frozen=True)

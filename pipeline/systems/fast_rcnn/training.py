@@ -104,7 +104,7 @@ class RegionBatches:
             boxes, offsets = regions.boxes[rows], regions.targets[rows]
             if mirrored:
                 boxes, offsets = mirror(boxes, record.width), offsets * MIRRORED
-            own = to_cells(boxes, factor, self._geometry)
+            own = to_cells(boxes, factor, self._geometry, (record.width, record.height))
             views.append(View(self._used[place], factor, mirrored))
             cells.append(np.concatenate([np.full((len(rows), 1), number), own.astype(np.int64)], axis=1))
             labels.append(regions.labels[rows])
@@ -201,7 +201,7 @@ def losses(
     network: FastRcnn, batch: RegionBatch, settings: RegionTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
-    seen = maps(batch.views) if maps else pad(batch.images, batch.cells.device)
+    seen = maps(batch.views) if maps else pad(batch.images, batch.cells.device, network.geometry.smallest())
     scores, offsets = network(seen, batch.cells, mapped=maps is not None)
     box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
     return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

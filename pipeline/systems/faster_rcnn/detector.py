@@ -24,7 +24,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
-from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, RpnProposals
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Resized:
     """Images of one size, resized.
 
     Attributes:
-        pixels: ``(N, 3, h, w)`` float32, normalised.
+        pixels: ``(N, 3, h, w)`` float32, normalised; a strip is padded (`pipeline.imaging.pad`).
         factor: by which they were resized.
         size: ``(width, height)`` before that.
     """
@@ -49,15 +49,16 @@ class Resized:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return height and width after resizing."""
+        """Return height and width after resizing, padding included."""
         return self.pixels.shape[2], self.pixels.shape[3]
 
 
-def resized(images: Sequence[NDArray[np.uint8]], shape: RpnShape, device: torch.device) -> Resized:
-    """Resize ``images`` ``(H, W, 3)``, all of one size, to the first scale of ``shape``."""
-    height, width = images[0].shape[:2]
+def resized(images: Sequence[NDArray[np.uint8]], network: RegionProposalNetwork, device: torch.device) -> Resized:
+    """Resize ``images`` ``(H, W, 3)``, all of one size, to the first scale of ``network``."""
+    (height, width), shape = images[0].shape[:2], network.shape
     factor = scale_factor(width, height, shape.short_sides[0], shape.long_side)
-    return Resized(pad([pixels(image, factor) for image in images], device), factor, (width, height))
+    seen = [pixels(image, factor) for image in images]
+    return Resized(pad(seen, device, network.geometry.smallest()), factor, (width, height))
 
 
 @torch.inference_mode()
@@ -79,7 +80,7 @@ def propose(
     Args:
         network: on the device of ``maps``.
         maps: ``(1, channels, rows, columns)``, of one image.
-        shape: its height and width after resizing.
+        shape: its height and width after resizing, padding included.
         factor: by which it was resized.
         size: ``(width, height)`` of the original image.
         settings: thresholds and numbers of boxes.
@@ -112,7 +113,7 @@ def propose_all(
     channels_last(network, device)
     proposals = []
     for record in progress(records, title):
-        seen = resized([read_image(root / record.file)], network.shape, device)
+        seen = resized([read_image(root / record.file)], network, device)
         proposals.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
     return ProposalSet.join(proposals, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
 
@@ -168,7 +169,7 @@ class FasterRcnnDetector(RegionDetector):
     def _score(self, images: Sequence[Image], clock: Clock) -> list[Candidates]:
         """Return the candidates of ``images`` of one size, which share a forward pass through the convolutions."""
         with clock.phase("convolution"):
-            seen = resized(images, self._rpn.shape, self._device)
+            seen = resized(images, self._rpn, self._device)
             maps = self._rpn.conv(seen.pixels)
         regress, candidates = self._settings.box_regression, []
         for image_map in maps.split(1):

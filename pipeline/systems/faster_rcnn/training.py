@@ -80,7 +80,7 @@ def losses(
     network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
-    seen = maps(batch.views) if maps else pad(batch.images, batch.rows.device)
+    seen = maps(batch.views) if maps else pad(batch.images, batch.rows.device, network.geometry.smallest())
     scores, offsets = network(seen, mapped=maps is not None)
     normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
     objects = batch.rows[: len(batch.targets)]

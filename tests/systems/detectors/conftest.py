@@ -212,7 +212,7 @@ def single_shot(made: Made, system: str, network: Yolo | Ssd, detect) -> None:
 def spread_scores(network: FastRcnn, made: Made) -> None:
     """Change the last layer so that the scores of regions differ from each other."""
     maps, factors = image_maps(network, made.images[0], CPU)
-    cells = torch.from_numpy(region_cells(network, made.proposals[0], factors))
+    cells = torch.from_numpy(region_cells(network, made.proposals[0], factors, made.sizes[0]))
     logits = network.scores(network.features(network.pool(maps, cells)))
     network.scores.weight.mul_(3 / logits.std(dim=0)[:, None])
     network.scores.bias.copy_(-logits.mean(dim=0) * 3 / logits.std(dim=0))

@@ -114,6 +114,17 @@ def test_an_image_in_which_nothing_is_proposed_holds_nothing(make, system: str) 
         assert found.boxes.dtype == np.float32
 
 
+@pytest.mark.parametrize("system", ["fast_rcnn", "faster_rcnn"])
+@pytest.mark.parametrize("shape", [(3, 2000), (30, 2000), (40, 2000), (2000, 3), (1, 1)])
+def test_an_image_may_have_any_shape(make, system: str, shape: tuple[int, int]) -> None:
+    """Resized, the strips are thinner than the 8 pixels of one cell."""
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    (found,) = load(system, make(system, min_score=0.0).models, "cpu").detect([image])
+    assert np.isfinite(found.scores).all()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= shape[::-1]).all()
+
+
 @pytest.mark.parametrize("system", list(all_systems()))
 def test_no_images_give_nothing(make, system: str) -> None:
     assert load(system, make(system).models, "cpu").detect([]) == []

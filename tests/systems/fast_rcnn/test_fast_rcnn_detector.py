@@ -89,6 +89,15 @@ def test_images_without_regions_are_legal(sections, altered, tmp_path, protocol:
     assert set(both.image_ids.tolist()) == {2}
 
 
+@pytest.mark.parametrize("protocol", ["budget", "threshold"])
+def test_a_box_pushed_out_of_the_image_is_none(sections, altered, tmp_path, protocol: str) -> None:
+    """The official codes report it one pixel wide; here it takes no place of the limit either."""
+    settings = altered(sections.fast_rcnn.detect, protocol=protocol, max_per_class=1)
+    boxes = np.array([[100, 20, 100, 40], [30, 0, 60, 0], [0, 0, 20, 20]], np.float32)[:, None]
+    regions = ScoredRegions(np.array([[0.9], [0.8], [0.7]], np.float32), boxes)
+    assert detect(settings, {1: regions}, tmp_path).boxes.tolist() == [[0, 0, 20, 20]]
+
+
 def test_a_class_that_could_not_be_learned_is_never_detected(sections, tmp_path) -> None:
     regions = scored(10, 2, 4)
     regions.scores[:, 1] = -np.inf

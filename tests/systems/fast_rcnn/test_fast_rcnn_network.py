@@ -131,16 +131,55 @@ def official(*corners: float) -> np.ndarray:
 
 def test_the_published_example() -> None:
     # 50/16 = 3.1, 20/16 = 1.25, 370/16 = 23.1, 148/16 = 9.25: 21 x 9 cells, ends included.
-    assert to_cells(official(50, 20, 370, 148), 1.0, VGG16).tolist() == [[3, 1, 23, 9]]
+    assert to_cells(official(50, 20, 370, 148), 1.0, VGG16, (500, 375)).tolist() == [[3, 1, 23, 9]]
 
 
 @pytest.mark.parametrize(("pixel", "cell"), [(7.99, 0), (8, 1), (24, 2), (40, 3), (0, 0)])
 def test_halves_round_away_from_zero(pixel: float, cell: int) -> None:
-    assert to_cells(official(pixel, pixel, pixel, pixel), 1.0, VGG16).tolist() == [[cell] * 4]
+    assert to_cells(official(pixel, pixel, pixel, pixel), 1.0, VGG16, (500, 375)).tolist() == [[cell] * 4]
 
 
 def test_boxes_grow_with_the_image() -> None:
-    assert to_cells(official(25, 10, 185, 74), 2.0, VGG16).tolist() == [[3, 1, 23, 9]]
+    assert to_cells(official(25, 10, 185, 74), 2.0, VGG16, (250, 188)).tolist() == [[3, 1, 23, 9]]
+
+
+@pytest.mark.parametrize(
+    ("box", "cells"),
+    [
+        # Alone -1 to 4 and 12 to 17, 34 to 39 and 24 to 29: the map has columns 0 to 38 and rows 0 to 28.
+        ((0, 200, 80, 280), (0, 12, 4, 17)),
+        ((560, 400, 640, 480), (34, 24, 38, 28)),
+        ((300, 200, 380, 280), (18, 12, 23, 17)),
+    ],
+)
+def test_cells_end_with_the_map_so_that_no_bin_is_empty(box: tuple[int, ...], cells: tuple[int, ...]) -> None:
+    geometry = Geometry.from_architecture(architecture("squeezenet1_0"))
+    assert (geometry.size(480), geometry.size(640)) == (29, 39)
+    found = to_cells(np.array([box], np.float32), 1.0, geometry, (640, 480))
+    assert found.tolist() == [list(cells)]
+    assert empty_bins(found, 29, 39) == 0
+
+
+def test_the_map_of_vgg16_reaches_the_end_of_a_photograph() -> None:
+    # 500 x 375 pixels at 600 are 800 x 600: 38 rows, where 37, rounded down, would leave 7 of the 49 bins empty.
+    found = to_cells(np.array([[100, 335, 300, 375]], np.float32), 1.6, VGG16, (500, 375))
+    assert found.tolist() == [[10, 34, 30, 37]]
+    assert (empty_bins(found, 38, 50), empty_bins(found, 37, 50)) == (0, 7)
+
+
+def empty_bins(cells: np.ndarray, rows: int, columns: int) -> int:
+    """Return how many of 7 x 7 bins RoI pooling leaves 0 on a map of ones."""
+    regions = np.concatenate([np.zeros((1, 1), np.float32), cells], axis=1)
+    pooled = pool_slowly(np.ones((1, 1, rows, columns), np.float32), regions, 7)
+    return int((pooled == 0).sum())
+
+
+def test_a_strip_has_one_row_of_cells() -> None:
+    found = to_cells(np.array([[0, 0, 2000, 3], [900, 1, 1000, 2]], np.float32), 0.16, VGG16, (2000, 3))
+    assert found[:, [1, 3]].tolist() == [[0, 0], [0, 0]]
+    small = Geometry.from_architecture(architecture("small"))
+    assert small.size(3) == 0
+    assert to_cells(np.array([[0, 0, 2000, 20]], np.float32), 0.16, small, (2000, 20)).tolist() == [[0, 0, 39, 0]]
 
 
 def test_only_maps_of_unpadded_layers_are_shifted() -> None:
@@ -171,7 +210,9 @@ def test_pooling_equals_a_slow_loop(seed: int, count: int) -> None:
     network = FastRcnn(FastRcnnShape("small", 5, 8, 2, (64,), 96))
     maps = rng.normal(size=(2, 96, 9, 11)).astype(np.float32)
     corners = np.sort(rng.uniform(-12, 100, (count, 2, 2)), axis=1).reshape(-1, 4).astype(np.float32)
-    cells = np.concatenate([rng.integers(0, 2, (count, 1)), to_cells(corners, 1.0, network.geometry)], axis=1)
+    cells = np.concatenate(
+        [rng.integers(0, 2, (count, 1)), to_cells(corners, 1.0, network.geometry, (120, 96))], axis=1
+    )
     cells = cells.astype(np.float32)
     pooled = network.pool(torch.from_numpy(maps), torch.from_numpy(cells))
     assert np.array_equal(pooled.numpy(), pool_slowly(maps, cells, 5))

@@ -80,7 +80,7 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
     root, records = squares
     maps, factors = image_maps(trained, read_image(root / records[0].file), CPU)
     boxes = np.array([[8, 8, 40, 40], [9, 8, 40, 40], [30, 30, 70, 70], [8, 8, 40, 40]], np.float32)
-    cells = region_cells(trained, boxes, factors)
+    cells = region_cells(trained, boxes, factors, (112, 96))
     assert len(np.unique(cells, axis=0)) == 2
     seen = []
     classify = trained.classify
@@ -91,7 +91,16 @@ def test_regions_on_the_same_cells_are_computed_once(trained, squares, monkeypat
         each = trained.head(maps, torch.from_numpy(cells))[0].softmax(1)[:, 1:].numpy()
     assert np.allclose(found.scores, each, atol=1e-6)
     assert np.array_equal(found.boxes[0], found.boxes[3])
-    assert not np.array_equal(found.boxes[0], found.boxes[1])
+
+
+def test_regions_on_the_same_cells_get_the_box_of_the_first(trained, squares) -> None:
+    maps, factors = image_maps(trained, read_image(squares[0] / squares[1][0].file), CPU)
+    boxes = np.array([[20, 20, 60, 60], [22, 21, 59, 60], [40, 30, 90, 80]], np.float32)
+    assert len(np.unique(region_cells(trained, boxes, factors, (112, 96)), axis=0)) == 2
+    (found,) = score_regions([trained], maps, factors, boxes, 112, 96, False)
+    assert found.boxes[:, 0].tolist() == [[20, 20, 60, 60], [20, 20, 60, 60], [40, 30, 90, 80]]
+    (backward,) = score_regions([trained], maps, factors, boxes[::-1], 112, 96, False)
+    assert backward.boxes[:, 0].tolist() == [[40, 30, 90, 80], [22, 21, 59, 60], [22, 21, 59, 60]]
 
 
 def test_an_image_without_proposals_is_legal(trained, squares, sections, detected) -> None:
@@ -106,7 +115,7 @@ def test_several_scales_use_the_one_nearest_to_224(squares) -> None:
     _, factors = image_maps(network, read_image(squares[0] / "0.png"), CPU)
     assert factors == [1, 2, 4]
     # sqrt(112 * 96) is 104 pixels: 207 at twice the size. 56 pixels: 224 at four times. 99.5: 199 at twice.
-    assert region_cells(network, boxes, factors)[:, 0].tolist() == [1, 2, 1]
+    assert region_cells(network, boxes, factors, (112, 96))[:, 0].tolist() == [1, 2, 1]
 
 
 def test_svms_on_fc7_replace_the_softmax(trained, squares, around, sections, altered, detected, tmp_path) -> None:
