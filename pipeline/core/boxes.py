@@ -6,6 +6,7 @@ GPU predicts stay there until they are chosen.
 """
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,20 @@ def best_column(overlaps: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArr
         return np.full(len(overlaps), -1, np.int64), np.zeros(len(overlaps), np.float32)
     best = overlaps.argmax(axis=1)
     return best, overlaps[np.arange(len(overlaps)), best]
+
+
+def coverage(images: Iterable[tuple[ArrayLike, ArrayLike]], thresholds: Sequence[float]) -> list[float]:
+    """Return for each of ``thresholds`` the share of all objects that a reference box overlaps by so much or more.
+
+    A reference box is an anchor or a default box. What none overlaps by half trains few of them, and is hard to detect.
+
+    Args:
+        images: reference boxes (A, 4) and objects (G, 4) of each image; both may be none.
+        thresholds: overlaps. Without any object all shares are 1.
+    """
+    overlaps = [iou(reference, objects).max(axis=0, initial=0) for reference, objects in images]
+    best = np.concatenate([np.zeros(0, np.float32), *overlaps])
+    return [float((best >= threshold).mean()) if len(best) else 1.0 for threshold in thresholds]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import torch
 
+from pipeline.core.boxes import coverage
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.imaging import to_square
 from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
-from pipeline.systems.ssd.boxes import coverage
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.params import Ssd as SsdParams
 from pipeline.systems.ssd.training import train_ssd
@@ -25,8 +25,8 @@ def main(stage: Stage) -> None:
     shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)
     network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
-    squares = [to_square(record.boxes, record.width, record.height, shape.side) for record in records]
-    covered = coverage(network.defaults.numpy(), squares, settings.match_iou)
+    squares = (to_square(record.boxes, record.width, record.height, shape.side) for record in records)
+    (covered,) = coverage(((network.defaults.numpy(), square) for square in squares), [settings.match_iou])
     print(
         f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; they overlap "
         f"{covered:.1%} of the objects by {settings.match_iou} or more"

@@ -213,6 +213,16 @@ def test_nms_keeps_the_order_of_equal_scores() -> None:
     assert boxes.nms([[0, 0, 5, 5]] * 50, [0.5] * 50, 0.3).tolist() == [0]
 
 
+def test_coverage_counts_objects_over_all_images() -> None:
+    reference = np.array([[0, 0, 10, 10], [20, 0, 40, 20]], np.float32)
+    # The first two lie in the first box, by 100 and 40 of 100 pixels; the third in the second, by 300 of 400.
+    objects = [[[0, 0, 10, 10], [0, 0, 10, 4]], [], [[20, 5, 40, 20]]]
+    images = [(reference, boxes.as_boxes(each)) for each in objects]
+    assert boxes.coverage(iter(images), [0.4, 0.5, 0.8]) == pytest.approx([1, 2 / 3, 1 / 3])
+    assert boxes.coverage([(boxes.as_boxes([]), images[0][1]), *images[1:]], [0.5]) == pytest.approx([1 / 3])
+    assert boxes.coverage([images[1]], [0.5, 0.7]) == [1, 1]
+
+
 def test_nms_spares_a_box_at_the_threshold() -> None:
     half = [[0, 0, 10, 10], [0, 0, 10, 5]]
     assert boxes.nms(half, [0.9, 0.8], 0.5).tolist() == [0, 1]

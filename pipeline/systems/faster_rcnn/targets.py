@@ -1,16 +1,17 @@
 """The anchors that train the proposal network: labels, the draw of a step, offsets (Faster R-CNN, section 3.1.2).
 
-`AnchorBatches` makes the batch of a step: images, drawn anchors, targets.
+`AnchorBatches` makes the batch of a step: images, drawn anchors, targets. `anchor_coverage` says beforehand how many
+objects the anchors can be trained on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, best_column, encode, iou
+from pipeline.core.boxes import Boxes, best_column, coverage, encode, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
@@ -58,6 +59,70 @@ class KeptTargets:
 def inside(anchors: Boxes, height: float, width: float) -> NDArray[np.bool_]:
     """Return which ``anchors`` (A, 4) lie within an image of ``height`` x ``width`` pixels."""
     return (anchors[:, :2] >= 0).all(axis=1) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
+
+
+class ImageAnchors:
+    """The anchors of resized images, and which of them train.
+
+    Args:
+        network: its anchors; it is not kept, since loader processes get a copy of all that is here.
+        settings: ``drop_crossing``.
+    """
+
+    def __init__(self, network: RegionProposalNetwork, settings: RpnTraining) -> None:
+        self.reference, self.geometry = network.reference, network.geometry
+        self._smallest, self._drop_crossing = network.geometry.smallest(), settings.drop_crossing
+        self._grids: dict[tuple[int, int], Boxes] = {}
+
+    def padded(self, shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """Return the ``(height, width)`` of a batch of images of these shapes."""
+        return batch_shape(shapes, self._smallest)
+
+    def of(self, padded: tuple[int, int]) -> Boxes:
+        """Return the anchors ``(A, 4)`` of a batch of this shape; made once for each size of the map."""
+        cells = self._cells(padded)
+        if cells not in self._grids:
+            self._grids[cells] = anchor_grid(self.reference, self.geometry, *cells)
+        return self._grids[cells]
+
+    def usable(self, shape: tuple[int, int], padded: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which anchors ``(A,)`` of a batch of shape ``padded`` an image of ``shape``, height and width, trains.
+
+        With ``drop_crossing`` those that lie inside the image, else those of the cells that it has alone: the cells of
+        the padding see nothing of it.
+        """
+        if self._drop_crossing:
+            return inside(self.of(padded), *shape)
+        (rows, columns), own = self._cells(padded), self._cells(self.padded([shape]))
+        usable = np.zeros((rows, columns, len(self.reference)), np.bool_)
+        usable[: own[0], : own[1]] = True
+        return usable.reshape(-1)
+
+    def _cells(self, shape: tuple[int, int]) -> tuple[int, int]:
+        return self.geometry.size(shape[0]), self.geometry.size(shape[1])
+
+
+def anchor_coverage(
+    records: Sequence[ImageRecord],
+    network: RegionProposalNetwork,
+    settings: RpnTraining,
+    thresholds: Sequence[float],
+) -> list[float]:
+    """Return `pipeline.core.boxes.coverage` of the objects by the anchors that train, images at the first scale."""
+    anchors, short, longest = ImageAnchors(network, settings), network.shape.short_sides[0], network.shape.long_side
+
+    def pairs() -> Iterator[tuple[Boxes, Boxes]]:
+        for record in records:
+            factor = scale_factor(record.width, record.height, short, longest)
+            shape = resized_shape(record.width, record.height, factor)
+            padded = anchors.padded([shape])
+            yield anchors.of(padded)[anchors.usable(shape, padded)], _objects(record, settings) * np.float32(factor)
+
+    return coverage(pairs(), thresholds)
+
+
+def _objects(record: ImageRecord, settings: RpnTraining) -> Boxes:
+    return record.boxes[~record.ignore | settings.difficult]
 
 
 def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], settings: RpnTraining) -> AnchorTargets:
@@ -128,7 +193,7 @@ class AnchorBatches:
     """Makes the batch of a step, with pixels if ``images`` are given; images without objects give background alone.
 
     Raises:
-        InputError: no image has an object to train on.
+        InputError: no image has an object to train on, or none has an anchor that may train.
     """
 
     def __init__(
@@ -139,13 +204,12 @@ class AnchorBatches:
         settings: RpnTraining,
         seed: int,
     ) -> None:
-        self._truth = [record.boxes[~record.ignore | settings.difficult] for record in records]
+        self._truth = [_objects(record, settings) for record in records]
         if not any(map(len, self._truth)):
             raise InputError("no object to propose; the training splits need annotated objects.")
         self._records, self._images, self._settings, self._seed = records, images, settings, seed
-        # Not the network: loader processes get a copy of all that is here.
-        self._reference, self._geometry, self._shape = network.reference, network.geometry, network.shape
-        self._grids: dict[tuple[int, int], Boxes] = {}
+        self._anchors, self._shape = ImageAnchors(network, settings), network.shape
+        self._check_anchors()
         self._labels: dict[tuple[int, bool, float, tuple[int, int]], KeptTargets] = {}
         self._order = ImageOrder(len(records), settings.batch, settings.flip, seed)
         self.statistics = TargetStatistics.none(1)
@@ -161,8 +225,8 @@ class AnchorBatches:
             resized_shape(self._records[position].width, self._records[position].height, factor)
             for (position, _), factor in zip(chosen, factors, strict=True)
         ]
-        common = batch_shape(shapes)
-        anchors = self._anchors(common)
+        common = self._anchors.padded(shapes)
+        anchors = self._anchors.of(common)
         objects, others, targets = [], [], []
         for number, ((position, mirrored), factor, shape) in enumerate(zip(chosen, factors, shapes, strict=True)):
             truth, labelled = self._label(position, mirrored, factor, shape, common)
@@ -181,16 +245,29 @@ class AnchorBatches:
             torch.from_numpy(np.concatenate([positive, negative])),
             torch.from_numpy(np.repeat(np.array([1, 0]), [len(positive), len(negative)])),
             torch.from_numpy(np.concatenate(targets)),
-            len(chosen) * len(anchors) // len(self._reference),
+            len(chosen) * len(anchors) // len(self._anchors.reference),
             tuple(self._records[position].id for position, _ in chosen),
         )
 
-    def _anchors(self, shape: tuple[int, int]) -> Boxes:
-        """Return the anchors of an image of ``shape``, height and width; made once for each size of the map."""
-        cells = self._geometry.size(shape[0]), self._geometry.size(shape[1])
-        if cells not in self._grids:
-            self._grids[cells] = anchor_grid(self._reference, self._geometry, *cells)
-        return self._grids[cells]
+    def _check_anchors(self) -> None:
+        """Check that some image has an anchor that may train.
+
+        Raises:
+            InputError: none has, at any scale.
+        """
+        shapes = {
+            resized_shape(record.width, record.height, self._factor(position, short))
+            for position, record in enumerate(self._records)
+            for short in self._shape.short_sides
+        }
+        if not any(self._anchors.usable(shape, self._anchors.padded([shape])).any() for shape in sorted(shapes)):
+            height, width = max(shapes, key=min)
+            sides = ", ".join(f"{side:g}" for side in self._shape.sides)
+            raise InputError(
+                f"params.yaml, faster_rcnn.anchors.sides: found {sides}, but no anchor of these sides lies inside any "
+                f"image (one has {width} x {height} pixels as faster_rcnn.image resizes it); smaller sides, or "
+                "faster_rcnn.rpn.drop_crossing: false, would be right."
+            )
 
     def _factor(self, position: int, short: int) -> float:
         record = self._records[position]
@@ -204,8 +281,7 @@ class AnchorBatches:
         # An image is seen many times; its anchors go on into the padding of its batch.
         key = (position, mirrored, factor, padded)
         if key not in self._labels:
-            anchors = self._anchors(padded)
-            usable = inside(anchors, *shape) if self._settings.drop_crossing else np.ones(len(anchors), np.bool_)
+            anchors, usable = self._anchors.of(padded), self._anchors.usable(shape, padded)
             self._labels[key] = KeptTargets(label_anchors(anchors, truth, usable, self._settings))
         return truth, self._labels[key].whole()
 
@@ -215,8 +291,9 @@ class AnchorBatches:
         for position, record in enumerate(self._records):
             factor = self._factor(position, self._shape.short_sides[0])
             shape = resized_shape(record.width, record.height, factor)
-            anchors = self._anchors(shape)
+            padded = self._anchors.padded([shape])
+            anchors = self._anchors.of(padded)
             for mirrored in (False, True) if self._settings.flip else (False,):
-                truth, labelled = self._label(position, mirrored, factor, shape, shape)
+                truth, labelled = self._label(position, mirrored, factor, shape, padded)
                 offsets.append(anchor_offsets(anchors, truth, labelled, np.flatnonzero(labelled.labels == 1)))
         return TargetStatistics.measure([np.concatenate(offsets)])

@@ -137,13 +137,3 @@ def targets(defaults: Boxes, truth: Boxes, labels: NDArray[np.int64], threshold:
     result.labels[rows] = labels[matched[rows]]
     result.offsets[rows] = encode(defaults[rows], truth[matched[rows]]) / VARIANCES
     return result
-
-
-def coverage(defaults: Boxes, truths: Sequence[Boxes], threshold: float) -> float:
-    """Return the share of the objects of all images that ``defaults`` (A, 4) overlap by ``threshold`` or more.
-
-    Each of the other objects trains one box, that with the greatest overlap, and is hard to detect. Without any object
-    the share is 1.
-    """
-    best = [iou(defaults, truth).max(axis=0) for truth in truths if len(truth)]
-    return float((np.concatenate(best) >= threshold).mean()) if best else 1.0

@@ -18,13 +18,14 @@ from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
 from pipeline.nets.backbones import channels_last, normalise
+from pipeline.systems.fast_rcnn.classifier import Fc7Features
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
 from pipeline.systems.fast_rcnn.maps import FrozenMaps, View
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector, check_shared, propose_all
-from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
-from pipeline.systems.faster_rcnn.targets import AnchorBatches, AnchorTargets, KeptTargets
+from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.targets import AnchorBatches, AnchorTargets, KeptTargets, anchor_coverage
 from pipeline.systems.faster_rcnn.training import losses, objectness_loss, offset_loss, train_rpn
 
 CPU = torch.device("cpu")
@@ -177,6 +178,89 @@ def test_loss_terms_of_nothing_are_zero() -> None:
 def test_without_objects_there_is_nothing_to_train(section, trainables, cache) -> None:
     with pytest.raises(InputError, match="no object to propose"):
         AnchorBatches([ImageRecord(1, "a.png", 112, 96, "")], cache, trainables["rpn"].new(), section.rpn, seed=1)
+
+
+def test_without_crossing_anchors_dropped_none_lies_in_the_padding(section, trainables, altered) -> None:
+    """A wide and a tall image in one batch of 320 x 320 pixels: padding is two fifths of it."""
+    sizes = {1: (320, 192), 2: (192, 320)}
+    records = [_one_object(number, size, (40, 40, 90, 90)) for number, size in sizes.items()]
+    network = RegionProposalNetwork(RpnShape("small", 16, (24.0, 40.0, 200.0), (0.5, 1.0), (192,), 320))
+    settings = altered(section.rpn, drop_crossing=False, anchors=256)
+    batches, anchors = AnchorBatches(records, None, network, settings, seed=1), network.anchors(320, 320)
+    for step in range(5):
+        batch = batches(step)
+        assert len(batch.rows) == 512
+        crossing = 0
+        for row in batch.rows.tolist():
+            x1, y1, x2, y2 = anchors[row % len(anchors)]
+            width, height = sizes[batch.image_ids[row // len(anchors)]]
+            assert (x1 + x2) / 2 < width
+            assert (y1 + y2) / 2 < height
+            crossing += x1 < 0 or y1 < 0 or x2 > width or y2 > height
+        assert crossing > 50
+
+
+def test_anchors_that_fit_into_no_image_are_refused(squares, section, altered) -> None:
+    network = RegionProposalNetwork(RpnShape("small", 16, (512.0,), (1.0,), (96,), 128))
+    wanted = r"faster_rcnn.anchors.sides: found 512, but no anchor .* \(one has 112 x 96 pixels .* would be right"
+    with pytest.raises(InputError, match=wanted):
+        AnchorBatches(squares[1], None, network, section.rpn, seed=1)
+    batch = AnchorBatches(squares[1], None, network, altered(section.rpn, drop_crossing=False), seed=1)(0)
+    assert len(batch.targets)
+
+
+@pytest.mark.parametrize("crossing", [True, False])
+def test_coverage_is_that_of_a_slow_loop(squares, section, altered, crossing: bool) -> None:
+    network = RegionProposalNetwork(RpnShape("small", 16, (40.0, 90.0), (1.0,), (96,), 128))
+    records = [replace(record, boxes=record.boxes / 2, width=56, height=48) for record in squares[1]]
+    best = []
+    for record in records:
+        for box in record.boxes * 2:
+            overlaps = [0.0]
+            for anchor in network.anchors(96, 112):
+                if crossing or ((anchor >= 0).all() and anchor[2] <= 112 and anchor[3] <= 96):
+                    low, high = np.maximum(anchor[:2], box[:2]), np.minimum(anchor[2:], box[2:])
+                    shared = np.prod(np.maximum(high - low, 0))
+                    areas = np.prod(anchor[2:] - anchor[:2]) + np.prod(box[2:] - box[:2])
+                    overlaps.append(shared / (areas - shared))
+            best.append(max(overlaps))
+    settings = altered(section.rpn, drop_crossing=not crossing)
+    found = anchor_coverage(records, network, settings, (0.5, 0.6, 0.7))
+    assert found == pytest.approx([np.mean(np.array(best) >= threshold) for threshold in (0.5, 0.6, 0.7)])
+    assert 0 < found[0] < 1
+
+
+@pytest.mark.slow
+def test_images_may_have_any_shape(section, trainables, altered, tmp_path) -> None:
+    """Strips that are thinner than a cell, one pixel, and an image with objects go through all four steps."""
+    sizes = ((112, 96), (2000, 3), (2000, 30), (2000, 40), (3, 2000), (1, 1))
+    records = [
+        _one_object(number, size, (0, 0, min(size[0], 40), min(size[1], 40))) for number, size in enumerate(sizes)
+    ]
+    for record in records:
+        Image.new("RGB", (record.width, record.height), (90, 160, 30)).save(tmp_path / record.file)
+    images = ImageCache([tmp_path / record.file for record in records], 64)
+    short = {"schedule__steps": 6, "schedule__decay_at": (), "schedule__warmup": 0, "flip": True}
+    options = {"seed": 1, "device": CPU, "workers": 0, "title": "test"}
+    rpn, detector = trainables["rpn"].new(), trainables["fast_rcnn"].new()
+    for frozen in ((), ("conv.",)):
+        scratch = tmp_path / f"{len(frozen)}"
+        settings = altered(section.rpn, drop_crossing=not frozen, **short)
+        train_rpn(rpn, records, images, settings, frozen=frozen, scratch=scratch / "rpn", **options)
+        proposals = list(propose_all(rpn, records, tmp_path, section.proposals, CPU, "test"))
+        settings = altered(section.detector, **short)
+        train_detector(
+            detector, records, proposals, images, settings, new=(), frozen=frozen, scratch=scratch / "d", **options
+        )
+    features = Fc7Features("strips", detector, records, proposals, tmp_path, CPU)
+    for network in (rpn, detector):
+        assert all(torch.isfinite(weight).all() for weight in network.state_dict().values())
+    assert all(np.isfinite(rows).all() and len(rows) for _, rows in features.images("fc7"))
+
+
+def _one_object(number: int, size: tuple[int, int], box: tuple[int, ...]) -> ImageRecord:
+    objects = np.array([box], np.float32), np.ones(1, np.int64), np.zeros(1, np.bool_)
+    return ImageRecord(number, f"{number}.png", *size, "", *objects)
 
 
 # --- what is computed once ----------------------------------------------------------------------------------------

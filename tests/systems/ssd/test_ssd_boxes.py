@@ -14,7 +14,6 @@ from pipeline.systems.ssd.boxes import (
     VARIANCES,
     MapBoxes,
     check_maps,
-    coverage,
     default_boxes,
     linear_sides,
     match,
@@ -201,10 +200,3 @@ def test_targets_without_objects() -> None:
     found = targets(some_boxes(np.random.default_rng(0), 5), NONE, np.zeros(0, np.int64), 0.5)
     assert not found.labels.any()
     assert found.offsets.shape == (5, 4)
-
-
-def test_coverage_counts_objects_over_all_images() -> None:
-    defaults = np.array([[0, 0, 10, 10], [20, 0, 40, 20]], np.float32)
-    truths = [np.array([[0, 0, 10, 10], [0, 0, 10, 4]], np.float32), NONE, np.array([[20, 5, 40, 20]], np.float32)]
-    assert coverage(defaults, truths, 0.5) == pytest.approx(2 / 3)
-    assert coverage(defaults, [NONE], 0.5) == 1
