@@ -31,7 +31,11 @@ def resized_shape(width: int, height: int, factor: float) -> tuple[int, int]:
 
 
 def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
-    """Resize ``image`` (H, W, 3) bilinearly, without antialiasing as the official codes do."""
+    """Resize ``image`` (H, W, 3) bilinearly, without antialiasing as the official codes do.
+
+    Grey levels are rounded, and the size is whole; ``lib/utils/blob.py`` resizes floats by the factor itself, which
+    differs by less than half a level on average.
+    """
     import cv2
 
     height, width = resized_shape(image.shape[1], image.shape[0], factor)

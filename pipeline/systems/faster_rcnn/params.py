@@ -29,7 +29,7 @@ class RpnTraining(Section):
     positive_iou: Fraction = 0.7
     negative_iou: Fraction = 0.3
     drop_crossing: bool = True
-    """Leave anchors across the image's border out of training."""
+    """Leave anchors across the image's border out of training; an object as large as its image then has none."""
     difficult: bool = False
     """Train on difficult objects."""
     normalise_targets: bool = True
