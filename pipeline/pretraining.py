@@ -59,11 +59,12 @@ class PyramidNetwork(nn.Module):
 
     def __init__(self, net: Architecture, levels: Sequence[int], width: int, outputs: int) -> None:
         super().__init__()
-        self.features = net.conv()
+        self.features = net.conv(nn.BatchNorm2d)
         for layer in self.features.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.pyramid = nn.ModuleDict(
             {
                 "pool": SpatialPyramid(levels),

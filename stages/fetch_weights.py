@@ -16,8 +16,9 @@ def main(stage: Stage) -> None:
             return
         from pipeline.nets import weights
 
-        origin = {"network": backbone.network, "source": "torchvision IMAGENET1K_V1"}
-        weights.save(folder / "backbone.safetensors", weights.from_torchvision(backbone.network), origin)
+        tensors, source = weights.download(backbone.network)
+        origin = {"network": backbone.network, "source": source}
+        weights.save(folder / "backbone.safetensors", tensors, origin)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pipeline.core.sections import Pretrain
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import architecture, normalise
-from pipeline.nets.weights import Backbone
+from pipeline.nets.weights import Backbone, load_conv
 from pipeline.pretraining import CropBatches, PyramidNetwork, SpatialPyramid, accuracy, conv5_rms, pretrain
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
@@ -241,6 +241,18 @@ def test_ten_cells_give_six_bins() -> None:
     assert len(range(0, 10 - math.ceil(10 / 6) + 1, 10 // 6)) == 9
     bins = SpatialPyramid((6,))(cells).reshape(6, 6)
     assert bins[0].tolist() == [math.ceil((i + 1) * 10 / 6) - 1 for i in range(6)]
+
+
+@torch.no_grad()
+def test_batch_normalisation_learns_here_and_is_frozen_in_the_backbone() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 64, 64) * 5
+    network = PyramidNetwork(architecture("resnet18"), (1,), width=8, outputs=4)
+    network(images)
+    assert network.features.bn1.running_var.mean() > 1.5
+    conv = architecture("resnet18").conv()
+    load_conv(conv, "resnet18", network.state_dict())
+    assert torch.equal(conv.train()(images), network.eval().features(images))
 
 
 @torch.inference_mode()

@@ -106,8 +106,16 @@ class Proposals(Section):
 class Backbone(Section):
     """The convolutional network that all systems start from."""
 
-    network: Literal["small", "squeezenet1_0", "alexnet", "vgg16"] = "small"
-    """small | squeezenet1_0 | alexnet | vgg16"""
+    network: Literal[
+        "small",
+        "squeezenet1_0",
+        "alexnet",
+        "vgg16",
+        "mobilenet_v2",
+        "resnet18",
+        "resnet50",
+    ] = "small"
+    """small | squeezenet1_0 | alexnet | vgg16 | mobilenet_v2 | resnet18 | resnet50"""
     init: Literal["random", "torchvision"] = "random"
     """What fetch_weights puts into data/weights: random (nothing: pretrain trains) | torchvision (published)."""
     weights: str = "data/weights"

@@ -1,22 +1,43 @@
 """The convolutional networks that the detectors start from, with torchvision's layers and key names.
 
-A network is cut where the papers cut it: ``conv`` ends after the last convolution's rectifier (the tap ``conv5``),
-``pool5`` gives a fixed grid, then come the fully connected layers ``fc6`` and ``fc7``.
+A network is cut where the papers cut it: ``conv`` ends with the map ``conv5``, after the rectifier where the last layer
+has one; ``pool5`` gives the grid for a region, then come the fully connected layers ``fc6`` and ``fc7``. ResNets end
+with their last map of stride 16, as in He et al., appendix A, and MobileNetV2 too. docs/backbones.md has their sizes.
 """
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 # torchvision's published weights expect RGB in [0, 1] normalised by these.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 M = TypeVar("M", bound=nn.Module)
+Norm = Callable[[int], nn.Module]
+
+
+class FrozenBatchNorm(nn.Module):
+    """Batch normalisation as the fixed affine map that a classifier ends its training with.
+
+    A detector's batch has too few images for statistics of its own (He et al., Deep residual learning, appendix A). All
+    four values of a channel are buffers, so that no optimiser sees them; named as in ``nn.BatchNorm2d``.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
+            self.register_buffer(name, torch.full((channels,), value))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return normalised maps of the same shape ``(N, channels, rows, columns)``."""
+        return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -25,20 +46,34 @@ class Architecture:
 
     Attributes:
         name: as in ``params.yaml``.
-        conv: builds the layers up to ``conv5``; parameter names are torchvision's below ``features``.
+        layers: builds the layers up to ``conv5``, given what follows a convolution where the network has batch
+            normalisation; parameter names are torchvision's below ``prefix``.
         pool5: builds the pooling from ``conv5`` to the grid that ``fc6`` expects.
         channels: of ``conv5``.
-        fc: places of fc6 and fc7 among torchvision's ``classifier``, and their width; None where it has none.
         cpu_batch: regions of 227 x 227 pixels in the forward pass that is fastest on a CPU, channels last. Measured
             with ``benchmarks/feature_caching.py``; a rule and not a timing, since the batch can change last bits.
+        grid: side of the RoI pooling's output: as fc6 of published networks expects, and about an object's cells in the
+            others.
+        taps: maps that SSD may predict from, first to last: how many of the layers lead to each, and its channels.
+        fc: places of fc6 and fc7 among torchvision's ``classifier``, and their width; None where it has none.
+        prefix: of the convolutions' names in published weights.
+        published: where these are: ``torchvision``, or None.
     """
 
     name: str
-    conv: Callable[[], nn.Sequential]
+    layers: Callable[[Norm], nn.Sequential]
     pool5: Callable[[], nn.Module]
     channels: int
-    fc: tuple[str, str, int] | None
     cpu_batch: int
+    grid: int
+    taps: Mapping[str, tuple[int, int]]
+    fc: tuple[str, str, int] | None = None
+    prefix: str = "features."
+    published: str | None = "torchvision"
+
+    def conv(self, norm: Norm = FrozenBatchNorm) -> nn.Sequential:
+        """Return new layers up to ``conv5``; only a classifier's training has a reason for another ``norm``."""
+        return self.layers(norm)
 
     @property
     def fc_names(self) -> dict[str, str]:
@@ -56,7 +91,7 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def _small() -> nn.Sequential:
+def _small(_norm: Norm) -> nn.Sequential:
     """Return a VGG of seven thin layers: stride 8, for images of a few hundred pixels on a CPU."""
     layers: list[nn.Module] = []
     inputs = 3
@@ -69,13 +104,13 @@ def _small() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _alexnet() -> nn.Sequential:
+def _alexnet(_norm: Norm) -> nn.Sequential:
     from torchvision.models import alexnet
 
     return alexnet().features[:-1]
 
 
-def _vgg16() -> nn.Sequential:
+def _vgg16(_norm: Norm) -> nn.Sequential:
     from torchvision.models import vgg16
 
     layers = vgg16().features[:-1]
@@ -87,10 +122,23 @@ def _vgg16() -> nn.Sequential:
     return layers
 
 
-def _squeezenet() -> nn.Sequential:
+def _squeezenet(_norm: Norm) -> nn.Sequential:
     from torchvision.models import squeezenet1_0
 
     return squeezenet1_0().features
+
+
+def _mobilenet(norm: Norm) -> nn.Sequential:
+    from torchvision.models import mobilenet_v2
+
+    return mobilenet_v2(norm_layer=norm).features[:14]
+
+
+def _resnet(norm: Norm, name: str) -> nn.Sequential:
+    from torchvision.models import get_model
+
+    layers = OrderedDict(get_model(name, norm_layer=norm).named_children())
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in list(layers)[: list(layers).index("layer4")]))
 
 
 def _pool_to(pool: nn.Module, grid: int) -> nn.Sequential:
@@ -98,13 +146,81 @@ def _pool_to(pool: nn.Module, grid: int) -> nn.Sequential:
     return nn.Sequential(pool, nn.AdaptiveAvgPool2d(grid))
 
 
+def _halve() -> nn.Module:
+    return nn.MaxPool2d(2, ceil_mode=True)
+
+
 ARCHITECTURES = {
     net.name: net
     for net in (
-        Architecture("small", _small, lambda: nn.MaxPool2d(2), 96, None, 8),
-        Architecture("squeezenet1_0", _squeezenet, lambda: nn.MaxPool2d(3, 2, ceil_mode=True), 512, None, 4),
-        Architecture("alexnet", _alexnet, lambda: _pool_to(nn.MaxPool2d(3, 2), 6), 256, ("1", "4", 4096), 16),
-        Architecture("vgg16", _vgg16, lambda: _pool_to(nn.MaxPool2d(2), 7), 512, ("0", "3", 4096), 2),
+        Architecture(
+            "small",
+            _small,
+            pool5=lambda: nn.MaxPool2d(2),
+            channels=96,
+            cpu_batch=8,
+            grid=5,
+            taps={"conv3": (14, 64), "conv5": (17, 96)},
+            published=None,
+        ),
+        Architecture(
+            "squeezenet1_0",
+            _squeezenet,
+            pool5=lambda: nn.MaxPool2d(3, 2, ceil_mode=True),
+            channels=512,
+            cpu_batch=4,
+            grid=4,
+            taps={"fire4": (6, 256), "fire8": (11, 512), "conv5": (13, 512)},
+        ),
+        Architecture(
+            "alexnet",
+            _alexnet,
+            pool5=lambda: _pool_to(nn.MaxPool2d(3, 2), 6),
+            channels=256,
+            cpu_batch=16,
+            grid=6,
+            taps={"conv5": (12, 256)},
+            fc=("1", "4", 4096),
+        ),
+        Architecture(
+            "vgg16",
+            _vgg16,
+            pool5=lambda: _pool_to(nn.MaxPool2d(2), 7),
+            channels=512,
+            cpu_batch=2,
+            grid=7,
+            taps={"conv4_3": (23, 512), "conv5": (30, 512)},
+            fc=("0", "3", 4096),
+        ),
+        Architecture(
+            "mobilenet_v2",
+            _mobilenet,
+            pool5=_halve,
+            channels=96,
+            cpu_batch=4,
+            grid=7,
+            taps={"block3": (4, 24), "block6": (7, 32), "conv5": (14, 96)},
+        ),
+        Architecture(
+            "resnet18",
+            partial(_resnet, name="resnet18"),
+            pool5=_halve,
+            channels=256,
+            cpu_batch=16,
+            grid=7,
+            taps={"layer1": (5, 64), "layer2": (6, 128), "conv5": (7, 256)},
+            prefix="",
+        ),
+        Architecture(
+            "resnet50",
+            partial(_resnet, name="resnet50"),
+            pool5=_halve,
+            channels=1024,
+            cpu_batch=8,
+            grid=7,
+            taps={"layer1": (5, 256), "layer2": (6, 512), "conv5": (7, 1024)},
+            prefix="",
+        ),
     )
 }
 

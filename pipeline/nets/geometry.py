@@ -7,10 +7,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.nets.backbones import Architecture
+from pipeline.nets.backbones import Architecture, FrozenBatchNorm
 
 # Layers that look at one position at a time.
-_POINTWISE = (nn.ReLU, nn.Dropout, nn.LocalResponseNorm, nn.BatchNorm2d, nn.Identity)
+_POINTWISE = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Dropout,
+    nn.LocalResponseNorm,
+    nn.BatchNorm2d,
+    FrozenBatchNorm,
+    nn.Identity,
+)
+# Torchvision's blocks by their names, as its models take longer to import than torch itself: the layers of the branch
+# that sees most. The other branch, a 1 x 1 convolution or nothing, has the same stride and centres.
+_MAIN_PATHS = {
+    "Fire": ("squeeze", "expand3x3"),
+    "BasicBlock": ("conv1", "conv2"),
+    "Bottleneck": ("conv1", "conv2", "conv3"),
+    "InvertedResidual": ("conv",),
+}
 
 
 @dataclass(frozen=True)
@@ -90,14 +106,11 @@ def _steps(layer: nn.Module) -> Iterator[Step]:
     elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         yield Step(_side(layer.kernel_size), _side(layer.stride), _side(layer.padding), layer.ceil_mode)
     elif not isinstance(layer, _POINTWISE):
-        # Imported here: torchvision's models take longer to import than torch itself.
-        from torchvision.models.squeezenet import Fire
-
-        if not isinstance(layer, Fire):
-            raise TypeError(f"the geometry of {type(layer).__name__} is not known")
-        # Its two branches have one stride; the 3 x 3 one sees more.
-        yield from _steps(layer.squeeze)
-        yield from _steps(layer.expand3x3)
+        kind = type(layer).__name__
+        if kind not in _MAIN_PATHS:
+            raise TypeError(f"the geometry of {kind} is not known")
+        for name in _MAIN_PATHS[kind]:
+            yield from _steps(layer.get_submodule(name))
 
 
 def _side(value: Any) -> int:

@@ -52,26 +52,30 @@ def load(path: Path, stage: str | None = None) -> tuple[Weights, dict[str, str]]
 
 
 def published(path: Path, network: str) -> Weights:
-    """Read a classifier's weights in torchvision's naming and check each name and shape against ``network``.
+    """Read a classifier's weights under their published names and check each that is used here against ``network``.
 
-    The last, class-specific layer is left out; fc6 and fc7 are kept where the network has them.
+    Returns:
+        The convolutions below ``features``, and fc6 and fc7 where the network has them; float32. Layers behind these,
+        such as the class-specific one, may be there or not.
 
     Raises:
         InputError: a name is missing or unknown, or a shape differs.
     """
     weights, _ = load(path)
-    expected = _expected_shapes(network)
-    missing, unknown = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    net, shapes = architecture(network), _published_shapes(network)
+    with torch.device("meta"):
+        names = {f"{net.prefix}{name}": f"features.{name}" for name in net.conv().state_dict()}
+    names |= {name: name for name in shapes if name.rpartition(".")[0] in net.fc_names.values()}
+    missing, unknown = sorted(names.keys() - weights.keys()), sorted(weights.keys() - shapes.keys())
     if missing or unknown:
         raise InputError(
             f"{path}: not the weights of {network}: {len(missing)} names are missing ({_some(missing)}) and "
-            f"{len(unknown)} are unknown ({_some(unknown)}); torchvision's names of {network} would be right."
+            f"{len(unknown)} are unknown ({_some(unknown)}); the published names of {network} would be right."
         )
-    for name, shape in expected.items():
-        given = tuple(weights[name].shape)
-        if given != shape and not _is_last(name, network):
-            raise InputError(f"{path}: {name} has shape {given}, but {network} needs {shape}.")
-    return {name: tensor.float() for name, tensor in weights.items() if not _is_last(name, network)}
+    for name in names:
+        if (given := tuple(weights[name].shape)) != shapes[name]:
+            raise InputError(f"{path}: {name} has shape {given}, but {network} needs {shapes[name]}.")
+    return {ours: weights[name].float() for name, ours in names.items()}
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Backbone:
     initializations of convolutional neural networks, ICLR 2016).
 
     Attributes:
-        weights: with torchvision's names; the convolutions are below ``features``.
+        weights: with the names of `published`; the convolutions are below ``features``.
         conv5_rms: root mean square of conv5 over images of the dataset.
         pyramid: levels of the spatial pyramid that its ``pyramid.fc6`` was trained on; empty where it has none.
         network: name of its architecture.
@@ -121,12 +125,14 @@ class Backbone:
 
 
 def load_conv(conv: nn.Module, network: str, weights: Mapping[str, torch.Tensor]) -> None:
-    """Copy the convolutions among ``weights`` (torchvision's names) into the ``conv`` layers of ``network``.
+    """Copy the convolutions among ``weights`` into the ``conv`` layers of ``network``, batch normalisation included.
 
     Raises:
         InputError: they are missing or have other shapes.
     """
     features = {name.removeprefix("features."): w for name, w in weights.items() if name.startswith("features.")}
+    # Batch normalisation counts the batches of a training for nothing that happens here.
+    features = {name: w for name, w in features.items() if not name.endswith(".num_batches_tracked")}
     try:
         conv.load_state_dict(features)
     except RuntimeError as error:
@@ -161,41 +167,48 @@ def digest(weights: Mapping[str, torch.Tensor]) -> str:
     return sha256.hexdigest()[:16]
 
 
-def from_torchvision(network: str) -> Weights:
-    """Download torchvision's ImageNet weights of ``network``, checked against the hash in their name.
+def download(network: str) -> tuple[Weights, str]:
+    """Download the published ImageNet weights of ``network``; return them and their source.
+
+    The file stays in torch's cache; it is checked against the hash in its name.
 
     Raises:
-        InputError: torchvision has no such weights, or they cannot be downloaded.
+        InputError: there are no such weights, or they cannot be downloaded.
     """
+    source = architecture(network).published
+    if source is None:
+        raise InputError(
+            f"backbone.init: 'torchvision' has no weights for the network '{network}'; 'random' would be right."
+        )
+    return _from_torchvision(network), "torchvision IMAGENET1K_V1"
+
+
+def _from_torchvision(network: str) -> Weights:
     from torchvision.models import get_model_weights
 
-    if network == "small":
-        raise InputError(
-            "backbone.init: 'torchvision' has no weights for the network 'small'; 'random' would be right."
-        )
     weights = get_model_weights(network).IMAGENET1K_V1
     try:
         state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{weights.url}: the weights of {network} cannot be downloaded ({error}); set backbone.weights to a file."
-        ) from error
+        raise _no_download(weights.url, network, error) from error
     return dict(state)
 
 
-def _expected_shapes(network: str) -> dict[str, tuple[int, ...]]:
+def _no_download(url: str, network: str, error: Exception) -> InputError:
+    return InputError(
+        f"{url}: the weights of {network} cannot be downloaded ({error}); set backbone.weights to a file."
+    )
+
+
+def _published_shapes(network: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the published weights of ``network``, by their published names."""
     from torchvision.models import get_model
 
-    if network == "small":
-        conv = architecture(network).conv()
-        return {f"features.{name}": tuple(tensor.shape) for name, tensor in conv.state_dict().items()}
+    net = architecture(network)
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in get_model(network).state_dict().items()}
-
-
-def _is_last(name: str, network: str) -> bool:
-    last = {"alexnet": "classifier.6.", "vgg16": "classifier.6.", "squeezenet1_0": "classifier.1."}
-    return network in last and name.startswith(last[network])
+        if net.published == "torchvision":
+            return {name: tuple(tensor.shape) for name, tensor in get_model(network).state_dict().items()}
+        return {f"{net.prefix}{name}": tuple(tensor.shape) for name, tensor in net.conv().state_dict().items()}
 
 
 def _some(names: list[str]) -> str:
@@ -231,10 +244,20 @@ class ShapedNetwork(nn.Module):
         self.input_scale.fill_(1 / backbone.conv5_rms)
 
     def early_layers(self, count: int) -> tuple[str, ...]:
-        """Return the prefixes of the parameters of the backbone's first ``count`` convolutions."""
+        """Return the prefixes of the parameters of the backbone's first ``count`` convolutions.
+
+        All convolutions of a Fire module or an inverted residual block count, each in its turn. Of a residual block
+        those of the main path do, as in the names of the ResNets; a shortcut's goes with the last of its block.
+        """
         layers = self.get_submodule(self.CONVOLUTIONS).named_modules()
-        names = [name for name, layer in layers if isinstance(layer, nn.Conv2d)]
-        return tuple(f"{self.CONVOLUTIONS}.{name}." for name in names[:count])
+        prefixes: list[str] = []
+        for name, layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                count -= ".downsample." not in name
+                if count < 0:
+                    break
+                prefixes.append(f"{self.CONVOLUTIONS}.{name}.")
+        return tuple(prefixes)
 
     def save(self, path: Path) -> None:
         """Write the weights with what is needed to build the network again."""

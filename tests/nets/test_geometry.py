@@ -8,37 +8,58 @@ from pipeline.nets.backbones import ARCHITECTURES, architecture
 from pipeline.nets.geometry import Geometry, Step
 
 
-def reach(conv: nn.Module, side: int, cell: int) -> tuple[float, int]:
-    """Return centre and length of the stretch of pixels that one cell of the map's middle row depends on."""
-    averaged = nn.Sequential(*(_smooth(layer) for layer in conv))  # max pooling would hide pixels from the gradient
-    for parameter in averaged.parameters():
-        nn.init.constant_(parameter, 0.5 / parameter[0].numel() if parameter.dim() > 1 else 0.0)
-    image = torch.ones(1, 3, side, side, dtype=torch.float64, requires_grad=True)
-    averaged.double()(image)[0, :, cell, cell].sum().backward()
-    seen = torch.nonzero(image.grad[0].abs().sum(dim=(0, 1))).flatten()
-    return (int(seen[0]) + int(seen[-1]) + 1) / 2, int(seen[-1] - seen[0]) + 1
+def reach(conv: nn.Module, side: int, cells: tuple[int, ...]) -> list[tuple[float, int]]:
+    """Return centre and length of the stretch of pixels that each of some cells of the map's diagonal depends on."""
+    _smooth(conv)
+    for parameter in conv.parameters():
+        nn.init.constant_(parameter, 0.5 / parameter[0].numel() if parameter.dim() > 1 else 0.0).requires_grad_(False)
+    image = torch.ones(1, 3, side, side, requires_grad=True)
+    maps = conv(image)
+    stretches = []
+    for cell in cells:
+        (gradient,) = torch.autograd.grad(maps[0, :, cell, cell].sum(), image, retain_graph=True)
+        seen = torch.nonzero(gradient[0].abs().sum(dim=(0, 1))).flatten()
+        stretches.append(((int(seen[0]) + int(seen[-1]) + 1) / 2, int(seen[-1] - seen[0]) + 1))
+    return stretches
 
 
-def _smooth(layer: nn.Module) -> nn.Module:
-    if isinstance(layer, nn.MaxPool2d):
-        return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode)
-    return nn.ReLU() if isinstance(layer, nn.ReLU) else layer
+def _smooth(layers: nn.Module) -> None:
+    """Let all poolings average: the greatest of several pixels would hide the others from the gradient."""
+    for name, layer in layers.named_children():
+        if isinstance(layer, nn.MaxPool2d):
+            setattr(layers, name, nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode))
+        _smooth(layer)
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "cell"), [("small", 128, 8), ("alexnet", 415, 12), ("squeezenet1_0", 415, 12)]
+    ("name", "side", "cell"),
+    [
+        ("small", 128, 8),
+        ("alexnet", 415, 12),
+        ("squeezenet1_0", 415, 12),
+        ("mobilenet_v2", 320, 9),
+        ("resnet18", 320, 9),
+        ("resnet50", 320, 9),
+    ],
 )
 def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: int, cell: int) -> None:
     geometry = Geometry.from_architecture(architecture(name))
-    centre, field = reach(architecture(name).conv(), side, cell)
-    beside, _ = reach(architecture(name).conv(), side, cell + 1)
+    (centre, field), (beside, _) = reach(architecture(name).conv(), side, (cell, cell + 1))
     assert centre == geometry.offset + cell * geometry.stride
     assert beside - centre == geometry.stride
     assert field == geometry.field
 
 
 @pytest.mark.parametrize(
-    ("name", "stride", "field"), [("alexnet", 16, 163), ("vgg16", 16, 196), ("squeezenet1_0", 16, None)]
+    ("name", "stride", "field"),
+    [
+        ("alexnet", 16, 163),
+        ("vgg16", 16, 196),
+        ("squeezenet1_0", 16, None),
+        ("mobilenet_v2", 16, None),
+        ("resnet18", 16, None),
+        ("resnet50", 16, None),
+    ],
 )
 def test_the_published_networks_have_their_published_strides_and_fields(
     name: str, stride: int, field: int | None

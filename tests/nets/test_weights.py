@@ -15,10 +15,13 @@ import torchvision
 from torch import nn
 
 from pipeline.core.errors import InputError
+from pipeline.data.images import read_image
 from pipeline.nets import weights
-from pipeline.nets.backbones import architecture
+from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.weights import ShapedNetwork
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
+
+PHOTO = "2007_000027.jpg"
 
 
 def squeezenet() -> dict[str, torch.Tensor]:
@@ -115,10 +118,9 @@ def test_the_shipped_squeezenet_loads_and_has_learned(shared: Path) -> None:
 
 @pytest.fixture
 def publish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[dict[str, torch.Tensor], list[str]]]]:
+    serve: Callable[[bytes], tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[dict[str, torch.Tensor], list[str]]]:
     """Return a function that puts a small state dict behind torchvision's entry for SqueezeNet, on a local server."""
-    servers: list[ThreadingHTTPServer] = []
 
     def start(*, damaged: bool = False) -> tuple[dict[str, torch.Tensor], list[str]]:
         state = {"features.0.weight": torch.arange(6.0)}
@@ -126,27 +128,40 @@ def publish(
         torch.save(state, buffer)
         content = buffer.getvalue()
         name = f"squeezenet1_0-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+        address, requests = serve(content[:-1] + bytes([content[-1] ^ 1]) if damaged else content)
+        entry = torchvision.models.SqueezeNet1_0_Weights
+        monkeypatch.setattr(entry, "url", property(lambda _: f"{address}/{name}"))
+        return state, requests
+
+    return start
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], tuple[str, list[str]]]]:
+    """Return a function that starts a local server: it answers every request with the same bytes.
+
+    The function returns the server's address and the list of paths that were asked for; torch's cache is empty.
+    """
+    servers: list[ThreadingHTTPServer] = []
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def start(content: bytes) -> tuple[str, list[str]]:
         requests: list[str] = []
-        sent = content[:-1] + bytes([content[-1] ^ 1]) if damaged else content
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 requests.append(self.path)
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(sent)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(sent)
+                self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        entry = torchvision.models.SqueezeNet1_0_Weights
-        address = f"http://127.0.0.1:{servers[-1].server_port}/{name}"
-        monkeypatch.setattr(entry, "url", property(lambda _: address))
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-        return state, requests
+        return f"http://127.0.0.1:{servers[-1].server_port}", requests
 
     yield start
     for server in servers:
@@ -157,7 +172,8 @@ def publish(
 def test_torchvisions_weights_are_downloaded_once_and_checked(publish: Callable) -> None:
     state, requests = publish()
     for _ in range(2):
-        found = weights.from_torchvision("squeezenet1_0")
+        found, source = weights.download("squeezenet1_0")
+        assert source == "torchvision IMAGENET1K_V1"
         assert found.keys() == state.keys()
         assert torch.equal(found["features.0.weight"], state["features.0.weight"])
     assert len(requests) == 1
@@ -166,7 +182,7 @@ def test_torchvisions_weights_are_downloaded_once_and_checked(publish: Callable)
 def test_a_damaged_download_is_refused(publish: Callable) -> None:
     publish(damaged=True)
     with pytest.raises(InputError, match=r"weights of squeezenet1_0 cannot be downloaded \(invalid hash value"):
-        weights.from_torchvision("squeezenet1_0")
+        weights.download("squeezenet1_0")
 
 
 def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,12 +190,32 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypa
     entry = torchvision.models.AlexNet_Weights
     monkeypatch.setattr(entry, "url", property(lambda _: "http://127.0.0.1:1/alexnet-00000000.pth"))
     with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:1/.*set backbone\.weights to a file"):
-        weights.from_torchvision("alexnet")
+        weights.download("alexnet")
 
 
-def test_the_small_network_has_no_published_weights() -> None:
-    with pytest.raises(InputError, match=r"backbone\.init: 'torchvision' has no weights for the network 'small'"):
-        weights.from_torchvision("small")
+@pytest.mark.parametrize("network", ["small"])
+def test_some_networks_have_no_published_weights(network: str) -> None:
+    with pytest.raises(InputError, match=rf"backbone\.init: 'torchvision' has no weights for the network '{network}'"):
+        weights.download(network)
+
+
+def test_weights_behind_conv5_need_not_be_there(tmp_path: Path) -> None:
+    state = squeezenet()
+    behind = {name for name in state if name.startswith("classifier.")}
+    weights.save(tmp_path / "file", {name: tensor for name, tensor in state.items() if name not in behind}, {})
+    assert weights.published(tmp_path / "file", "squeezenet1_0").keys() == state.keys() - behind
+
+
+def test_the_shipped_mobilenet_gives_torchvisions_features(shared: Path) -> None:
+    file = shared / "weights/mobilenet_v2.safetensors"
+    reference = torchvision.models.mobilenet_v2().features
+    state, _ = weights.load(file)
+    reference.load_state_dict({name.removeprefix("features."): tensor for name, tensor in state.items()})
+    conv = architecture("mobilenet_v2").conv()
+    weights.load_conv(conv, "mobilenet_v2", weights.published(file, "mobilenet_v2"))
+    photo = normalise(torch.from_numpy(read_image(shared / "data/voc100/JPEGImages" / PHOTO)).permute(2, 0, 1))[None]
+    with torch.inference_mode():
+        assert torch.equal(conv(photo), reference.eval()[:14](photo))
 
 
 @dataclass(frozen=True)
@@ -219,6 +255,23 @@ def test_early_layers_are_convolutions_in_their_order() -> None:
     assert network.early_layers(0) == ()
     assert network.early_layers(1) == ("inner.conv.0.",)
     assert network.early_layers(9) == ("inner.conv.0.", "inner.conv.2.")
+
+
+def test_a_shortcut_is_early_with_the_last_convolution_of_its_block() -> None:
+    """ResNet-18 is named after its convolutions and fc, shortcuts not counted: 13 lead to its last map of stride 16."""
+    with torch.device("meta"):
+        network = RegionNetwork(RegionShape("resnet18", side=64, fc_width=8, outputs=2))
+    assert network.early_layers(2) == ("conv.conv1.", "conv.layer1.0.conv1.")
+    assert network.early_layers(6)[-1] == "conv.layer2.0.conv1."
+    assert network.early_layers(7)[-2:] == ("conv.layer2.0.conv2.", "conv.layer2.0.downsample.0.")
+    assert len(network.early_layers(12)) == 14
+    assert len(network.early_layers(13)) == 15
+
+
+def test_all_convolutions_of_an_inverted_residual_count() -> None:
+    with torch.device("meta"):
+        network = RegionNetwork(RegionShape("mobilenet_v2", side=64, fc_width=8, outputs=2))
+    assert network.early_layers(3) == ("conv.0.0.", "conv.1.conv.0.0.", "conv.1.conv.1.")
 
 
 @pytest.mark.parametrize(

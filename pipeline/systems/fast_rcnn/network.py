@@ -18,9 +18,6 @@ from pipeline.nets.geometry import Geometry
 from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv, load_fc
 from pipeline.systems.fast_rcnn.params import ImageSize
 
-# Side of the RoI pooling's output: as fc6 of published networks expects, and about an object's cells in the others.
-GRIDS = {"small": 5, "squeezenet1_0": 4, "alexnet": 6, "vgg16": 7}
-
 
 def map_shift(geometry: Geometry) -> float:
     """Return the pixels by which cell ``i`` is right of pixels ``stride * i`` up to ``stride * (i + 1)``.
@@ -78,8 +75,8 @@ class FastRcnnShape:
     def from_params(
         cls, network: str, grid: int | None, fc_width: int, classes: int, size: ImageSize
     ) -> "FastRcnnShape":
-        """Return the shape of a new network; ``grid`` None takes the one in `GRIDS`."""
-        return cls(network, grid or GRIDS[network], fc_width, classes, size.short_sides, size.long_side)
+        """Return the shape of a new network; ``grid`` None takes the network's own."""
+        return cls(network, grid or architecture(network).grid, fc_width, classes, size.short_sides, size.long_side)
 
 
 class FastRcnn(ShapedNetwork):

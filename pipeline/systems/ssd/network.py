@@ -27,13 +27,6 @@ NEW_LAYERS, FC_LAYERS = ("norms.", "extra.", "scores.", "offsets."), "trunk.fc."
 FC7 = "fc7"
 # The authors keep every fourth of 4,096 units, and 3x3 of fc6's cells.
 FC_WIDTH, EVERY, FC_GRID = 1024, 4, 3
-# Taps of a backbone: layers up to there, and channels.
-TAPS: dict[str, dict[str, tuple[int, int]]] = {
-    "small": {"conv3": (14, 64), "conv5": (17, 96)},
-    "squeezenet1_0": {"fire4": (6, 256), "fire8": (11, 512), "conv5": (13, 512)},
-    "alexnet": {"conv5": (12, 256)},
-    "vgg16": {"conv4_3": (23, 512), "conv5": (30, 512)},
-}
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class SsdShape:
         network: name of the backbone.
         classes: without the background.
         side: of the square input, in pixels.
-        taps: maps of the backbone that predict (`TAPS`).
+        taps: maps of the backbone that predict (`Architecture.taps`).
         extra: further maps, each by a 1x1 and a second convolution on the map before: channels of the first, channels,
             kernel, stride and padding of the second.
         l2_scale: initial value of the learned scale of normalised maps.
@@ -95,7 +88,8 @@ class Trunk(nn.Module):
 
     def __init__(self, network: str, taps: tuple[str, ...]) -> None:
         super().__init__()
-        net, known = architecture(network), TAPS[network]
+        net = architecture(network)
+        known = net.taps
         names = [*known, FC7] if net.fc else [*known]
         if list(taps) != [name for name in names if name in taps]:
             raise InputError(

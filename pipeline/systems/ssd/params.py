@@ -65,8 +65,8 @@ class Ssd(Section):
     side: Annotated[int, Field(ge=32)] = 192
     """Side of the square that every image is stretched to, in pixels."""
     taps: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)] = ("conv5",)
-    """Maps of the backbone that predict; deeper ones last. small: conv3, conv5 | squeezenet1_0: fire4, fire8, conv5 |
-    alexnet: conv5, fc7 | vgg16: conv4_3, conv5, fc7 (fc6 and fc7 become convolutions)."""
+    """Maps of the backbone that predict; deeper ones last. docs/backbones.md lists them; alexnet and vgg16 have fc7 as
+    well (fc6 and fc7 become convolutions)."""
     extra: tuple[tuple[Positive, Positive, Positive, Positive, Count], ...] = ((48, 96, 3, 2, 1), (48, 96, 3, 2, 1))
     """Further maps, one convolution pair each: channels of the 1x1 one; channels, kernel, stride and padding of the
     second."""
