@@ -114,8 +114,10 @@ class Backbone(Section):
         "mobilenet_v2",
         "resnet18",
         "resnet50",
+        "extraction",
+        "darknet",
     ] = "small"
-    """small | squeezenet1_0 | alexnet | vgg16 | mobilenet_v2 | resnet18 | resnet50"""
+    """small | squeezenet1_0 | alexnet | vgg16 | mobilenet_v2 | resnet18 | resnet50 | extraction | darknet"""
     init: Literal["random", "torchvision"] = "random"
     """What fetch_weights puts into data/weights: random (nothing: pretrain trains) | torchvision (published)."""
     weights: str = "data/weights"

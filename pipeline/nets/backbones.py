@@ -1,4 +1,4 @@
-"""The convolutional networks that the detectors start from, with torchvision's layers and key names.
+"""The convolutional networks that the detectors start from: torchvision's layers and key names, and darknet's layers.
 
 A network is cut where the papers cut it: ``conv`` ends with the map ``conv5``, after the rectifier where the last layer
 has one; ``pool5`` gives the grid for a region, then come the fully connected layers ``fc6`` and ``fc7``. ResNets end
@@ -6,7 +6,7 @@ with their last map of stride 16, as in He et al., appendix A, and MobileNetV2 t
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TypeVar
@@ -21,6 +21,8 @@ STD = (0.229, 0.224, 0.225)
 
 M = TypeVar("M", bound=nn.Module)
 Norm = Callable[[int], nn.Module]
+# A layer is (kernel, channels, stride); "pool" halves the map.
+Plan = Sequence[tuple[int, int, int] | str]
 
 
 class FrozenBatchNorm(nn.Module):
@@ -40,6 +42,24 @@ class FrozenBatchNorm(nn.Module):
         return F.batch_norm(maps, self.running_mean, self.running_var, self.weight, self.bias)  # type: ignore[arg-type]
 
 
+class DarknetPixels(nn.Module):
+    """Turns the output of `normalise` into values from -1 to 1, which darknet's networks see (``crop_layer.c``).
+
+    A layer, and no other weights in the first convolution: the zeros around the image are darknet's grey then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.register_buffer("scale", 2 * torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", 2 * torch.tensor(MEAN).view(3, 1, 1) - 1, persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images of the same shape ``(N, 3, H, W)``."""
+        return images * self.scale + self.shift
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network, described without building it.
@@ -57,7 +77,7 @@ class Architecture:
         taps: maps that SSD may predict from, first to last: how many of the layers lead to each, and its channels.
         fc: places of fc6 and fc7 among torchvision's ``classifier``, and their width; None where it has none.
         prefix: of the convolutions' names in published weights.
-        published: where these are: ``torchvision``, or None.
+        published: where these are: ``torchvision``, the address of a darknet file, or None.
     """
 
     name: str
@@ -141,6 +161,40 @@ def _resnet(norm: Norm, name: str) -> nn.Sequential:
     return nn.Sequential(OrderedDict((name, layers[name]) for name in list(layers)[: list(layers).index("layer4")]))
 
 
+# The first 20 of YOLO's 24 convolutions, which were trained on ImageNet (YOLO, section 2.2; cfg/extraction.cfg).
+EXTRACTION: Plan = (
+    (7, 64, 2), "pool",
+    (3, 192, 1), "pool",
+    (1, 128, 1), (3, 256, 1), (1, 256, 1), (3, 512, 1), "pool",
+    *((1, 256, 1), (3, 512, 1)) * 4, (1, 512, 1), (3, 1024, 1), "pool",
+    *((1, 512, 1), (3, 1024, 1)) * 2,
+)  # fmt: skip
+# The first 7 of Fast YOLO's 9 (cfg/yolo-tiny.cfg).
+DARKNET: Plan = (
+    (3, 16, 1), "pool",
+    (3, 32, 1), "pool",
+    (3, 64, 1), "pool",
+    (3, 128, 1), "pool",
+    (3, 256, 1), "pool",
+    (3, 512, 1), "pool",
+    (3, 1024, 1),
+)  # fmt: skip
+
+
+def _darknet(_norm: Norm, plan: Plan) -> nn.Sequential:
+    """Return `DarknetPixels` and the layers of ``plan``; darknet had no batch normalisation in November 2015."""
+    layers: list[nn.Module] = [DarknetPixels()]
+    inputs = 3
+    for entry in plan:
+        if isinstance(entry, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        kernel, channels, stride = entry
+        layers += [nn.Conv2d(inputs, channels, kernel, stride, padding=kernel // 2), nn.LeakyReLU(0.1, inplace=True)]
+        inputs = channels
+    return nn.Sequential(*layers)
+
+
 def _pool_to(pool: nn.Module, grid: int) -> nn.Sequential:
     """Pool as the network does; the adaptive step is the identity at the network's own input size."""
     return nn.Sequential(pool, nn.AdaptiveAvgPool2d(grid))
@@ -220,6 +274,26 @@ ARCHITECTURES = {
             grid=7,
             taps={"layer1": (5, 256), "layer2": (6, 512), "conv5": (7, 1024)},
             prefix="",
+        ),
+        Architecture(
+            "extraction",
+            partial(_darknet, plan=EXTRACTION),
+            pool5=_halve,
+            channels=1024,
+            cpu_batch=16,
+            grid=4,
+            taps={"block3": (15, 512), "block4": (36, 1024), "conv5": (45, 1024)},
+            published="https://pjreddie.com/media/files/extraction.conv.weights",
+        ),
+        Architecture(
+            "darknet",
+            partial(_darknet, plan=DARKNET),
+            pool5=_halve,
+            channels=1024,
+            cpu_batch=16,
+            grid=3,
+            taps={"block4": (12, 128), "block5": (15, 256), "block6": (18, 512), "conv5": (21, 1024)},
+            published=None,
         ),
     )
 }

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.nets.backbones import Architecture, FrozenBatchNorm
+from pipeline.nets.backbones import Architecture, DarknetPixels, FrozenBatchNorm
 
 # Layers that look at one position at a time.
 _POINTWISE = (
     nn.ReLU,
     nn.ReLU6,
+    nn.LeakyReLU,
     nn.Dropout,
     nn.LocalResponseNorm,
     nn.BatchNorm2d,
     FrozenBatchNorm,
+    DarknetPixels,
     nn.Identity,
 )
 # Torchvision's blocks by their names, as its models take longer to import than torch itself: the layers of the branch

@@ -18,6 +18,7 @@ from torch import nn
 
 from pipeline.core.errors import InputError
 from pipeline.core.storage import atomic
+from pipeline.nets import darknet
 from pipeline.nets.backbones import architecture
 
 Weights = dict[str, torch.Tensor]
@@ -170,17 +171,19 @@ def digest(weights: Mapping[str, torch.Tensor]) -> str:
 def download(network: str) -> tuple[Weights, str]:
     """Download the published ImageNet weights of ``network``; return them and their source.
 
-    The file stays in torch's cache; it is checked against the hash in its name.
+    The file stays in torch's cache. Torchvision's is checked against the hash in its name, darknet's has none.
 
     Raises:
-        InputError: there are no such weights, or they cannot be downloaded.
+        InputError: there are no such weights, they cannot be downloaded, or they are not those of ``network``.
     """
     source = architecture(network).published
     if source is None:
         raise InputError(
             f"backbone.init: 'torchvision' has no weights for the network '{network}'; 'random' would be right."
         )
-    return _from_torchvision(network), "torchvision IMAGENET1K_V1"
+    if source == "torchvision":
+        return _from_torchvision(network), "torchvision IMAGENET1K_V1"
+    return _from_darknet(network, source), source
 
 
 def _from_torchvision(network: str) -> Weights:
@@ -192,6 +195,18 @@ def _from_torchvision(network: str) -> Weights:
     except (OSError, RuntimeError) as error:
         raise _no_download(weights.url, network, error) from error
     return dict(state)
+
+
+def _from_darknet(network: str, url: str) -> Weights:
+    file = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not file.is_file():
+            torch.hub.download_url_to_file(url, str(file))
+    except (OSError, RuntimeError) as error:
+        raise _no_download(url, network, error) from error
+    weights = darknet.read(file, network, architecture(network).conv())
+    return {f"features.{name}": tensor for name, tensor in weights.items()}
 
 
 def _no_download(url: str, network: str, error: Exception) -> InputError:

@@ -15,6 +15,7 @@ from pipeline.nets.backbones import (
     ARCHITECTURES,
     MEAN,
     STD,
+    DarknetPixels,
     FrozenBatchNorm,
     architecture,
     normalise,
@@ -70,6 +71,8 @@ def test_shapes_at_the_papers_input_size() -> None:
         "mobilenet_v2": (224, (1, 96, 14, 14), 96 * 7 * 7, 10),
         "resnet18": (224, (1, 256, 14, 14), 256 * 7 * 7, 10),
         "resnet50": (224, (1, 1024, 14, 14), 1024 * 7 * 7, 10),
+        "extraction": (448, (1, 1024, 14, 14), 1024 * 7 * 7, 10),
+        "darknet": (448, (1, 1024, 7, 7), 1024 * 4 * 4, 10),
     }
     assert expected.keys() == ARCHITECTURES.keys()
     with torch.device("meta"):
@@ -175,6 +178,12 @@ def test_frozen_batch_normalisation_is_torchs_with_running_statistics() -> None:
     frozen = FrozenBatchNorm(5)
     frozen.load_state_dict({k: v for k, v in reference.state_dict().items() if k != "num_batches_tracked"})
     assert torch.equal(frozen.train()(maps), reference.eval()(maps))
+
+
+def test_darknet_sees_pixels_from_minus_one_to_one() -> None:
+    values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    seen = DarknetPixels()(normalise(values))
+    torch.testing.assert_close(seen, (values / 127.5 - 1).expand(3, 1, 256), atol=1e-6, rtol=0)
 
 
 def test_normalise_is_torchvisions() -> None:

@@ -40,6 +40,8 @@ def _smooth(layers: nn.Module) -> None:
         ("mobilenet_v2", 320, 9),
         ("resnet18", 320, 9),
         ("resnet50", 320, 9),
+        pytest.param("extraction", 448, 6, marks=pytest.mark.slow),
+        ("darknet", 448, 3),
     ],
 )
 def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: int, cell: int) -> None:
@@ -59,6 +61,8 @@ def test_stride_offset_and_field_are_where_the_gradient_goes(name: str, side: in
         ("mobilenet_v2", 16, None),
         ("resnet18", 16, None),
         ("resnet50", 16, None),
+        ("extraction", 32, None),
+        ("darknet", 64, None),
     ],
 )
 def test_the_published_networks_have_their_published_strides_and_fields(

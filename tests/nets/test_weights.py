@@ -1,10 +1,12 @@
 """Networks on disk: plain weights, published ones, and networks with their shape."""
 
+import copy
 import hashlib
 import io
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from torch import nn
 
 from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
-from pipeline.nets import weights
-from pipeline.nets.backbones import architecture, normalise
+from pipeline.nets import darknet, weights
+from pipeline.nets.backbones import ARCHITECTURES, architecture, normalise
 from pipeline.nets.weights import ShapedNetwork
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
@@ -193,10 +195,62 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypa
         weights.download("alexnet")
 
 
-@pytest.mark.parametrize("network", ["small"])
+@pytest.mark.parametrize("network", ["small", "darknet"])
 def test_some_networks_have_no_published_weights(network: str) -> None:
     with pytest.raises(InputError, match=rf"backbone\.init: 'torchvision' has no weights for the network '{network}'"):
         weights.download(network)
+
+
+def test_darknets_file_is_downloaded_once_and_read_back(
+    serve: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    conv = nn.Sequential(nn.Conv2d(3, 4, 7, 2), nn.LeakyReLU(0.1), nn.Conv2d(4, 2, 3))
+    content = struct.pack("<4i", 0, 1, 0, 64)
+    for layer in (conv[0], conv[2]):
+        for tensor in (layer.bias, layer.weight):
+            content += struct.pack(f"<{tensor.numel()}f", *tensor.flatten().tolist())
+    address, requests = serve(content)
+    thin = replace(
+        architecture("extraction"), layers=lambda _: copy.deepcopy(conv), published=f"{address}/e.conv.weights"
+    )
+    monkeypatch.setitem(ARCHITECTURES, "extraction", thin)
+    for _ in range(2):
+        found, source = weights.download("extraction")
+        assert source == f"{address}/e.conv.weights"
+    assert requests == ["/e.conv.weights"]
+    weights.save(tmp_path / "file", found, {})
+    fresh = thin.conv()
+    for parameter in fresh.parameters():
+        nn.init.zeros_(parameter)
+    weights.load_conv(fresh, "extraction", weights.published(tmp_path / "file", "extraction"))
+    assert all(torch.equal(tensor, conv.state_dict()[name]) for name, tensor in fresh.state_dict().items())
+
+
+@pytest.mark.parametrize("change", [-4, -1, 1, 4])
+def test_a_darknet_file_of_another_length_is_refused(tmp_path: Path, change: int) -> None:
+    # A header of 16 bytes, then 2 biases and 2 * 3 * 3 * 3 weights of 4 bytes.
+    file = tmp_path / "extraction.conv.weights"
+    file.write_bytes(bytes(16 + 4 * 56 + change))
+    with pytest.raises(
+        InputError, match=rf"^{file}: .* has {240 + change} bytes; 240 would be right, .* 1 convolution"
+    ):
+        darknet.read(file, "extraction", nn.Sequential(nn.Conv2d(3, 2, 3)))
+
+
+def test_extraction_needs_all_its_convolutions(tmp_path: Path) -> None:
+    file = tmp_path / "extraction.conv.weights"
+    file.write_bytes(bytes(16))
+    # (kernel, inputs, channels) of the first 20 convolutions (YOLO, figure 3).
+    layers = [(7, 3, 64), (3, 64, 192), (1, 192, 128), (3, 128, 256), (1, 256, 256), (3, 256, 512)]
+    layers += (
+        [(1, 512, 256), (3, 256, 512)] * 4 + [(1, 512, 512), (3, 512, 1024)] + [(1, 1024, 512), (3, 512, 1024)] * 2
+    )
+    needed = 16 + 4 * sum(kernel**2 * inputs * channels + channels for kernel, inputs, channels in layers)
+    with torch.device("meta"):
+        conv = architecture("extraction").conv()
+    with pytest.raises(InputError, match=f"16 bytes; {needed:,} would be right, .* 20 convolutions"):
+        darknet.read(file, "extraction", conv)
 
 
 def test_weights_behind_conv5_need_not_be_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Each system works with each of the backbones that have blocks and batch normalisation."""
+"""Each system works with each of the backbones that have blocks, batch normalisation or darknet's layers."""
 
 from collections.abc import Callable
 
@@ -57,7 +57,7 @@ def ssd(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
 @pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd])
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v2", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow)],
+    ["mobilenet_v2", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "extraction", "darknet"],
 )
 def test_a_system_learns_on_it(system: Callable, name: str) -> None:
     torch.manual_seed(0)

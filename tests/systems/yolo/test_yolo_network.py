@@ -44,6 +44,17 @@ def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
     assert parameters(network.conv) == sum(9 * a * b + b for a, b in pairwise(widths))
 
 
+def test_backbones_of_darknet_with_a_head_are_the_papers_networks() -> None:
+    with torch.device("meta"):
+        head = ((1024, 1), (1024, 2), (1024, 1), (1024, 1))
+        network = Yolo(YoloShape("backbone", "extraction", 448, 2, 20, head, (4096,), False))
+        fast = Yolo(YoloShape("backbone", "darknet", 448, 2, 20, ((1024, 1), (1024, 1)), (256, 4096), False))
+    assert (network.grid, fast.grid) == (7, 7)
+    assert parameters(network) == 271_703_550
+    widths = [3, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
+    assert parameters(fast.conv) + parameters(fast.head) == sum(9 * a * b + b for a, b in pairwise(widths))
+
+
 @pytest.mark.parametrize(("strides", "grid"), [((1, 1), 12), ((1, 2), 6), ((2, 2), 3)])
 def test_the_grid_follows_from_side_and_strides(strides, grid) -> None:
     shape = YoloShape("backbone", "small", 96, 1, 4, tuple((8, stride) for stride in strides), (16,), False)
