@@ -318,7 +318,7 @@ def _rpn(sizes: Sizes) -> RegionProposalNetwork:
 
 def _yolo(sizes: Sizes) -> Yolo:
     p = sizes.params.yolo
-    shape = YoloShape.from_params(p.network, sizes.deep, p.side, p.boxes, sizes.classes, p.head)
+    shape = YoloShape.from_params("extraction", p.side, p.boxes, sizes.classes, p.head)
     return Yolo(shape, p.train.dropout)
 
 

@@ -42,7 +42,7 @@ def faster_rcnn(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...
 
 
 def yolo(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
-    network = Yolo(YoloShape("backbone", name, SIDE, 2, 3, ((8, 1),), (16,), shared=False))
+    network = Yolo(YoloShape(name, SIDE, 2, 3, ((8, 1),), (16,), shared=False))
     return network, lambda network: [network(IMAGES * 255)], [(2, network.grid**2 * 13)]
 
 

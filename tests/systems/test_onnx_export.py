@@ -28,7 +28,7 @@ SETTINGS = SquareDetection(batch=3, min_score=0.1, max_per_class=10, nms=0.5, ma
 def make(name: str) -> Yolo | Ssd:
     torch.manual_seed(4)
     if name == "yolo":
-        return Yolo(YoloShape("backbone", "small", 96, 2, 3, ((8, 1), (8, 2)), (16,), False)).eval()
+        return Yolo(YoloShape("small", 96, 2, 3, ((8, 1), (8, 2)), (16,), shared=False)).eval()
     shape = SsdShape(
         network="squeezenet1_0",
         classes=3,
@@ -104,7 +104,7 @@ def test_file_and_metadata_are_enough_for_the_detections(name: str, tmp_path: Pa
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.manual_seed(1)
-    network = Yolo(YoloShape("backbone", "small", 64, 2, 2, ((8, 2),), (16,), False))
+    network = Yolo(YoloShape("small", 64, 2, 2, ((8, 2),), (16,), shared=False))
     network.save(tmp_path / "models/yolo/network.safetensors")
     Description.of("yolo", ("cat", "dog"), detect=SETTINGS).save(tmp_path / "models/yolo")
     monkeypatch.chdir(tmp_path)

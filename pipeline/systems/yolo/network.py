@@ -1,8 +1,8 @@
 """The network of YOLO v1: one look at the whole image, one row of numbers for all cells (section 2).
 
-The layers are those of the two networks of the paper, or a backbone with a head. Sources: YOLO, section 2.1 and figure
-3; ``cfg/yolo.cfg`` and ``cfg/yolo-tiny.cfg`` of darknet in November 2015. There is no batch normalisation: it came with
-darknet's later ``yolov1.cfg``, which is another model.
+A backbone with a head; the paper's two networks are the backbones ``extraction`` and ``darknet`` with heads of theirs.
+Sources: YOLO, section 2.1 and figure 3; ``cfg/yolo.cfg`` and ``cfg/yolo-tiny.cfg`` of darknet in November 2015.
+These have no batch normalisation: it came with darknet's later ``yolov1.cfg``, which is another model.
 
 The layout of the output is darknet's (``src/detection_layer.c``): the class scores of all cells, then all confidences,
 then all boxes; cells go row by row. The published weights have this layout, and each part is one contiguous slice; the
@@ -22,40 +22,15 @@ from pipeline.systems.yolo.params import YoloHead
 
 SLOPE = 0.1
 
-# A layer is (kernel, channels, stride); "pool" halves the map.
-Plan = Sequence[tuple[int, int, int] | str]
 
-YOLO: Plan = (
-    (7, 64, 2), "pool",
-    (3, 192, 1), "pool",
-    (1, 128, 1), (3, 256, 1), (1, 256, 1), (3, 512, 1), "pool",
-    *((1, 256, 1), (3, 512, 1)) * 4, (1, 512, 1), (3, 1024, 1), "pool",
-    *((1, 512, 1), (3, 1024, 1)) * 2, (3, 1024, 1), (3, 1024, 2),
-    (3, 1024, 1), (3, 1024, 1),
-)  # fmt: skip
-FAST_YOLO: Plan = (
-    (3, 16, 1), "pool",
-    (3, 32, 1), "pool",
-    (3, 64, 1), "pool",
-    (3, 128, 1), "pool",
-    (3, 256, 1), "pool",
-    (3, 512, 1), "pool",
-    (3, 1024, 1), (3, 1024, 1), (3, 1024, 1),
-)  # fmt: skip
+def convolutions(inputs: int, layers: Sequence[tuple[int, int]]) -> nn.Sequential:
+    """Return 3 x 3 convolutions of these channels and strides for maps of ``inputs`` channels, each with `leaky`."""
+    return nn.Sequential(*_convolutions(inputs, layers))
 
 
-def convolutions(inputs: int, plan: Plan) -> nn.Sequential:
-    """Return the layers of ``plan`` for maps of ``inputs`` channels, a leaky rectifier after each convolution."""
-    return nn.Sequential(*_layers(inputs, plan))
-
-
-def _layers(inputs: int, plan: Plan) -> Iterator[nn.Module]:
-    for entry in plan:
-        if isinstance(entry, str):
-            yield nn.MaxPool2d(2)
-            continue
-        kernel, channels, stride = entry
-        yield nn.Conv2d(inputs, channels, kernel, stride, padding=kernel // 2)
+def _convolutions(inputs: int, layers: Sequence[tuple[int, int]]) -> Iterator[nn.Module]:
+    for channels, stride in layers:
+        yield nn.Conv2d(inputs, channels, 3, stride, padding=1)
         yield leaky()
         inputs = channels
 
@@ -156,18 +131,16 @@ class YoloShape:
     """All that is needed to build the network.
 
     Attributes:
-        network: ``yolo`` (24 convolutions), ``fast_yolo`` (9), or ``backbone``: that of the project, and a head.
-        backbone: its name; not read by the other two.
+        network: name of the backbone.
         side: of the square that the network sees, in pixels.
         boxes: predicted by each cell.
         classes: without the background, which YOLO does not have.
-        convolutions: channels and stride of each 3 x 3 convolution on the backbone; not read by the other two.
+        convolutions: channels and stride of each 3 x 3 convolution on the backbone.
         fc_widths: of the hidden fully connected layers; of a cell where they are shared.
         shared: whether the fully connected layers are 1 x 1 convolutions, the same for all cells.
     """
 
     network: str
-    backbone: str
     side: int
     boxes: int
     classes: int
@@ -176,11 +149,9 @@ class YoloShape:
     shared: bool
 
     @classmethod
-    def from_params(
-        cls, network: str, backbone: str, side: int, boxes: int, classes: int, head: YoloHead
-    ) -> "YoloShape":
+    def from_params(cls, network: str, side: int, boxes: int, classes: int, head: YoloHead) -> "YoloShape":
         """Return the shape that the parameters describe."""
-        return cls(network, backbone, side, boxes, classes, head.convolutions, head.fc_widths, head.shared)
+        return cls(network, side, boxes, classes, head.convolutions, head.fc_widths, head.shared)
 
 
 class Yolo(ShapedNetwork):
@@ -197,7 +168,7 @@ class Yolo(ShapedNetwork):
 
     def __init__(self, shape: YoloShape, dropout: float = 0.5) -> None:
         super().__init__(shape)
-        self.conv, self.head = _convolutions(shape)
+        self.conv, self.head = _layers(shape)
         channels, self.grid = _map_size(shape)
         # The paper's layers see all cells at once; shared ones see each cell alone.
         cells = 1 if shape.shared else self.grid**2
@@ -216,9 +187,7 @@ class Yolo(ShapedNetwork):
         Args:
             images: ``(N, 3, side, side)`` RGB from 0 to 255, uint8 or float.
         """
-        # Backbones expect torchvision's statistics; darknet's crop layer gives values from -1 to 1.
-        pixels = normalise(images) if self.shape.network == "backbone" else images.float() / 127.5 - 1
-        maps = self.head(self.conv(pixels) * self.input_scale)
+        maps = self.head(self.conv(normalise(images)) * self.input_scale)
         if self.shape.shared:
             return self.fc(maps).flatten(1).index_select(1, self.order)
         return self.fc(maps.flatten(1))
@@ -232,29 +201,24 @@ class Yolo(ShapedNetwork):
         return boxes_and_scores(self.split(flat), self.grid, self.shape.side)
 
     def load_backbone(self, backbone: Backbone) -> None:
-        """Copy the convolutions; the paper's networks stay as drawn.
-
-        The head is new and sees the map at the scale of `ShapedNetwork.scale_input`.
+        """Copy the convolutions; the head is new and sees the map at the scale of `ShapedNetwork.scale_input`.
 
         Raises:
             InputError: the convolution weights are missing or have other shapes.
         """
-        if self.shape.network == "backbone":
-            load_conv(self.conv, self.shape.backbone, backbone.weights)
-            self.scale_input(backbone)
+        load_conv(self.conv, self.shape.network, backbone.weights)
+        self.scale_input(backbone)
 
 
-def _convolutions(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
-    """Return the convolutions of the backbone and those of the head, none for the paper's two networks."""
-    if shape.network != "backbone":
-        return convolutions(3, YOLO if shape.network == "yolo" else FAST_YOLO), nn.Sequential()
-    net = architecture(shape.backbone)
-    return net.conv(), convolutions(net.channels, [(3, *layer) for layer in shape.convolutions])
+def _layers(shape: YoloShape) -> tuple[nn.Sequential, nn.Sequential]:
+    """Return the convolutions of the backbone and those of the head."""
+    net = architecture(shape.network)
+    return net.conv(), convolutions(net.channels, shape.convolutions)
 
 
 def _map_size(shape: YoloShape) -> tuple[int, int]:
     """Return channels and side of the last map; shapes alone are computed."""
     with torch.device("meta"):
-        conv, head = _convolutions(shape)
+        conv, head = _layers(shape)
         maps = head(conv(torch.zeros(1, 3, shape.side, shape.side)))
     return maps.shape[1], maps.shape[2]

@@ -1,6 +1,6 @@
 """YOLO's section of ``params.yaml``."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -61,8 +61,6 @@ class YoloTraining(Section):
 class YoloV1(Section):
     """YOLO v1, stage by stage."""
 
-    network: Literal["yolo", "fast_yolo", "backbone"] = "backbone"
-    """yolo (the paper's 24 convolutions) | fast_yolo (9) | backbone (the project's, and the head below)"""
     side: Annotated[int, Field(ge=64)] = 192
     """Side of the square that every image is stretched to, in pixels."""
     boxes: Positive = 2

@@ -192,7 +192,7 @@ def make_faster_rcnn(made: Made, sections, altered, settings, detect) -> None:
 
 def make_yolo(made: Made, sections, altered, settings, detect) -> None:
     yolo = sections.yolo
-    network = Yolo(YoloShape.from_params("backbone", "small", 64, 2, 2, yolo.head)).eval()
+    network = Yolo(YoloShape.from_params("small", 64, 2, 2, yolo.head)).eval()
     single_shot(made, "yolo", network, detect)
 
 

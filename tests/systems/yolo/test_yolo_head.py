@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from pipeline.systems.yolo.network import Yolo, YoloShape, order_of_maps, split
 
-SHARED = YoloShape("backbone", "small", 96, 2, 3, ((8, 2),), (5,), True)  # 6 x 6 cells, 5 hidden units each
+SHARED = YoloShape("small", 96, 2, 3, ((8, 2),), (5,), True)  # 6 x 6 cells, 5 hidden units each
 
 
 def drawn(shape: YoloShape) -> Yolo:
@@ -46,7 +46,7 @@ def test_shared_layers_see_each_cell_alone_and_all_alike() -> None:
 
 def test_shared_layers_are_the_papers_with_blocks_on_the_diagonal() -> None:
     shared = drawn(SHARED)
-    paper = drawn(YoloShape("backbone", "small", 96, 2, 3, ((8, 2),), (5 * 36,), False))
+    paper = drawn(YoloShape("small", 96, 2, 3, ((8, 2),), (5 * 36,), False))
     paper.conv.load_state_dict(shared.conv.state_dict())
     paper.head.load_state_dict(shared.head.state_dict())
     orders = (torch.arange(5 * 36), shared.order)
@@ -62,7 +62,7 @@ def test_shared_layers_are_the_papers_with_blocks_on_the_diagonal() -> None:
 def test_shared_weights_grow_with_units_and_not_with_cells() -> None:
     def weights(grid_side: int, shared: bool) -> int:
         with torch.device("meta"):
-            network = Yolo(YoloShape("backbone", "small", grid_side * 8, 2, 3, ((128, 1),), (128,), shared))
+            network = Yolo(YoloShape("small", grid_side * 8, 2, 3, ((128, 1),), (128,), shared))
         assert network.grid == grid_side
         return sum(parameter.numel() for parameter in network.fc.parameters())
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from pipeline.core.errors import InputError
-from pipeline.nets.backbones import MEAN, STD, architecture
+from pipeline.nets.backbones import ARCHITECTURES, MEAN, STD, architecture
 from pipeline.nets.weights import Backbone
 from pipeline.params import parse
 from pipeline.systems.yolo.loss import cell_targets
 from pipeline.systems.yolo.network import Yolo, YoloShape, boxes_and_scores, corners, split
 
-SMALL = YoloShape("backbone", "small", 96, 2, 3, ((16, 1), (8, 2)), (24,), False)
+SMALL = YoloShape("small", 96, 2, 3, ((16, 1), (8, 2)), (24,), False)
 
 
 def parameters(layers: nn.Module) -> int:
@@ -21,55 +21,41 @@ def parameters(layers: nn.Module) -> int:
 
 
 def test_the_papers_network_has_the_published_number_of_weights() -> None:
+    head = ((1024, 1), (1024, 2), (1024, 1), (1024, 1))
     with torch.device("meta"):
-        network = Yolo(YoloShape("yolo", "", 448, 2, 20, (), (4096,), False))
-    convolutions = [layer for layer in network.conv if isinstance(layer, nn.Conv2d)]
+        network = Yolo(YoloShape("extraction", 448, 2, 20, head, (4096,), False))
+    convolutions = [layer for layer in [*network.conv, *network.head] if isinstance(layer, nn.Conv2d)]
     hidden, output = (layer for layer in network.fc if isinstance(layer, nn.Linear))
     assert len(convolutions) == 24
     assert network.grid == 7
     assert output.out_features == 1470
-    millions = [round(parameters(part) / 1e6, 2) for part in (network.conv, hidden, output)]
-    assert millions == [60.16, 205.52, 6.02]
+    counts = [parameters(network.conv) + parameters(network.head), parameters(hidden), parameters(output)]
+    assert [round(count / 1e6, 2) for count in counts] == [60.16, 205.52, 6.02]
     assert parameters(network) == 271_703_550
 
 
 def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
     with torch.device("meta"):
-        network = Yolo(YoloShape("fast_yolo", "", 448, 2, 20, (), (256, 4096), False))
-    assert sum(isinstance(layer, nn.Conv2d) for layer in network.conv) == 9
+        network = Yolo(YoloShape("darknet", 448, 2, 20, ((1024, 1), (1024, 1)), (256, 4096), False))
     assert network.grid == 7
     assert [type(layer).__name__ for layer in network.fc] == ["Linear", "Linear", "LeakyReLU", "Dropout", "Linear"]
     # 3x3 convolutions 3, 16, 32, ... 1024, 1024, 1024, and their biases, by hand.
     widths = [3, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
-    assert parameters(network.conv) == sum(9 * a * b + b for a, b in pairwise(widths))
-
-
-def test_backbones_of_darknet_with_a_head_are_the_papers_networks() -> None:
-    with torch.device("meta"):
-        head = ((1024, 1), (1024, 2), (1024, 1), (1024, 1))
-        network = Yolo(YoloShape("backbone", "extraction", 448, 2, 20, head, (4096,), False))
-        fast = Yolo(YoloShape("backbone", "darknet", 448, 2, 20, ((1024, 1), (1024, 1)), (256, 4096), False))
-    assert (network.grid, fast.grid) == (7, 7)
-    assert parameters(network) == 271_703_550
-    widths = [3, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
-    assert parameters(fast.conv) + parameters(fast.head) == sum(9 * a * b + b for a, b in pairwise(widths))
+    assert parameters(network.conv) + parameters(network.head) == sum(9 * a * b + b for a, b in pairwise(widths))
 
 
 @pytest.mark.parametrize(("strides", "grid"), [((1, 1), 12), ((1, 2), 6), ((2, 2), 3)])
 def test_the_grid_follows_from_side_and_strides(strides, grid) -> None:
-    shape = YoloShape("backbone", "small", 96, 1, 4, tuple((8, stride) for stride in strides), (16,), False)
+    shape = YoloShape("small", 96, 1, 4, tuple((8, stride) for stride in strides), (16,), False)
     network = Yolo(shape).eval()
     assert network.grid == grid
     assert network(torch.zeros(2, 3, 96, 96, dtype=torch.uint8)).shape == (2, grid * grid * 9)
 
 
-@pytest.mark.parametrize("network", ["yolo", "fast_yolo", "small", "squeezenet1_0", "alexnet", "vgg16"])
+@pytest.mark.parametrize("network", sorted(ARCHITECTURES))
 def test_the_least_side_leaves_a_cell(network: str) -> None:
-    known = network in ("yolo", "fast_yolo")
     with torch.device("meta"):
-        head = ((8, 2), (8, 2), (8, 2))
-        shape = YoloShape(network if known else "backbone", "" if known else network, 64, 2, 3, head, (16,), False)
-        assert Yolo(shape).grid >= 1
+        assert Yolo(YoloShape(network, 64, 2, 3, ((8, 2), (8, 2), (8, 2)), (16,), shared=False)).grid >= 1
 
 
 def test_a_smaller_side_is_refused_in_a_sentence() -> None:
@@ -77,7 +63,7 @@ def test_a_smaller_side_is_refused_in_a_sentence() -> None:
         parse({"yolo": {"side": 32}}, "params.yaml")
 
 
-def test_pixels_are_normalised_inside_as_each_network_expects() -> None:
+def test_pixels_are_normalised_inside() -> None:
     images = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
     network = Yolo(SMALL).eval()
     seen = []
@@ -85,10 +71,6 @@ def test_pixels_are_normalised_inside_as_each_network_expects() -> None:
     assert torch.equal(network(images), network(images.float()))
     expected = (images / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     assert torch.allclose(seen[0], expected, atol=1e-5)
-    fast = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,), False)).eval()
-    fast.conv.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    fast(torch.tensor([0, 255]).repeat(32).expand(1, 3, 64, 64))
-    assert seen[-1].unique().tolist() == [-1, 1]
 
 
 def test_a_backbone_is_copied_and_its_features_are_brought_to_size() -> None:
@@ -104,9 +86,6 @@ def test_a_backbone_is_copied_and_its_features_are_brought_to_size() -> None:
     assert network.early_layers(2) == ("conv.0.", "conv.2.")
     with pytest.raises(InputError, match="do not fit small"):
         network.load_backbone(Backbone({}, 1.0))
-    own = Yolo(YoloShape("fast_yolo", "", 64, 2, 3, (), (8,), False))
-    own.load_backbone(Backbone({}, 8.0))
-    assert own.input_scale.item() == 1
 
 
 def test_a_saved_network_gives_the_same_output(tmp_path) -> None:
