@@ -23,11 +23,12 @@ from pipeline.core.boxes import Boxes, clip
 from pipeline.core.clock import Clock
 from pipeline.core.sections import Schedule
 from pipeline.data.images import ImageCache
-from pipeline.data.index import ImageRecord
+from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description, Detector, Image
 from pipeline.features.maps import ImageMaps, map_cells, map_sizes
 from pipeline.features.regions import RegionSampler, label_proposals
 from pipeline.features.warp import warp, warp_batch
+from pipeline.limits import Limits, class_limits
 from pipeline.linear.detection import LinearDetector
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor
@@ -219,7 +220,7 @@ def test_rcnn(sizes: Sizes) -> Iterator[Work]:
     p, rcnn = sizes.params, sizes.params.rcnn
     network = _region_network(sizes, sizes.shallow, rcnn.region.size)
     sections = {"proposals": p.proposals, "region": rcnn.region, "features": rcnn.features, "detect": rcnn.detect}
-    description = Description.of("rcnn", _names(sizes), **sections)
+    description = Description.of("rcnn", _names(sizes), **sections, limits=_limits(sizes, rcnn))
     source = WarpedRegions(description, network, sizes.device)
     yield _linear(sizes, f"R-CNN, {sizes.shallow}", description, source, network, rcnn)
 
@@ -228,10 +229,16 @@ def test_sppnet(sizes: Sizes) -> Iterator[Work]:
     """SPP-net: maps, pooling, fc layers, SVMs, box regression, suppression."""
     p, sppnet = sizes.params, sizes.params.sppnet
     sections = {"proposals": p.proposals, "maps": sppnet.maps, "detect": sppnet.detect}
-    description = Description.of("sppnet", _names(sizes), **sections)
+    description = Description.of("sppnet", _names(sizes), **sections, limits=_limits(sizes, sppnet))
     conv, head = _pyramid(sizes)
     source = MappedRegions(description, conv, head, sizes.device)
     yield _linear(sizes, f"SPP-net, {sizes.shallow}", description, source, head, sppnet)
+
+
+def _limits(sizes: Sizes, section: Any) -> Limits:
+    """Return the limits for images with few objects of each class, such as VOC's."""
+    images = [Index(tuple(_names(sizes)), ())]
+    return class_limits(section.detect.max_per_class, section.detect.per_class_budget, images, "detect")
 
 
 def _linear(sizes: Sizes, title: str, description: Description, source: Any, head: RegionHead, section: Any) -> Work:
@@ -252,7 +259,7 @@ def _linear(sizes: Sizes, title: str, description: Description, source: Any, hea
 def test_fast_rcnn(sizes: Sizes) -> Iterator[Work]:
     """Fast R-CNN: one map, RoI pooling, scores and boxes, suppression."""
     p, boxes = sizes.params.fast_rcnn, drawn(sizes, 0, sizes.proposals)
-    description = Description.of("fast_rcnn", _names(sizes), detect=p.detect)
+    description = Description.of("fast_rcnn", _names(sizes), detect=p.detect, limits=_limits(sizes, p))
     proposals = ProposalSet.join([boxes], [0], "drawn", {})
     detector = FastRcnnDetector(description, _fast_rcnn(sizes, p).eval(), sizes.device, proposals)
     yield _detecting(sizes, f"Fast R-CNN, {sizes.deep}", detector)

@@ -40,6 +40,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.features.maps import cache_maps, entries, map_sizes
 from pipeline.features.regions import gather
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor, train_box_regressor
@@ -351,7 +352,9 @@ def _detect(scale: Scale, images: int, classes: int) -> Callable[[], object]:
     weights = rng.normal(0, 1e-3, (5, classes, scale.width)).astype(np.float32)
     svm = LinearModel(weights[0], np.zeros(classes, np.float32), 1.0, "fc7")
     offsets = LinearModel(1e-3 * weights[1:].reshape(-1, scale.width), np.zeros(4 * classes, np.float32), 1.0, "pool5")
-    description = Description.of("rcnn", index.classes, detect=Detection())
+    detect = Detection()
+    limits = class_limits(detect.max_per_class, detect.per_class_budget, [index], "detect")
+    description = Description.of("rcnn", index.classes, detect=detect, limits=limits)
     source = CachedRegions(Held(index, scale.regions, scale.width), index)
     detector = LinearDetector(description, svm, BoxRegressor(offsets), source)
     return lambda: detect_split(detector, index, Path(), 1)

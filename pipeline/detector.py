@@ -118,9 +118,17 @@ class Candidates:
         """Return the ``most`` best of all classes, best first; equal scores keep their order. None: all."""
         return self.take(best_first(self.scores)[:most])
 
-    def limit_by_class(self, most: int) -> "Candidates":
-        """Return the ``most`` best of each class, class by class, best first; equal scores keep their order."""
-        return self._by_class(lambda places: best_first(self.scores[places])[:most])
+    def limit_by_class(self, most: int | Sequence[int | None]) -> "Candidates":
+        """Return the ``most`` best of each class, class by class, best first; equal scores keep their order.
+
+        ``most`` is one number for all classes, or one for each, None for all candidates of the class.
+        """
+
+        def best(places: NDArray[np.int64]) -> NDArray[np.int64]:
+            limit = most if isinstance(most, int) else most[self.labels[places[0]] - 1]
+            return best_first(self.scores[places])[:limit]
+
+        return self._by_class(best)
 
     def suppress(self, threshold: float) -> "Candidates":
         """Return what greedy non-maximum suppression keeps of each class, class by class, best first.
@@ -142,6 +150,8 @@ class Candidates:
 
     def _by_class(self, choose: Callable[[NDArray[np.int64]], NDArray[np.int64]]) -> "Candidates":
         """Return what ``choose`` keeps of each class; it gets positions and returns positions among these."""
+        if not len(self):
+            return self
         order = np.argsort(self.labels, kind="stable")
         classes = np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
         return self.take(np.concatenate([places[choose(places)] for places in classes]))
@@ -248,15 +258,15 @@ class Detector(ABC):
         batch: images of a split that `candidates` gets at a time.
         at_once: pictures that `detect` hands to `candidates` at a time where it is ``batched``.
         reads_pixels: whether `candidates` looks at pixels, or only at what a cache holds of the image.
-        detection_limit: how many candidates of each class are finished in a split, as an average over its images; None:
-            all.
+        detection_limits: for each class, how many candidates are finished in a split, as an average over its images;
+            None: all. Empty: all of all classes.
     """
 
     batched = False
     batch = 1
     at_once = 8
     reads_pixels = True
-    detection_limit: int | None = None
+    detection_limits: Sequence[int | None] = ()
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -308,10 +318,10 @@ class Detector(ABC):
 
 
 def detect_split(detector: Detector, index: Index, root: Path, workers: int = 0) -> tuple[Detections, ScoreThresholds]:
-    """Detect in all images of ``index``, files below ``root``; return too the score thresholds of the detection limit.
+    """Detect in all images of ``index``, files below ``root``; return too the score thresholds of the limits.
 
     Args:
-        detector: its settings for `Detector.batch` and `Detector.detection_limit` hold.
+        detector: its settings for `Detector.batch` and `Detector.detection_limits` hold.
         index: the images of a split.
         root: of their files.
         workers: threads that read images ahead, 0: one a core; their number changes nothing.
@@ -323,8 +333,9 @@ def detect_split(detector: Detector, index: Index, root: Path, workers: int = 0)
         _candidates(detector, index, root, workers), f"detecting, {detector.system}", total=len(index.images)
     )
     thresholds: ScoreThresholds = {}
-    if detector.detection_limit is not None:
-        limited, thresholds = limit_split(list(images), detector.detection_limit * len(index.images))
+    if any(detector.detection_limits):
+        most = [limit and limit * len(index.images) for limit in detector.detection_limits]
+        limited, thresholds = limit_split(list(images), most)
         images = progress(limited, f"finishing, {detector.system}")
     parts = []
     for record, candidates in zip(index.images, images, strict=True):
@@ -333,11 +344,12 @@ def detect_split(detector: Detector, index: Index, root: Path, workers: int = 0)
     return Detections.join(parts), thresholds
 
 
-def limit_split(images: Sequence[Candidates], most: int) -> tuple[list[Candidates], ScoreThresholds]:
+def limit_split(images: Sequence[Candidates], most: Sequence[int | None]) -> tuple[list[Candidates], ScoreThresholds]:
     """Limit the candidates of each class to the ``most`` best over all ``images``; return the thresholds that do so.
 
-    Of equal scores the first are kept. Only a class with more than ``most`` candidates gets a threshold: halfway
-    between the last that is kept and the first that is not, so that last bits do not decide.
+    ``most`` has a number for each class, None for one without a limit. Of equal scores the first are kept. Only a class
+    with more candidates than that gets a threshold: halfway between the last that is kept and the first that is not, so
+    that last bits do not decide.
     """
     labels = np.concatenate([np.zeros(0, np.int64), *(candidates.labels for candidates in images)])
     scores = np.concatenate([np.zeros(0, np.float32), *(candidates.scores for candidates in images)])
@@ -346,9 +358,10 @@ def limit_split(images: Sequence[Candidates], most: int) -> tuple[list[Candidate
     for label in np.unique(labels).tolist():
         places = np.flatnonzero(labels == label)
         ranked = places[best_first(scores[places])]
-        keep[ranked[:most]] = True
-        if len(ranked) > most:
-            thresholds[label] = (float(scores[ranked[most - 1]]) + float(scores[ranked[most]])) / 2
+        limit = most[label - 1]
+        keep[ranked[:limit]] = True
+        if limit is not None and len(ranked) > limit:
+            thresholds[label] = (float(scores[ranked[limit - 1]]) + float(scores[ranked[limit]])) / 2
     masks = np.split(keep, np.cumsum([len(candidates) for candidates in images]))
     return [candidates.take(mask) for candidates, mask in zip(images, masks, strict=False)], thresholds
 

@@ -62,6 +62,8 @@ def test_limits_keep_the_best_and_the_order_of_equal_scores() -> None:
     assert some.limit(3).rows.tolist() == [1, 2, 3]
     assert some.limit(None).rows.tolist() == [1, 2, 3, 0, 4]
     assert some.limit_by_class(2).rows.tolist() == [1, 3, 2, 0]
+    assert some.limit_by_class((1, 2)).rows.tolist() == [1, 2, 0]
+    assert some.limit_by_class((1, None)).rows.tolist() == [1, 2, 0, 4]
 
 
 def test_scores_reach_their_threshold() -> None:
@@ -90,17 +92,20 @@ def test_no_candidate_is_legal_everywhere() -> None:
 
 def test_the_limit_over_a_split_by_hand() -> None:
     images = [candidates((1, 0.3), (2, 0.1), (1, 0.9)), candidates((1, 0.3), (2, 0.2), (1, 0.5)), candidates()]
-    limited, thresholds = limit_split(images, 3)
+    limited, thresholds = limit_split(images, (3, 3))
     assert [each.rows.tolist() for each in limited] == [[0, 1, 2], [1, 2], []], "of equal scores the first"
     assert thresholds == {1: pytest.approx(0.3)}, "class 2 is within its limit"
-    assert limit_split(images, 2)[1] == {1: pytest.approx(0.4)}, "halfway between .5 and .3"
-    assert limit_split([], 2) == ([], {})
+    assert limit_split(images, (2, 2))[1] == {1: pytest.approx(0.4)}, "halfway between .5 and .3"
+    limited, thresholds = limit_split(images, (None, 1))
+    assert [each.rows.tolist() for each in limited] == [[0, 2], [0, 1, 2], []], "each class has its own limit"
+    assert thresholds == {2: pytest.approx(0.15)}, "a class without a limit has no threshold"
+    assert limit_split([], (2, 2)) == ([], {})
 
 
 @given(st.lists(SCORED, max_size=4), st.integers(1, 8))
 def test_thresholds_keep_what_the_limit_keeps_and_what_ties_with_its_last(images: list, most: int) -> None:
     split = [candidates(*((label, score / 7) for label, score in image)) for image in images]
-    limited, thresholds = limit_split(split, most)
+    limited, thresholds = limit_split(split, [most] * 3)
     for label in (1, 2, 3):
         scores, kept, reached = (
             np.sort(np.concatenate([[], *(each.scores[each.labels == label] for each in part)]))[::-1]
@@ -120,7 +125,7 @@ class Halves(Detector):
 
     def __init__(self, description: Description, limit: int | None = None, batch: int = 1) -> None:
         super().__init__(description)
-        self.detection_limit, self.batch = limit, batch
+        self.detection_limits, self.batch = [limit] * len(CLASSES), batch
         self.calls: list[int] = []
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

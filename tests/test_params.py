@@ -55,6 +55,8 @@ def remove(path: str) -> Callable[[Any], None]:
         (remove("proposals"), r"^p: proposals is missing; `boxline preset` writes it$"),
         (change("rcnn.svm.C", 0), r"^p: rcnn\.svm\.C is 0: input should be greater than 0$"),
         (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
+        (change("rcnn.detect.max_per_class", 0), r"^p: rcnn\.detect\.max_per_class is 0: .*above 0, auto, or nothing"),
+        (change("sppnet.detect.per_class_budget", 2.5), r"per_class_budget is 2\.5: .*a whole number above 0, auto"),
         (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'voc'"),
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),

@@ -3,9 +3,9 @@
 The sentence below a field is the comment that `pipeline.presets` writes above the key in ``params.yaml``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -21,6 +21,16 @@ def distinct(values: tuple) -> tuple:
     if len(set(values)) < len(values):
         raise ValueError("each value may stand only once")
     return values
+
+
+def _limit(value: Any) -> Any:
+    if value is None or value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError("a whole number above 0, auto, or nothing for no limit would be right")
+
+
+Limit = Annotated[int | Literal["auto"] | None, PlainValidator(_limit)]
+"""A number of boxes of a class; None: no limit, ``auto``: by the objects of the training images."""
 
 
 class Section(BaseModel):

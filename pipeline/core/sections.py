@@ -8,6 +8,7 @@ from pipeline.core.params import (
     Count,
     Fraction,
     Layer,
+    Limit,
     Positive,
     PositiveFloat,
     Schedule,
@@ -303,10 +304,12 @@ class Detection(Section):
     """Only scores above this; empty: any."""
     nms_before: bool = False
     """Suppress before box regression too."""
-    max_per_class: Positive = 100
-    """Boxes of a class in an image before the last suppression."""
-    per_class_budget: Positive = 40
-    """Boxes of a class before the last suppression, on average over the images."""
+    max_per_class: Limit = "auto"
+    """Boxes of a class in an image before the last suppression; empty: all; auto: the larger of 100 and 20 times the
+    mean number of the class's objects in those training images that have any."""
+    per_class_budget: Limit = "auto"
+    """Boxes of a class before the last suppression, on average over the images; empty: all; auto: the larger of 40 and
+    20 times the mean number of the class's objects in a training image."""
     nms: Fraction = 0.3
     box_regression: bool = True
 

@@ -22,6 +22,7 @@ from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import saturate
 from pipeline.features.regions import RegionFeatures
+from pipeline.limits import Limits
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor
 
@@ -112,7 +113,7 @@ class LinearDetector(Detector):
     What is left is moved by the box regressor of its class, clipped, and suppressed class by class.
 
     Args:
-        description: with the settings ``detect``.
+        description: with the settings ``detect`` and ``limits``.
         svm: region scores, one output a class.
         regressor: None detects with the proposals themselves.
         regions: where regions and features come from.
@@ -123,7 +124,8 @@ class LinearDetector(Detector):
     ) -> None:
         super().__init__(description)
         self._settings = description.section("detect", Detection)
-        self.detection_limit = self._settings.per_class_budget
+        self._limits = description.section("limits", Limits)
+        self.detection_limits = self._limits.on_average
         self.reads_pixels = regions.reads_pixels
         self._svm, self._regressor, self._regions = svm, regressor, regions
         self._layers = tuple(sorted({svm.layer, *([regressor.model.layer] if regressor else [])}))
@@ -151,7 +153,7 @@ class LinearDetector(Detector):
             candidates = Candidates.above(settings.min_score, regions.boxes, scores, regions)
             if settings.nms_before:
                 candidates = candidates.suppress(settings.nms)
-            return candidates.limit_by_class(settings.max_per_class)
+            return candidates.limit_by_class(self._limits.in_image)
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the detections of one image: regression, clipping, suppression."""

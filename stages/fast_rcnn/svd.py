@@ -13,6 +13,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
+from pipeline.systems.fast_rcnn.detector import limits_of
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.svd import compress, detect_with_both, fc_seconds
@@ -28,7 +29,9 @@ def main(stage: Stage) -> None:
     small = compress(full, settings.svd.fc6_rank, settings.svd.fc7_rank)
     small.save(stage.out("models/fast_rcnn/compressed.safetensors"))
 
-    description = Description.of("fast_rcnn", index.classes, detect=settings.detect)
+    fitted = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
+    limits = limits_of(settings.detect, fitted, "fast_rcnn.detect")
+    description = Description.of("fast_rcnn", index.classes, detect=settings.detect, **limits)
     found = detect_with_both(
         full, small, description, index, proposals, root=stage.files, device=stage.device, workers=stage.workers
     )

@@ -13,6 +13,7 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import CacheWriter, Column, FeatureCache
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor
@@ -76,7 +77,9 @@ def detect(
 ) -> Detections:
     """Return the detections among cached regions, in images of 2000 x 100 pixels or of ``sizes``."""
     split = index(len(svm.bias), sizes or [(2000, 100)] * len(cache))
-    description = Description.of("linear", split.classes, detect=settings(**changed))
+    used = settings(**changed)
+    limits = class_limits(used.max_per_class, used.per_class_budget, [split], "linear.detect")
+    description = Description.of("linear", split.classes, detect=used, limits=limits)
     detector = LinearDetector(description, svm, regressor, CachedRegions(cache, split))
     return detect_split(detector, split, Path("no image is read"))[0]
 

@@ -13,7 +13,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, limits_of
 from pipeline.systems.square import SquareDetector
 from pipeline.training import CHECKPOINT
 
@@ -37,6 +37,8 @@ class Failing:
 def detector(name: str, network, proposals, squares, settings) -> Detector:
     description = Description.of(name, ("red", "blue"), detect=settings)
     if name == "fast_rcnn":
+        limits = limits_of(settings, [Index(("red", "blue"), tuple(squares[1]))], "detect")
+        description = Description.of(name, ("red", "blue"), detect=settings, **limits)
         stored = ProposalSet.join(proposals, [record.id for record in squares[1]], "test", {})
         return FastRcnnDetector(description, network, CPU, stored)
     return SquareDetector(description, network, network.decode, 96, CPU)

@@ -16,6 +16,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import pad, pixels, scale_factor
+from pipeline.limits import Limits, class_limits
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
@@ -116,6 +117,16 @@ def _score_pooled(
         return ScoredRegions(scores[:, 1:].cpu().numpy(), clip(moved, width, height).reshape(-1, classes, 4))
 
 
+def limits_of(scoring: RegionScoring, indices: Sequence[Index], key: str) -> dict[str, Limits]:
+    """Return the setting ``limits`` that a `RegionDetector` with the protocol ``budget`` needs; none for the other.
+
+    The arguments are those of `pipeline.limits.class_limits`.
+    """
+    if scoring.protocol == "threshold":
+        return {}
+    return {"limits": class_limits(scoring.max_per_class, scoring.per_class_budget, indices, key)}
+
+
 class RegionDetector(Detector):
     """What Fast and Faster R-CNN share: from scored regions to detections, by one of two published protocols.
 
@@ -127,8 +138,10 @@ class RegionDetector(Detector):
 
     def __init__(self, description: Description, settings: RegionScoring) -> None:
         super().__init__(description)
-        self.detection_limit = settings.per_class_budget if settings.protocol == "budget" else None
         self._scoring = settings
+        if settings.protocol == "budget":
+            self._limits = description.section("limits", Limits)
+            self.detection_limits = self._limits.on_average
 
     def choose(self, regions: ScoredRegions) -> Candidates:
         """Return the candidates among the regions of one image.
@@ -139,7 +152,7 @@ class RegionDetector(Detector):
         by_score = self._scoring.protocol == "threshold"
         candidates = Candidates.above(self._scoring.min_score if by_score else None, regions.boxes, regions.scores)
         candidates = candidates.take(area(candidates.boxes) > 0)
-        return candidates if by_score else candidates.limit_by_class(self._scoring.max_per_class)
+        return candidates if by_score else candidates.limit_by_class(self._limits.in_image)
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the detections of one image: suppression, with ``threshold`` the limit of the image."""
@@ -154,7 +167,8 @@ class FastRcnnDetector(RegionDetector):
     """Fast R-CNN among proposals of the engine or, in a split, among those that its proposals file holds.
 
     Args:
-        description: with the settings ``detect`` and, without ``proposals``, those of the engine, ``proposals``.
+        description: with the settings ``detect``, ``limits`` (protocol ``budget``) and, without ``proposals``, those of
+            the engine, ``proposals``.
         network: see `load_network`.
         device: where it computes.
         proposals: of the split.
@@ -213,6 +227,8 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split and its proposals; see `pipeline.registry.System`."""
     detect = params.section(sections.FastRcnn).detect
-    description = Description.of("fast_rcnn", index.classes, proposals=params.proposals, detect=detect)
+    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    limits = limits_of(detect, fitted, "fast_rcnn.detect")
+    description = Description.of("fast_rcnn", index.classes, proposals=params.proposals, detect=detect, **limits)
     network = load_network(Path("models/fast_rcnn"), detect.compressed)
     return FastRcnnDetector(description, network, device, ProposalSet.load(Path("proposals/test.h5"), index))

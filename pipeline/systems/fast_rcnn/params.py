@@ -4,7 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.core.params import Count, Fraction, NonNegative, Positive, PositiveFloat, Schedule, Section, distinct
+from pipeline.core.params import (
+    Count,
+    Fraction,
+    Limit,
+    NonNegative,
+    Positive,
+    PositiveFloat,
+    Schedule,
+    Section,
+    distinct,
+)
 from pipeline.core.sections import Svm
 
 
@@ -60,8 +70,9 @@ class RegionScoring(Section):
     protocol: Literal["budget", "threshold"] = "budget"
     """budget: max_per_class boxes of a class in an image before suppression, per_class_budget on average (Fast R-CNN) |
     threshold: scores above min_score, suppression, then max_per_image boxes of all classes (Faster R-CNN, Python)"""
-    max_per_class: Positive = 100
-    per_class_budget: Positive = 40
+    max_per_class: Limit = "auto"
+    """See rcnn.detect, per_class_budget likewise."""
+    per_class_budget: Limit = "auto"
     min_score: Fraction = 0.05
     max_per_image: Positive = 100
     nms: Fraction = 0.3

@@ -22,7 +22,7 @@ from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import RegionDetector, score_regions
+from pipeline.systems.fast_rcnn.detector import RegionDetector, limits_of, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, RpnProposals
@@ -136,7 +136,7 @@ class FasterRcnnDetector(RegionDetector):
     """Faster R-CNN; pictures of one size go through the convolutions together, images of a split one by one.
 
     Args:
-        description: with the settings ``detect``.
+        description: with the settings ``detect`` and, with the protocol ``budget``, ``limits``.
         rpn: the proposal network.
         network: the detector, with the same convolutions.
         device: where both compute.
@@ -197,7 +197,10 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split; see `pipeline.registry.System`."""
     detect = params.section(FasterRcnn).detect
-    return _load(Description.of("faster_rcnn", index.classes, detect=detect), Path("models/faster_rcnn"), device)
+    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    limits = limits_of(detect, fitted, "faster_rcnn.detect")
+    description = Description.of("faster_rcnn", index.classes, detect=detect, **limits)
+    return _load(description, Path("models/faster_rcnn"), device)
 
 
 def _load(description: Description, folder: Path, device: torch.device) -> Detector:

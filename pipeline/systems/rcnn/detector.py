@@ -12,6 +12,7 @@ from pipeline.core.sections import Features, Proposals, Region
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import FeatureCache
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets.backbones import channels_last, normalise
 from pipeline.proposals.engines import propose
@@ -69,6 +70,7 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split, whose features are cached; see `pipeline.registry.System`."""
     rcnn = params.section(Rcnn)
+    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
     description = Description.of(
         "rcnn",
         index.classes,
@@ -76,6 +78,7 @@ def on_test_split(params: "Params", index: Index, device: torch.device) -> Detec
         region=rcnn.region,
         features=rcnn.features,
         detect=rcnn.detect,
+        limits=class_limits(rcnn.detect.max_per_class, rcnn.detect.per_class_budget, fitted, "rcnn.detect"),
     )
     cache = FeatureCache(Path("features/rcnn/test.zarr"), f"{STAGES}:features@test")
     return LinearDetector.load(Path("models/rcnn"), description, CachedRegions(cache, index))

@@ -57,5 +57,5 @@ class Sppnet(Section):
     finetune: PyramidFinetune = PyramidFinetune()
     svm: Svm = Svm()
     bbox: BoxRegression = BoxRegression(ridge=4000, min_iou=0.5, max_samples=8000)
-    detect: Detection = Detection(min_score=-1.5, nms_before=True, per_class_budget=5)
+    detect: Detection = Detection(min_score=-1.5, nms_before=True, per_class_budget=None)
     classify: Classify = Classify()

@@ -16,6 +16,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import FeatureCache
 from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
 from pipeline.features.regions import RegionFeatures, gather
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
 from pipeline.linear.ridge import BoxRegressor
@@ -24,7 +25,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
-from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, limits_of, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -79,8 +80,10 @@ class Made:
         moves = LinearModel(offsets * np.float32(1e-3 / widths["pool5"]), np.zeros(8, np.float32), 20.0, "pool5")
         svm.save(folder / "svm.safetensors")
         moves.save(folder / "bbox.safetensors")
-        description = Description.of(system, self.index.classes, **settings)
-        regressor = BoxRegressor(moves) if settings["detect"].box_regression else None
+        detect = settings["detect"]
+        limits = class_limits(detect.max_per_class, detect.per_class_budget, [self.index], "detect")
+        description = Description.of(system, self.index.classes, **settings, limits=limits)
+        regressor = BoxRegressor(moves) if detect.box_regression else None
         self.run(LinearDetector(description, svm, regressor, CachedRegions(cache, self.index)))
 
 
@@ -172,7 +175,8 @@ def make_fast_rcnn(made: Made, sections, altered, settings, detect) -> None:
     spread_scores(network, made)
     name = "compressed" if detect.compressed else "detector"
     network.save(made.models / f"fast_rcnn/{name}.safetensors")
-    description = Description.of("fast_rcnn", made.index.classes, **settings, detect=detect)
+    limits = limits_of(detect, [made.index], "detect")
+    description = Description.of("fast_rcnn", made.index.classes, **settings, detect=detect, **limits)
     proposals = ProposalSet.join(made.proposals, [image.id for image in made.index.images], "opencv", {})
     made.run(FastRcnnDetector(description, network, CPU, proposals))
 

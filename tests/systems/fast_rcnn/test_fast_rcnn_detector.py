@@ -8,7 +8,7 @@ from torchvision.ops import batched_nms
 from pipeline.core.clock import NULL_CLOCK
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description, Picture, detect_split
-from pipeline.systems.fast_rcnn.detector import RegionDetector, ScoredRegions
+from pipeline.systems.fast_rcnn.detector import RegionDetector, ScoredRegions, limits_of
 
 
 class Scored(RegionDetector):
@@ -16,8 +16,8 @@ class Scored(RegionDetector):
 
     reads_pixels = False
 
-    def __init__(self, settings, images: dict[int, ScoredRegions]) -> None:
-        super().__init__(Description("scored", ("a", "b", "c")), settings)
+    def __init__(self, settings, images: dict[int, ScoredRegions], index: Index) -> None:
+        super().__init__(Description.of("scored", index.classes, **limits_of(settings, [index], "detect")), settings)
         self.images = images
 
     def candidates(self, pictures: list[Picture], clock=NULL_CLOCK):
@@ -26,7 +26,7 @@ class Scored(RegionDetector):
 
 def detect(settings, images: dict[int, ScoredRegions], root):
     index = Index(("a", "b", "c"), tuple(ImageRecord(image, "", 100, 100, "") for image in images))
-    return detect_split(Scored(settings, images), index, root)[0]
+    return detect_split(Scored(settings, images, index), index, root)[0]
 
 
 def scored(count: int, classes: int, seed: int) -> ScoredRegions:

@@ -14,7 +14,7 @@ from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.classifier import Fc7Features, with_svms
-from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, region_cells, score_regions
+from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, limits_of, region_cells, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.svd import compress, detect_with_both
 
@@ -35,7 +35,9 @@ def score_of(found, records) -> float:
 def among(network, records, proposals, settings) -> FastRcnnDetector:
     """Return a detector among given proposals."""
     stored = ProposalSet.join(proposals, [record.id for record in records], "test", {})
-    return FastRcnnDetector(Description.of("fast_rcnn", ("red", "blue"), detect=settings), network, CPU, stored)
+    limits = limits_of(settings, [Index(("red", "blue"), tuple(records))], "detect")
+    description = Description.of("fast_rcnn", ("red", "blue"), detect=settings, **limits)
+    return FastRcnnDetector(description, network, CPU, stored)
 
 
 def test_regression_improves_the_boxes(trained, squares, around, sections, altered, detected) -> None:
@@ -155,7 +157,7 @@ def test_one_pass_with_two_networks_is_two_passes(trained, squares, around, sect
     index = Index(("red", "blue"), tuple(records))
     proposals = ProposalSet.join(around, [record.id for record in records], "test", {})
     settings = altered(sections.fast_rcnn.detect, protocol=protocol, per_class_budget=3)
-    description = Description.of("fast_rcnn", index.classes, detect=settings)
+    description = Description.of("fast_rcnn", index.classes, detect=settings, **limits_of(settings, [index], "detect"))
     small = compress(trained, 8, 4)
     found = detect_with_both(trained, small, description, index, proposals, root=root, device=CPU, workers=1)
     assert not np.array_equal(found[0].scores, found[1].scores)
