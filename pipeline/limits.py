@@ -33,8 +33,8 @@ def class_limits(max_per_class: Limit, per_class_budget: Limit, indices: Sequenc
 
     ``auto`` is, in an image, the larger of 100 and 20 times the mean number of the class's objects in those images
     that have any; on average the larger of 40 and 20 times the mean number over all images. Difficult objects count,
-    as detections of them take places as well. A number below 20 times that mean is named on stderr, once for each
-    parameter, with the class that it limits most.
+    as detections of them take places as well; crowds do not. A number below 20 times that mean is named on stderr, once
+    for each parameter, with the class that it limits most.
 
     Args:
         max_per_class: in an image.
@@ -45,7 +45,7 @@ def class_limits(max_per_class: Limit, per_class_budget: Limit, indices: Sequenc
     classes, images = indices[0].classes, [image for index in indices for image in index.images]
     counts = np.zeros((len(images), len(classes)), np.int64)
     for row, image in zip(counts, images, strict=True):
-        row += np.bincount(image.labels, minlength=len(classes) + 1)[1:]
+        row += np.bincount(image.labels[~image.crowd], minlength=len(classes) + 1)[1:]
     objects, filled = counts.sum(axis=0), (counts > 0).sum(axis=0)
     everywhere = np.full_like(filled, len(images))
     return Limits(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.core.boxes import iou
+from pipeline.core.boxes import in_crowd, iou
 from pipeline.core.runtime import item_rng
 from pipeline.core.sections import Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
@@ -94,7 +94,7 @@ class CropBatches:
         self, images: Sequence[ImageRecord], cache: ImageCache, settings: Pretrain, seed: int, jitter: float = 0.1
     ) -> None:
         self._images, self._cache, self._settings, self._seed, self._jitter = images, cache, settings, seed, jitter
-        self._objects = [(i, row) for i, image in enumerate(images) for row in range(len(image.boxes))]
+        self._objects = [(i, row) for i, image in enumerate(images) for row in np.flatnonzero(~image.crowd).tolist()]
         self.steps_per_pass = max(1, -(-len(self._objects) // self._foreground))
 
     @property
@@ -150,7 +150,7 @@ class CropBatches:
             width, height = min(width, image.width), min(height, image.height)
             x, y = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
             box = np.array([x, y, x + width, y + height], np.float32)
-            if iou(box, image.boxes).max(initial=0) < _BACKGROUND_IOU:
+            if iou(box, image.boxes).max(initial=0) < _BACKGROUND_IOU and not in_crowd(box, image.crowds).any():
                 break
         return position, box, 0
 
@@ -184,7 +184,7 @@ def accuracy(
     right = total = 0
     network.eval()
     for position, image in enumerate(images):
-        if not len(image.boxes):
+        if image.crowd.all():
             continue
         batch = _objects(position, image, cache, size)
         crops = warp_batch(batch, _CROP, device)
@@ -195,8 +195,9 @@ def accuracy(
 
 
 def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) -> WarpBatch:
-    count = len(image.boxes)
-    samples = RegionSamples(np.full(count, position, np.int64), image.boxes, image.labels, np.zeros(count, np.bool_))
+    boxes, labels = image.boxes[~image.crowd], image.labels[~image.crowd]
+    count = len(boxes)
+    samples = RegionSamples(np.full(count, position, np.int64), boxes, labels, np.zeros(count, np.bool_))
     return collect(samples, cache, size)
 
 

@@ -3,7 +3,7 @@
 import math
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,22 @@ def settings() -> Callable[..., Pretrain]:
 def drawn(batch) -> list[tuple]:
     samples = batch.samples
     return list(zip(samples.images.tolist(), samples.labels.tolist(), map(tuple, samples.boxes.tolist()), strict=True))
+
+
+def test_crowds_are_no_objects(squares: Callable, settings: Callable) -> None:
+    made = squares(2)
+    (record,) = made.images
+    crowd = np.array([[0, 0, SIDE, SIDE]], np.float32)
+    crowded = replace(
+        record,
+        boxes=np.concatenate([record.boxes, crowd]),
+        labels=np.array([*record.labels, 1]),
+        ignore=np.array([False, False, True]),
+        crowd=np.array([False, False, True]),
+    )
+    batches = CropBatches([crowded], made.cache, settings(background=0), seed=1, jitter=0)
+    seen = {box for step in range(4) for _, _, box in drawn(batches(step))}
+    assert seen == set(map(tuple, record.boxes.tolist()))
 
 
 def test_whole_passes_alternate_between_the_sizes(squares: Callable, settings: Callable) -> None:

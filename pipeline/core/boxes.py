@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Boxes = NDArray[np.float32]
 
+CROWD_SHARE = np.float32(0.7)
+
 
 def as_boxes(values: ArrayLike) -> Boxes:
     """Return ``values`` as a float32 array of shape ``(N, 4)``; an empty sequence becomes ``(0, 4)``."""
@@ -90,6 +92,15 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
     union = area(a)[:, None] + area(b)[None, :]
     union -= shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def in_crowd(boxes: ArrayLike, crowds: ArrayLike) -> NDArray[np.bool_]:
+    """Return which of ``boxes`` (N, 4) have more than .7 of their area inside one of ``crowds`` (M, 4): ``(N,)``.
+
+    Such a region may show an object that is not annotated, so it trains nothing: neither as background nor as the
+    object beside the crowd that it overlaps. Source: ``_filter_crowd_proposals`` of py-faster-rcnn's COCO reader.
+    """
+    return np.asarray(intersection(boxes, crowds).max(axis=1, initial=0) > CROWD_SHARE * area(boxes))
 
 
 def best_match(boxes: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -29,8 +29,8 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
     """Read the parts of a dataset; their faults go into ``report``.
 
     Boxes become corners; category ids become names, so that files with different ids go together. Objects with
-    ``iscrowd`` (or ``ignore``, which the index of this project writes) are to be ignored. `source.complete` makes the
-    splits that no file gives.
+    ``iscrowd`` are crowds; these are to be ignored, and so are objects with ``ignore``, which the index of this project
+    writes. `source.complete` makes the splits that no file gives.
     """
     images: dict[str, SourceImage] = {}
     lists: dict[str, list[str]] = {}
@@ -149,8 +149,9 @@ def _object(
         report.problem(where, f"has {bbox!r} as 'bbox'; four numbers [x, y, width, height] would be right.")
         return None
     x, y, width, height = map(float, bbox)
-    ignore = bool(annotation.get("iscrowd", 0) or annotation.get("ignore", 0))
-    return SourceObject(names[annotation["category_id"]], (x, y, x + width, y + height), ignore, where)
+    crowd = bool(annotation.get("iscrowd", 0))
+    ignore = crowd or bool(annotation.get("ignore", 0))
+    return SourceObject(names[annotation["category_id"]], (x, y, x + width, y + height), ignore, where, crowd)
 
 
 def _is_number(value: object) -> bool:

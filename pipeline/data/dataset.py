@@ -156,6 +156,7 @@ def _record(
         boxes=boxes[kept],
         labels=np.array([label_of[image.objects[i].name] for i in kept], np.int64),
         ignore=np.array([image.objects[i].ignore for i in kept], np.bool_),
+        crowd=np.array([image.objects[i].crowd for i in kept], np.bool_),
     )
 
 

@@ -24,7 +24,8 @@ class ImageRecord:
         sha256: hash of the image file, so that a changed pixel re-runs what depends on it.
         boxes: ``(N, 4)`` float32, the project's box format, with positive areas inside the image.
         labels: ``(N,)`` int64, category ids from 1; 0 is the background everywhere.
-        ignore: ``(N,)`` bool, difficult (VOC) or crowd (COCO) objects.
+        ignore: ``(N,)`` bool, difficult (VOC) or crowd (COCO) objects, which do not count at evaluation.
+        crowd: ``(N,)`` bool, those to ignore that are crowds: one box around many objects. None where left out.
     """
 
     id: int
@@ -35,6 +36,20 @@ class ImageRecord:
     boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     ignore: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    crowd: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if not len(self.crowd):
+            object.__setattr__(self, "crowd", np.zeros(len(self.boxes), np.bool_))
+
+    def trained(self, difficult: bool) -> NDArray[np.bool_]:
+        """Return which objects may train, ``(N,)``: no crowd, and difficult ones only where ``difficult`` says so."""
+        return ~self.crowd if difficult else ~self.ignore
+
+    @property
+    def crowds(self) -> Boxes:
+        """Return the boxes of the crowds, ``(M, 4)``."""
+        return self.boxes[self.crowd]
 
 
 @dataclass(frozen=True)
@@ -57,11 +72,11 @@ class Index:
                 "category_id": int(label),
                 "bbox": _to_bbox(box),
                 "area": round(_to_bbox(box)[2] * _to_bbox(box)[3], 3),
-                "iscrowd": 0,
+                "iscrowd": int(crowd),
                 "ignore": int(ignore),
             }
             for image in self.images
-            for box, label, ignore in zip(image.boxes, image.labels, image.ignore, strict=True)
+            for box, label, ignore, crowd in zip(image.boxes, image.labels, image.ignore, image.crowd, strict=True)
         ]
         write_json(
             path,
@@ -100,6 +115,7 @@ class Index:
                     boxes=as_boxes([_from_bbox(*item["bbox"]) for item in objects[image["id"]]]),
                     labels=np.array([item["category_id"] for item in objects[image["id"]]], np.int64),
                     ignore=np.array([item["ignore"] for item in objects[image["id"]]], np.bool_),
+                    crowd=np.array([item["iscrowd"] for item in objects[image["id"]]], np.bool_),
                 )
                 for image in content["images"]
             ),

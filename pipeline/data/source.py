@@ -17,12 +17,14 @@ class SourceObject:
         corners: ``(x1, y1, x2, y2)`` in the convention of the source, perhaps inverted or not finite.
         ignore: difficult (VOC) or crowd (COCO).
         where: the file and line, or the file and annotation id.
+        crowd: one box around many objects (COCO's iscrowd); such an object is to ignore as well.
     """
 
     name: str
     corners: tuple[float, float, float, float]
     ignore: bool
     where: str
+    crowd: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, assign
+from pipeline.core.boxes import Boxes, assign, in_crowd
 from pipeline.core.errors import InputError
 from pipeline.core.sections import RegionSampling
 from pipeline.data.index import ImageRecord
@@ -136,19 +136,21 @@ class RegionSamples:
 
 
 def label_proposals(
-    images: Sequence[ImageRecord], proposals: Sequence[Boxes], settings: RegionSampling
+    images: Sequence[ImageRecord], proposals: Sequence[Boxes], settings: RegionSampling, *, difficult: bool = True
 ) -> tuple[RegionSamples, RegionSamples]:
     """Return the foreground and the background samples of all images.
 
-    The ground truth counts among the proposals, difficult objects included. Foreground overlaps an object by
-    ``foreground_iou`` or more and has the label of the one it overlaps most; background has its best overlap in
-    ``background_iou``, upper end excluded. Source: R-CNN, appendix B; the window files of the official code.
+    The ground truth counts among the proposals, with difficult objects where ``difficult`` says so, and without crowds.
+    Foreground overlaps an object by ``foreground_iou`` or more and has the label of the one it overlaps most;
+    background has its best overlap in ``background_iou``, upper end excluded. Proposals inside a crowd are neither
+    (`in_crowd`). Source: R-CNN, appendix B; the window files of the official code.
     """
     foreground, background = [], []
     for position, (image, boxes) in enumerate(zip(images, proposals, strict=True)):
-        boxes = np.concatenate([image.boxes, boxes])
-        assigned = assign(boxes, image.boxes, settings.foreground_iou, settings.background_iou)
-        labels = image.labels[assigned.truth[assigned.foreground]]
+        used = image.trained(difficult)
+        boxes = np.concatenate([image.boxes[used], boxes[~in_crowd(boxes, image.crowds)]])
+        assigned = assign(boxes, image.boxes[used], settings.foreground_iou, settings.background_iou)
+        labels = image.labels[used][assigned.truth[assigned.foreground]]
         foreground.append(_samples(position, boxes[assigned.foreground], labels))
         others = boxes[assigned.background]
         background.append(_samples(position, others, np.zeros(len(others), np.int64)))

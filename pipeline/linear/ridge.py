@@ -53,7 +53,7 @@ def train_box_regressor(regions: TrainingSet, settings: BoxRegression, *, seed: 
     """Fit a regressor for each class and return it with the number of samples of each class.
 
     A sample is a region whose best overlap is more than ``min_iou``; it belongs to that object's class. Ground-truth
-    boxes are samples too, with zero offsets, and difficult objects count. The bias is a feature of 1, so it is
+    boxes are samples too, with zero offsets. Regions in a crowd are none. The bias is a feature of 1, so it is
     penalised as well. Classes are fitted in as few passes over the cache as fit in memory.
     """
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
@@ -86,7 +86,7 @@ def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[in
     chosen = {label: _Samples({}, {}) for label in range(1, len(regions.classes) + 1)}
     for image in regions.regions():
         best, overlap = best_match(image.boxes, image.truth)
-        near = overlap > settings.min_iou
+        near = image.usable & (overlap > settings.min_iou)
         for label in np.unique(image.labels[best[near]]).tolist():
             rows = np.flatnonzero(near & (image.labels[best] == label))
             chosen[label].rows[image.key] = rows

@@ -1,8 +1,9 @@
 """One linear SVM a class, with hard negative mining (R-CNN, section 2.3 and ``rcnn_train.m``).
 
 Positives are the ground truth alone. Negatives are all regions that overlap no object of the class by ``negative_iou``
-or more. One pass goes over the images: the first gives all its negatives, each later one those that the current SVM
-scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again and easy negatives are dropped.
+or more; what lies in a crowd is neither. One pass goes over the images: the first gives all its negatives, each later
+one those that the current SVM scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again
+and easy negatives are dropped.
 """
 
 import warnings
@@ -64,7 +65,8 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
             overlaps = image.overlaps(len(miners))
             scores = _model(miners, scale, settings.layer)(features)
             for label, miner in enumerate(miners):
-                miner.look_at(features, scores[:, label], overlaps[:, label] < settings.negative_iou, image.key)
+                eligible = image.usable & (overlaps[:, label] < settings.negative_iou)
+                miner.look_at(features, scores[:, label], eligible, image.key)
             _retrain([miner for miner in miners if miner.due()], workers)
     _retrain([miner for miner in miners if miner.fresh], workers)
     report = SvmReport(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, iou
+from pipeline.core.boxes import Boxes, in_crowd, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
-from pipeline.data.index import Index
+from pipeline.data.index import ImageRecord, Index
 from pipeline.features.regions import RegionFeatures
 
 
@@ -20,14 +20,25 @@ class ImageRegions:
     Attributes:
         key: ``(cache, image)``, positions that name the image over all caches.
         boxes: ``(N, 4)`` float32, the ground truth first.
-        truth: ``(G, 4)`` float32, difficult objects included, as R-CNN and SPP-net train.
+        truth: ``(G, 4)`` float32, the objects that are trained on.
         labels: ``(G,)`` int64 category ids.
+        rows: ``(G,)`` int64, positions of these objects among the regions.
+        usable: ``(N,)`` bool, regions that may train at all: no ground truth but these objects, and nothing in a crowd.
     """
 
     key: tuple[int, int]
     boxes: Boxes
     truth: Boxes
     labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, key: tuple[int, int], boxes: Boxes, image: ImageRecord, difficult: bool) -> "ImageRegions":
+        """Return the regions ``boxes`` of ``image``, whose ground truth they start with."""
+        used = image.trained(difficult)
+        usable = np.concatenate([used, ~in_crowd(boxes[len(used) :], image.crowds)])
+        return cls(key, boxes, image.boxes[used], image.labels[used], np.flatnonzero(used), usable)
 
     def overlaps(self, classes: int) -> NDArray[np.float32]:
         """Return each region's best overlap with an object of each class, ``(N, classes)``."""
@@ -41,11 +52,16 @@ class ImageRegions:
 class TrainingSet:
     """Several splits' caches, each beside its index, read image by image.
 
+    Args:
+        caches: the features of each split.
+        indices: of the same images.
+        difficult: whether difficult objects are trained on, as R-CNN and SPP-net do; else they are background.
+
     Raises:
         InputError: a cache holds other images than its index.
     """
 
-    def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index]) -> None:
+    def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index], *, difficult: bool = True) -> None:
         self.classes = indices[0].classes
         self._caches = caches
         self._regions: list[list[ImageRegions]] = []
@@ -55,7 +71,7 @@ class TrainingSet:
             boxes = cache.table("boxes")
             self._regions.append(
                 [
-                    ImageRegions((position, i), boxes[a:b], image.boxes, image.labels)
+                    ImageRegions.of((position, i), boxes[a:b], image, difficult)
                     for i, (image, a, b) in enumerate(
                         zip(index.images, cache.offsets[:-1], cache.offsets[1:], strict=True)
                     )
@@ -87,7 +103,7 @@ class TrainingSet:
     def objects(self, layer: str) -> Iterator[tuple[ImageRegions, NDArray]]:
         """Yield the regions of each image with the features of its objects alone, ``(G, width)``."""
         for image in self.regions():
-            yield image, self.rows(image.key, layer, np.arange(len(image.labels)))
+            yield image, self.rows(image.key, layer, image.rows)
 
     def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
         """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.

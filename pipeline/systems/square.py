@@ -67,7 +67,7 @@ class SquareBatches:
         augment: applied to every image before it is stretched.
         side: of the square, in pixels.
         per_step: images in a batch.
-        difficult: whether difficult objects are trained on; else they are background.
+        difficult: whether difficult objects are trained on; else they are background, as crowds always are.
         seed: decides order and augmentation.
 
     Raises:
@@ -85,7 +85,7 @@ class SquareBatches:
         difficult: bool,
         seed: int,
     ) -> None:
-        self._used = [np.full(len(record.boxes), True) if difficult else ~record.ignore for record in records]
+        self._used = [record.trained(difficult) for record in records]
         if not any(used.any() for used in self._used):
             raise InputError("no image has an object to train on; the training splits need annotated objects.")
         self._records, self._images, self._augment = records, images, augment

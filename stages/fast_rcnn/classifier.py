@@ -34,7 +34,7 @@ def main(stage: Stage) -> None:
         )
         for split, index in indices.items()
     ]
-    regions = TrainingSet(features, list(indices.values()))
+    regions = TrainingSet(features, list(indices.values()), difficult=settings.train.difficult)
     model, report = train_svms(regions, settings.svm, seed=p.seed, workers=stage.workers)
     with_svms(network.cpu(), model).save(target)
     print(report.table(regions.classes))

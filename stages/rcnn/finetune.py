@@ -26,7 +26,7 @@ def main(stage: Stage) -> None:
         for split, index in indices.items()
         for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
     ]
-    foreground, background = label_proposals(images, proposals, settings)
+    foreground, background = label_proposals(images, proposals, settings, difficult=rcnn.difficult)
     cache = ImageCache([stage.files / image.file for image in images], p.runtime.image_cache_mb)
     batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
 

@@ -7,8 +7,9 @@ from pipeline.systems.sppnet.params import Sppnet
 
 
 def main(stage: Stage) -> None:
-    regions = training_set(stage.dep, stage.params.data.fit_splits, stage.device)
-    regressor, counts = train_box_regressor(regions, stage.section(Sppnet).bbox, seed=stage.params.seed)
+    sppnet = stage.section(Sppnet)
+    regions = training_set(stage.dep, stage.params.data.fit_splits, stage.device, sppnet.difficult)
+    regressor, counts = train_box_regressor(regions, sppnet.bbox, seed=stage.params.seed)
     regressor.save(stage.out("models/sppnet/bbox.safetensors"))
     for name, count in zip(regions.classes, counts, strict=True):
         print(f"{name}: {count} windows")

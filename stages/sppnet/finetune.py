@@ -29,7 +29,7 @@ def main(stage: Stage) -> None:
     }
     maps["val"].check(maps["train"].fingerprint, maps["train"].path)
     images = sum(map(len, maps.values()))
-    windows = {split: windows_of(stage, split, settings) for split in maps}
+    windows = {split: windows_of(stage, split, settings, sppnet.difficult) for split in maps}
     batches = {
         split: PooledBatches(
             maps[split],
@@ -81,11 +81,13 @@ def main(stage: Stage) -> None:
     stage.finish(seen, "window", steps=steps, snapshot_step=step, validation_loss=loss)
 
 
-def windows_of(stage: Stage, split: str, settings: PyramidFinetune) -> tuple[RegionSamples, RegionSamples]:
+def windows_of(
+    stage: Stage, split: str, settings: PyramidFinetune, difficult: bool
+) -> tuple[RegionSamples, RegionSamples]:
     """Return the foreground and background windows of a split."""
     index = Index.load(stage.dep(f"data/index/{split}.json"))
     proposals = ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
-    foreground, background = label_proposals(index.images, list(proposals), settings)
+    foreground, background = label_proposals(index.images, list(proposals), settings, difficult=difficult)
     print(f"{split}: {len(foreground)} foreground and {len(background)} background windows")
     return foreground, background
 

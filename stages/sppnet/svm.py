@@ -7,8 +7,9 @@ from pipeline.systems.sppnet.params import Sppnet
 
 
 def main(stage: Stage) -> None:
-    regions = training_set(stage.dep, stage.params.data.fit_splits, stage.device)
-    model, report = train_svms(regions, stage.section(Sppnet).svm, seed=stage.params.seed, workers=stage.workers)
+    sppnet = stage.section(Sppnet)
+    regions = training_set(stage.dep, stage.params.data.fit_splits, stage.device, sppnet.difficult)
+    model, report = train_svms(regions, sppnet.svm, seed=stage.params.seed, workers=stage.workers)
     model.save(stage.out("models/sppnet/svm.safetensors"))
     print(report.table(regions.classes))
     stage.finish(len(regions), "image", **report.as_json())

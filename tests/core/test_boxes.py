@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from faster_coco_eval.core import mask
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -64,6 +65,20 @@ def test_overlaps_have_the_bits_of_the_plain_formula() -> None:
     assert (shared > 0).mean() > 0.2
     assert np.array_equal(boxes.intersection(a, b), shared)
     assert np.array_equal(boxes.iou(a, b), overlap)
+
+
+@given(some_boxes, some_boxes)
+def test_a_crowd_holds_what_coco_says_lies_in_it(values: list, crowds: list) -> None:
+    """COCO's overlap with a crowd is the share of the other box inside it (``maskApi.c``)."""
+    found = boxes.in_crowd(boxes.as_boxes(values), boxes.as_boxes(crowds))
+    if values and crowds:
+        shares = mask.iou(
+            boxes.to_xywh(values).astype(float), boxes.to_xywh(crowds).astype(float), [True] * len(crowds)
+        )
+        clear = (abs(shares - 0.7) > 1e-6).all(axis=1)
+        np.testing.assert_array_equal(found[clear], (shares > 0.7).any(axis=1)[clear])
+    else:
+        assert found.tolist() == [False] * len(values)
 
 
 def test_boxes_without_area_overlap_nothing() -> None:

@@ -37,7 +37,9 @@ def test_one_file_is_split_by_seed(coco: Any, read: Read) -> None:
     assert sorted(image.id for image in images) == list(range(1, 12))
     boxes = np.concatenate([image.boxes for image in images])
     np.testing.assert_array_equal(boxes, np.array([[10, 20, 40.5, 60]] * 10, np.float32))
-    assert {image.file: image.ignore.tolist() for image in images}["images/3.png"] == [True]
+    for image in images:
+        odd = image.file in {f"images/{number}.png" for number in range(1, 10, 2)}
+        assert image.ignore.tolist() == image.crowd.tolist() == ([odd] if len(image.boxes) else [])
 
 
 def test_files_with_other_category_ids_go_together(coco: Any, read: Read) -> None:
@@ -145,6 +147,7 @@ def test_our_own_index_is_coco_too(coco: Any, read: Read, tmp_path: Path) -> Non
     for i in range(3):
         coco.image(i, f"{i}.png")
         coco.box(i, ignore=1)
+        coco.box(i, iscrowd=1)
     coco.save()
     first = read()
     for split, index in first.splits.items():
@@ -154,3 +157,4 @@ def test_our_own_index_is_coco_too(coco: Any, read: Read, tmp_path: Path) -> Non
         again.splits[split].save(tmp_path / "again.json")
         assert (tmp_path / "again.json").read_bytes() == (coco.root / f"{split}.json").read_bytes()
         assert index.images[0].ignore.all()
+        assert again.splits[split].images[0].crowd.tolist() == [False, True]

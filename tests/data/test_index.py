@@ -46,6 +46,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert loaded.classes == index.classes
     np.testing.assert_array_equal(loaded.images[0].boxes, index.images[0].boxes)
     np.testing.assert_array_equal(loaded.images[0].ignore, [False, True])
+    np.testing.assert_array_equal(loaded.images[0].crowd, [False, False])
     assert loaded.images[1].boxes.shape == (0, 4)
 
 

@@ -17,8 +17,9 @@ from pipeline.linear.training_set import TrainingSet
 def training_set(tmp_path: Path) -> Callable[..., TrainingSet]:
     """Return a function from images to a training set.
 
-    An image is ``(objects, boxes, features)``: ``(label, box[, ignore])`` for each object, then all regions with the
-    ground truth first, then their features ``(regions, width)``. ``splits`` says how many images go into each cache.
+    An image is ``(objects, boxes, features)``: ``(label, box[, kind])`` for each object, where a kind is "difficult" or
+    "crowd", then all regions with the ground truth first, then their features ``(regions, width)``. ``splits`` says how
+    many images go into each cache.
     """
     made: list[TrainingSet] = []
 
@@ -27,6 +28,7 @@ def training_set(tmp_path: Path) -> Callable[..., TrainingSet]:
         *images: tuple[Sequence[tuple], Sequence[Sequence[float]], NDArray],
         splits: Sequence[int] = (),
         dtype: str = "float32",
+        difficult: bool = True,
     ) -> TrainingSet:
         caches, indices = [], []
         start = 0
@@ -36,7 +38,7 @@ def training_set(tmp_path: Path) -> Callable[..., TrainingSet]:
             caches.append(_cache(folder, images[start : start + count], start, dtype))
             indices.append(_index(classes, images[start : start + count], start))
             start += count
-        made.append(TrainingSet(caches, indices))
+        made.append(TrainingSet(caches, indices, difficult=difficult))
         return made[-1]
 
     return make
@@ -52,7 +54,8 @@ def _index(classes: Sequence[str], images: Sequence[tuple], start: int) -> Index
             sha256="",
             boxes=as_boxes([item[1] for item in objects]),
             labels=np.array([item[0] for item in objects], np.int64),
-            ignore=np.array([len(item) > 2 and item[2] for item in objects], np.bool_),
+            ignore=np.array([len(item) > 2 for item in objects], np.bool_),
+            crowd=np.array(["crowd" in item for item in objects], np.bool_),
         )
         for i, (objects, _, _) in enumerate(images, 1)
     ]

@@ -93,6 +93,18 @@ def test_the_first_image_gives_all_its_negatives_and_later_ones_their_hard_ones(
     assert (report.positives, report.negatives, report.trainings) == ([2], [5], [2])
 
 
+def test_a_class_with_nothing_but_a_crowd_has_no_svm(training_set: Callable, solver: Recorder) -> None:
+    """Neither the crowd nor the region in it is a negative of the other class; a difficult object is one if it may."""
+    crowd, inside = (100.0, 100.0, 200.0, 200.0), (120.0, 120.0, 140.0, 140.0)
+    objects = [(2, crowd, "crowd"), (1, OBJECT), (1, FAR, "difficult")]
+    given = image(objects, [5, 3, 2, 4, -1], [inside, (300.0, 300.0, 310.0, 310.0)])
+    model, report = train(training_set(("cat", "dog"), given))
+    assert solver.calls == [([3, 2], [-1])]
+    assert (model.known.tolist(), report.positives) == ([1], [2, 0])
+    train(training_set(("cat", "dog"), image(objects, [5, 3, 2, 4, -1], [inside, FAR]), difficult=False))
+    assert solver.calls[1:] == [([3], [-1])], "a region on the difficult object is background, its own box is no region"
+
+
 def test_an_image_without_negatives_is_no_first_image(training_set: Callable, solver: Recorder) -> None:
     regions = training_set(("cat",), image([(1, OBJECT)], [3]), image([], []), image([], [-7, -8]), image([], [-9]))
     train(regions)

@@ -20,13 +20,33 @@ def image(features: np.ndarray, *objects: tuple, regions: tuple = ()) -> tuple:
 def test_overlaps_are_by_class_and_count_difficult_objects(training_set: Callable) -> None:
     regions = training_set(
         ("cat", "dog", "cow"),
-        image(np.ones((5, 2)), (1, OBJECT), (2, OTHER, True), (1, THIRD), regions=(THIRD, (50, 50, 60, 60))),
+        image(np.ones((5, 2)), (1, OBJECT), (2, OTHER, "difficult"), (1, THIRD), regions=(THIRD, (50, 50, 60, 60))),
     )
     (only,) = regions.regions()
     expected = [[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]]
     np.testing.assert_allclose(only.overlaps(3), expected)
     assert only.key == (0, 0)
     assert only.labels.tolist() == [1, 2, 1]
+
+
+def test_what_trains_and_what_is_left_out(training_set: Callable) -> None:
+    """A crowd, and a region of which 80 % lie in it, train nothing; one of which 70 % do is background."""
+    crowd, inside, edge = (100, 0, 200, 100), (120, 90, 130, 102.5), (193, 0, 203, 10)
+    given = image(
+        np.arange(12.0).reshape(6, 2),
+        (2, crowd, "crowd"),
+        (1, OTHER, "difficult"),
+        (1, OBJECT),
+        regions=(inside, edge, THIRD),
+    )
+    for difficult, rows, usable in ((True, [1, 2], [0, 1, 1, 0, 1, 1]), (False, [2], [0, 0, 1, 0, 1, 1])):
+        regions = training_set(("cat", "dog"), given, difficult=difficult)
+        ((found, features),) = regions.objects("fc7")
+        assert found.rows.tolist() == rows
+        assert found.labels.tolist() == [1] * len(rows)
+        assert features[:, 0].tolist() == [2.0 * row for row in rows]
+        assert found.usable.astype(int).tolist() == usable
+        assert not found.overlaps(2)[:, 1].any(), "the crowd is no object"
 
 
 def test_images_come_split_after_split_with_their_own_rows(training_set: Callable) -> None:

@@ -36,6 +36,17 @@ def make(squares, cache, augment=as_they_are, records=None, **options) -> Square
     return SquareBatches(squares[1] if records is None else records, cache, augment, **options)
 
 
+@pytest.mark.parametrize("difficult", [True, False])
+def test_crowds_are_no_objects(squares, cache, difficult: bool) -> None:
+    every = [np.ones(len(record.boxes), np.bool_) for record in squares[1]]
+    records = [replace(record, ignore=each, crowd=each) for record, each in zip(squares[1], every, strict=True)]
+    records[0] = squares[1][0]
+    batches = make(squares, cache, records=records, difficult=difficult, per_step=8)
+    batch = batches(0)
+    counts = dict(zip(batch.image_ids, map(len, batch.boxes), strict=True))
+    assert {image: count for image, count in counts.items() if count} == {1: len(records[0].boxes)}
+
+
 def test_a_pass_holds_every_image_once_with_its_objects_in_the_square(squares, cache) -> None:
     records = {record.id: record for record in squares[1]}
     batches = make(squares, cache, per_step=4)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipeline.core.boxes import Boxes, assign, encode
+from pipeline.core.boxes import Boxes, assign, encode, in_crowd
 from pipeline.data.index import ImageRecord
 from pipeline.systems.fast_rcnn.params import RegionTraining
 
@@ -46,11 +46,12 @@ def label_regions(image: ImageRecord, proposals: Boxes, settings: RegionTraining
 
     Foreground overlaps an object by ``foreground_iou`` or more. Background has its best overlap in
     ``background_iou``, upper end excluded: from 0.1 on in Fast R-CNN (a kind of hard negatives), from 0 on in the
-    Python code's alternating training. Difficult objects count where ``difficult`` says so.
+    Python code's alternating training. Difficult objects count where ``difficult`` says so, crowds
+    never, and proposals inside a crowd are left out.
     """
-    used = np.ones(len(image.boxes), np.bool_) if settings.difficult else ~image.ignore
+    used = image.trained(settings.difficult)
     truth, classes = image.boxes[used], image.labels[used]
-    boxes = np.concatenate([truth, proposals])
+    boxes = np.concatenate([truth, proposals[~in_crowd(proposals, image.crowds)]])
     assigned = assign(boxes, truth, settings.foreground_iou, settings.background_iou)
     foreground, objects = np.flatnonzero(assigned.foreground), assigned.truth[assigned.foreground]
     labels, targets = np.zeros(len(boxes), np.int64), np.zeros((len(boxes), 4), np.float32)

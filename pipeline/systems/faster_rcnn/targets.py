@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, best_column, coverage, encode, iou
+from pipeline.core.boxes import Boxes, best_column, coverage, encode, in_crowd, iou
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
@@ -116,13 +116,10 @@ def anchor_coverage(
             factor = scale_factor(record.width, record.height, short, longest)
             shape = resized_shape(record.width, record.height, factor)
             padded = anchors.padded([shape])
-            yield anchors.of(padded)[anchors.usable(shape, padded)], _objects(record, settings) * np.float32(factor)
+            objects = record.boxes[record.trained(settings.difficult)] * np.float32(factor)
+            yield anchors.of(padded)[anchors.usable(shape, padded)], objects
 
     return coverage(pairs(), thresholds)
-
-
-def _objects(record: ImageRecord, settings: RpnTraining) -> Boxes:
-    return record.boxes[~record.ignore | settings.difficult]
 
 
 def label_anchors(anchors: Boxes, truth: Boxes, usable: NDArray[np.bool_], settings: RpnTraining) -> AnchorTargets:
@@ -204,7 +201,7 @@ class AnchorBatches:
         settings: RpnTraining,
         seed: int,
     ) -> None:
-        self._truth = [_objects(record, settings) for record in records]
+        self._truth = [record.boxes[record.trained(settings.difficult)] for record in records]
         if not any(map(len, self._truth)):
             raise InputError("no object to propose; the training splits need annotated objects.")
         self._records, self._images, self._settings, self._seed = records, images, settings, seed
@@ -282,6 +279,8 @@ class AnchorBatches:
         key = (position, mirrored, factor, padded)
         if key not in self._labels:
             anchors, usable = self._anchors.of(padded), self._anchors.usable(shape, padded)
+            crowds = mirror(record.crowds, record.width) if mirrored else record.crowds
+            usable &= ~in_crowd(anchors, crowds * np.float32(factor))
             self._labels[key] = KeptTargets(label_anchors(anchors, truth, usable, self._settings))
         return truth, self._labels[key].whole()
 

@@ -15,6 +15,8 @@ class Rcnn(Section):
 
     fc_width: Positive = 256
     """Width of fc6 and fc7 where the network has none of its own."""
+    difficult: bool = True
+    """Train on difficult objects, as the official code does; false: they count as background."""
     region: Region = Region()
     finetune: Finetune = Finetune()
     features: Features = Features()

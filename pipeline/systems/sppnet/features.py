@@ -170,8 +170,13 @@ def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) ->
     return np.stack(vectors)
 
 
-def training_set(dep: Callable[[str], Path], splits: Sequence[str], device: torch.device) -> TrainingSet:
-    """Return the regions of ``splits`` with the fine-tuned network's features; ``dep`` gives the path of an input."""
+def training_set(
+    dep: Callable[[str], Path], splits: Sequence[str], device: torch.device, difficult: bool
+) -> TrainingSet:
+    """Return the regions of ``splits`` with the fine-tuned network's features; ``dep`` gives the path of an input.
+
+    ``difficult``: see `TrainingSet`.
+    """
     network = dep("models/sppnet/network.safetensors")
     head = PyramidHead.load(network, "systems/sppnet/dvc.yaml:finetune")
     indices = [Index.load(dep(f"data/index/{split}.json")) for split in splits]
@@ -187,4 +192,4 @@ def training_set(dep: Callable[[str], Path], splits: Sequence[str], device: torc
         )
         for split, index in zip(splits, indices, strict=True)
     ]
-    return TrainingSet(regions, indices)
+    return TrainingSet(regions, indices, difficult=difficult)

@@ -54,6 +54,8 @@ class Sppnet(Section):
     fc_width: Positive = 256
     """Width of fc6 and fc7 where the network has none of its own. If it and the pyramid are pretrain's, fc6 and fc7
     start from there."""
+    difficult: bool = True
+    """Train on difficult objects, as the official code does; false: they count as background."""
     finetune: PyramidFinetune = PyramidFinetune()
     svm: Svm = Svm()
     bbox: BoxRegression = BoxRegression(ridge=4000, min_iou=0.5, max_samples=8000)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,15 @@ def test_difficult_objects_and_the_range_are_parameters(sections, altered) -> No
     found = label_regions(RECORD, np.array([[60, 50, 90, 90], [0, 90, 10, 100]], np.float32), settings)
     assert found.foreground.tolist() == [0]
     assert found.background.tolist() == [1, 2]
+
+
+def test_crowds_and_what_lies_in_them_train_nothing(sections, altered) -> None:
+    settings = altered(sections.fast_rcnn.train, background_iou=(0.0, 0.5))
+    crowded = replace(RECORD, crowd=np.array([False, True]))
+    inside, half, beside = [60, 50, 90, 90], [70, 50, 110, 90], [0, 90, 10, 100]
+    found = label_regions(crowded, np.array([inside, half, beside], np.float32), settings)
+    assert found.boxes.tolist() == [[0, 0, 40, 40], half, beside]
+    assert (found.foreground.tolist(), found.background.tolist()) == ([0], [1, 2])
 
 
 def test_the_draw(sections, altered) -> None:

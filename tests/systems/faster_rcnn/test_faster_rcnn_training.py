@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline.core.boxes import area, intersection
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.evaluation.recall import cover, summary
+from pipeline.imaging import mirror
 from pipeline.nets.backbones import channels_last, normalise
 from pipeline.systems.fast_rcnn.classifier import Fc7Features
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
@@ -261,6 +263,34 @@ def test_images_may_have_any_shape(section, trainables, altered, tmp_path) -> No
 def _one_object(number: int, size: tuple[int, int], box: tuple[int, ...]) -> ImageRecord:
     objects = np.array([box], np.float32), np.ones(1, np.int64), np.zeros(1, np.bool_)
     return ImageRecord(number, f"{number}.png", *size, "", *objects)
+
+
+def test_anchors_in_a_crowd_train_nothing(squares, section, trainables, altered) -> None:
+    """The right half of the image is a crowd, in a mirrored copy the left one; the object is in the other half."""
+    record, crowd = squares[1][0], np.array([[56, 0, 112, 96]], np.float32)
+    crowded = replace(
+        record,
+        boxes=np.concatenate([record.boxes, crowd]),
+        labels=np.array([*record.labels, 1]),
+        ignore=np.array([False, True]),
+        crowd=np.array([False, True]),
+    )
+    network, settings = trainables["rpn"].new(), altered(section.rpn, batch=1, flip=True)
+    anchors = network.anchors(96, 112)
+    inside = {}
+    for each in (record, crowded):
+        batches = AnchorBatches([each], None, network, settings, seed=1)
+        rows = 0
+        for batch in map(batches, range(6)):
+            (view,) = batch.views
+            drawn = anchors[batch.rows.numpy()]
+            half = mirror(crowd, 112) if view.mirrored else crowd
+            rows += int((intersection(drawn, half)[:, 0] > 0.7 * area(drawn)).sum())
+            assert batch.labels.sum() > 0
+        inside[each is crowded] = rows
+    assert inside[True] == 0 < inside[False]
+
+
 
 
 # --- what is computed once ----------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def record(number: int, *objects: tuple) -> ImageRecord:
         boxes=as_boxes([item[1] for item in objects]),
         labels=np.array([item[0] for item in objects], np.int64),
         ignore=np.array([len(item) > 2 for item in objects], np.bool_),
+        crowd=np.array(["crowd" in item for item in objects], np.bool_),
     )
 
 
@@ -89,6 +90,17 @@ def test_the_background_interval_holds_its_lower_end_and_not_its_upper() -> None
     foreground, background = label_proposals(*images(), settings(foreground_iou=0.7, background_iou=(0.1, 0.5)))
     assert (0, HALF, 1) not in listed(foreground)
     assert listed(background) == [(0, LESS, 0), (0, BOTH, 0), (0, TENTH, 0)]
+
+
+def test_difficult_objects_are_a_parameter_and_crowds_never_train() -> None:
+    records, proposals = images()
+    foreground, background = label_proposals(records[:1], proposals[:1], settings(), difficult=False)
+    assert listed(foreground) == [(0, CAT, 1), (0, HALF, 1)]
+    assert (0, (21, 0, 30, 10), 0) in listed(background)
+    crowded = [record(7, (1, CAT), (2, DOG, "crowd"))]
+    foreground, background = label_proposals(crowded, proposals[:1], settings())
+    assert listed(foreground) == [(0, CAT, 1), (0, HALF, 1)]
+    assert listed(background) == [(0, LESS, 0), (0, BOTH, 0), (0, FAR, 0), (0, TENTH, 0)], "BOTH has .4 in the crowd"
 
 
 def test_images_without_objects_give_background_alone() -> None:
