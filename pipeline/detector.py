@@ -53,6 +53,11 @@ class Picture:
         self._source = source
         self._pixels = None if isinstance(source, Path | str) else source
 
+    @property
+    def name(self) -> str:
+        """Return the file, or the id where there is none."""
+        return str(self._source) if isinstance(self._source, Path | str) else f"picture {self.image_id}"
+
     def pixels(self, clock: Clock = NULL_CLOCK) -> Image:
         """Return the pixels; ``clock`` times ``read``.
 
@@ -64,6 +69,14 @@ class Picture:
             with clock.phase("read"):
                 self._pixels = read_image(Path(self._source))
         return self._pixels
+
+
+class NotANumberError(Exception):
+    """A detector scored a box of the class ``label`` with NaN."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__(label)
+        self.label = label
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,12 @@ class Candidates:
             boxes: ``(R, 4)``, shared by the classes, or ``(R, classes, 4)``.
             scores: ``(R, classes)``, without the background.
             source: see `Candidates`.
+
+        Raises:
+            NotANumberError: a score is NaN.
         """
+        if np.isnan(scores).any():
+            raise NotANumberError(int(np.isnan(scores).any(axis=0).argmax()) + 1)
         columns, rows = np.nonzero((scores > (-np.inf if min_score is None else min_score)).T)
         chosen = boxes[rows] if boxes.ndim == 2 else boxes[rows, columns]
         return cls(chosen, columns + 1, scores[rows, columns], rows, source)
@@ -289,6 +307,23 @@ class Detector(ABC):
             UnreadableImageError: a file is missing or broken.
         """
 
+    def scored(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
+        """Return the `candidates` of each picture.
+
+        Raises:
+            InputError: a score is NaN; the sentence names the picture and the class.
+            UnreadableImageError: a file is missing or broken.
+        """
+        try:
+            return self.candidates(pictures, clock)
+        except NotANumberError as error:
+            if len(pictures) > 1:  # which one it was
+                return [candidates for picture in pictures for candidates in self.scored([picture], clock)]
+            raise InputError(
+                f"{pictures[0].name}: {self.system} gives the class {self.classes[error.label - 1]!r} a score that is "
+                f"not a number; its training diverged, and a smaller learning rate would be right."
+            ) from error
+
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the detections among the candidates of one image that the limit or the score thresholds left."""
         return candidates.detections()
@@ -309,7 +344,7 @@ class Detector(ABC):
         thresholds = self.description.score_thresholds
         detections = []
         for first in range(0, len(pictures), together):
-            for candidates in self.candidates(pictures[first : first + together], clock):
+            for candidates in self.scored(pictures[first : first + together], clock):
                 if thresholds:
                     with clock.phase("suppression"):
                         candidates = candidates.reach(thresholds)
@@ -374,4 +409,4 @@ def _candidates(detector: Detector, index: Index, root: Path, workers: int) -> I
         loaded = read_ahead(Picture.pixels, pictures, workers=worker_count(workers), ahead=ahead)
         pictures = (picture for picture, _ in loaded)
     while batch := list(islice(pictures, detector.batch)):
-        yield from detector.candidates(batch)
+        yield from detector.scored(batch)

@@ -107,5 +107,8 @@ def _sentences(errors: Iterable[Any]) -> Iterator[str]:
         if error["type"] == "extra_forbidden":
             yield f"{key} is no known parameter"
         else:
-            message = error["msg"][0].lower() + error["msg"][1:]
-            yield f"{key} is {error['input']!r}: {message}"
+            text = error["msg"].removeprefix("Value error, ")
+            message = text[0].lower() + text[1:]
+            # A section is refused for one of its keys, which the message names.
+            refused = error["type"] == "value_error" and isinstance(error["input"], Mapping)
+            yield f"{key}: {message}" if refused else f"{key} is {error['input']!r}: {message}"

@@ -168,6 +168,24 @@ def test_pictures_get_the_thresholds_that_a_split_ended_with(split) -> None:
     assert [each.labels.tolist() for each in Halves(described).detect(files)] == expected
 
 
+class Blind(Halves):
+    """Cannot tell how bright the third image is."""
+
+    def _halves(self, image: np.ndarray) -> Candidates:
+        scores = np.array([[0.1, np.nan if image[0, 0, 0] == 100 else 0.2]], np.float32)
+        return Candidates.above(None, np.zeros((1, 4), np.float32), scores)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_score_that_is_no_number_is_named_with_picture_and_class(split, batch: int) -> None:
+    root, index = split
+    with pytest.raises(InputError, match=r"2\.png: halves gives the class 'bright' a score that is not a number"):
+        detect_split(Blind(Description("halves", CLASSES), batch=batch), index, root)
+    pixels = [np.full((20, 40, 3), value, np.uint8) for value in (0, 100)]
+    with pytest.raises(InputError, match=r"^picture 0: halves gives the class 'bright'"):
+        Blind(Description("halves", CLASSES)).detect(pixels)
+
+
 def test_pictures_are_files_or_pixels_and_best_first(split) -> None:
     file = split[0] / "1.png"
     detector, clock = Halves(Description("halves", CLASSES)), Clock(torch.device("cpu"))

@@ -57,6 +57,13 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
         (change("rcnn.detect.max_per_class", 0), r"^p: rcnn\.detect\.max_per_class is 0: .*above 0, auto, or nothing"),
         (change("sppnet.detect.per_class_budget", 2.5), r"per_class_budget is 2\.5: .*a whole number above 0, auto"),
+        (
+            change("rcnn.region.padding", 24),
+            r"^p: rcnn\.region\.padding is 24: .*less than half of size 48 would be right$",
+        ),
+        (change("sppnet.svm.layer", "conv5"), r"^p: sppnet\.svm: layer is conv5, .* pool5, fc6 and fc7$"),
+        (change("sppnet.bbox.layer", "conv5"), r"^p: sppnet\.bbox: layer is conv5, .* pool5, fc6 and fc7$"),
+        (change("fast_rcnn.svm.layer", "pool5"), r"^p: fast_rcnn\.svm: layer is pool5, but .* on fc7$"),
         (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'voc'"),
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),

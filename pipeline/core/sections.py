@@ -1,8 +1,9 @@
 """The sections of ``params.yaml`` that no system owns, and blocks that several systems' sections share."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from pipeline.core.params import (
     Count,
@@ -228,6 +229,13 @@ class Region(Section):
     """Context around the proposal, in pixels of the warped region."""
     mode: Literal["warp", "square"] = "warp"
     """warp | square (the aspect is kept)"""
+
+    @field_validator("padding")
+    @classmethod
+    def _leaves_room(cls, padding: int, info: ValidationInfo) -> int:
+        if 2 * padding >= info.data.get("size", math.inf):
+            raise ValueError(f"it goes on each side, so less than half of size {info.data['size']} would be right")
+        return padding
 
 
 class RegionSampling(Section):

@@ -135,6 +135,7 @@ def _read(
         if not wanted:
             continue
         values = regions.rows(image.key, layer, np.concatenate(list(wanted.values())))
+        regions.check(image, layer, values)
         for label, part in zip(
             wanted, np.split(values, np.cumsum([len(rows) for rows in wanted.values()])), strict=False
         ):

@@ -25,7 +25,7 @@ class SvmReport:
 
     Attributes:
         positives: objects of each class.
-        negatives: hard negatives of each class in its last training.
+        negatives: negatives of each class in its last training, before the easy ones were dropped.
         trainings: number of trainings of each class.
         unconverged: trainings of all classes that reached the limit of iterations.
     """
@@ -39,7 +39,7 @@ class SvmReport:
         """Return the sums over all classes, as metrics."""
         return {
             "positives": sum(self.positives),
-            "hard_negatives": sum(self.negatives),
+            "negatives": sum(self.negatives),
             "trainings": sum(self.trainings),
             "unconverged_trainings": self.unconverged,
         }
@@ -47,7 +47,7 @@ class SvmReport:
     def table(self, classes: Sequence[str]) -> str:
         """Return a line a class for the terminal."""
         rows = zip(classes, self.positives, self.negatives, self.trainings, strict=True)
-        return "\n".join(f"{name}: {p} objects, {n} hard negatives, {t} trainings" for name, p, n, t in rows)
+        return "\n".join(f"{name}: {p} objects, {n} negatives, {t} trainings" for name, p, n, t in rows)
 
 
 def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
@@ -64,6 +64,8 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
         for image, features in progress(regions.images(settings.layer), title, total=len(regions)):
             overlaps = image.overlaps(len(miners))
             scores = _model(miners, scale, settings.layer)(features)
+            # Minus infinity is the score of a class without an SVM; other features than finite ones give NaN.
+            regions.check(image, settings.layer, np.where(scores == -np.inf, 0, scores))
             for label, miner in enumerate(miners):
                 eligible = image.usable & (overlaps[:, label] < settings.negative_iou)
                 miner.look_at(features, scores[:, label], eligible, image.key)
@@ -71,7 +73,7 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
     _retrain([miner for miner in miners if miner.fresh], workers)
     report = SvmReport(
         [len(miner.positives) for miner in miners],
-        [len(miner.negatives) for miner in miners],
+        [miner.trained_on for miner in miners],
         [miner.trainings for miner in miners],
         sum(miner.unconverged for miner in miners),
     )
@@ -90,6 +92,7 @@ class _Miner:
     weights: NDArray[np.float32] | None = None
     bias: float = -np.inf
     fresh: int = 0
+    trained_on: int = 0
     trainings: int = 0
     unconverged: int = 0
     _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
@@ -126,6 +129,7 @@ class _Miner:
     def accept(self, svm: "_Svm") -> None:
         """Take a newly trained SVM, and drop the negatives that are easy for it."""
         self.weights, self.bias = svm.weights, svm.bias
+        self.trained_on = len(svm.scores)
         self.trainings += 1
         self.unconverged += not svm.converged
         kept = np.flatnonzero(svm.scores >= self.settings.evict_below)
@@ -171,6 +175,7 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, se
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
     objects: list[list[NDArray]] = [[] for _ in miners]
     for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
+        regions.check(image, layer, features)
         for row, label in enumerate(image.labels.tolist()):
             objects[label - 1].append(features[row])
     for miner, rows in zip(miners, objects, strict=True):

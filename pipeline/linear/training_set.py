@@ -105,6 +105,19 @@ class TrainingSet:
         for image in self.regions():
             yield image, self.rows(image.key, layer, image.rows)
 
+    def check(self, image: ImageRegions, layer: str, values: NDArray) -> None:
+        """Check features of the regions of ``image``, or what was computed from them.
+
+        Raises:
+            InputError: a value is NaN or infinite.
+        """
+        if not np.isfinite(values).all():
+            cache, position = self._caches[image.key[0]], image.key[1]
+            raise InputError(
+                f"{cache.path}: features of layer {layer} of image {cache.image_ids[position]} are not finite numbers; "
+                f"the training of the network before them diverged, and a smaller learning rate would be right."
+            )
+
     def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
         """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.
 
@@ -118,6 +131,7 @@ class TrainingSet:
             rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
             # Of whole images: features that are computed are then there already when negatives are mined.
             features = self._caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
+            self.check(region, layer, features)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0
         if not mean > 0:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn import svm as sklearn_svm
 
+from pipeline.core.errors import InputError
 from pipeline.core.sections import Svm
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
@@ -117,6 +118,15 @@ def test_easy_negatives_are_let_go_after_a_training(training_set: Callable, solv
     assert solver.calls == [([3], [-1.19, -1.21, -9]), ([3], [-1.19, 0])]
 
 
+def test_features_that_are_no_numbers_are_named(training_set: Callable) -> None:
+    """Wherever the NaN lies: in the object, in a region of a later image."""
+    for where in ((0, 0), (1, 1)):
+        images = [image([(1, OBJECT)], [3, -1]), image([], [-2, -3])]
+        images[where[0]][2][where[1]] = np.nan
+        with pytest.raises(InputError, match=rf"features of layer fc7 of image {where[0] + 1} are not finite"):
+            train(training_set(("cat",), *images))
+
+
 def test_a_training_follows_more_than_so_many_new_negatives(training_set: Callable, solver: Recorder) -> None:
     images = [image([(1, OBJECT)], [3, -5]), *[image([], [0.0])] * 7]
     train(training_set(("cat",), *images), retrain_after=2)
@@ -160,7 +170,7 @@ def test_the_hardest_negatives_are_kept_when_there_are_too_many(training_set: Ca
     regions = training_set(("cat",), image([(1, OBJECT)], [3, 0, -1, 2, 1, 1]), image([], [0.5]))
     _, report = train(regions, max_negatives=3)
     assert solver.calls[1] == ([3], [2, 1, 1, 0.5])
-    assert report.negatives == [3]
+    assert report.negatives == [4], "those of the last training, all of which it saw"
 
 
 def test_a_second_pass_adds_nothing_twice_but_lets_the_lost_come_back(training_set: Callable, solver: Recorder) -> None:
@@ -318,7 +328,7 @@ def test_trainings_that_did_not_converge_are_counted(training_set: Callable) -> 
         assert report.unconverged == sum(report.trainings) == 4
     assert report.as_json() == {
         "positives": sum(report.positives),
-        "hard_negatives": sum(report.negatives),
+        "negatives": sum(report.negatives),
         "trainings": 4,
         "unconverged_trainings": 4,
     }

@@ -93,6 +93,12 @@ def test_features_without_any_signal_are_an_error(training_set: Callable) -> Non
             training_set(("cat",), image(features, regions=regions)).mean_norm("fc7", 1)
 
 
+def test_features_that_are_no_numbers_are_named_as_such(training_set: Callable) -> None:
+    features = np.array([[1, 2], [np.nan, 3]])
+    with pytest.raises(InputError, match=r"cache\.zarr: features of layer fc7 of image 1 are not finite numbers"):
+        training_set(("cat",), image(features, regions=(THIRD, THIRD))).mean_norm("fc7", 1)
+
+
 def test_a_cache_of_other_images_is_an_error(training_set: Callable) -> None:
     first = training_set(("cat",), *[image(np.ones((1, 1)), (1, OBJECT))] * 2, splits=(1, 1))
     (cache, _), (_, other) = first._caches, [None, first._caches[1]]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.core.params import (
     Count,
@@ -100,3 +100,10 @@ class FastRcnn(Section):
     svm: Svm = Svm(evict_below=-1.1)
     svd: Svd = Svd()
     detect: FastDetection = FastDetection()
+
+    @field_validator("svm")
+    @classmethod
+    def _on_the_last_layer(cls, svm: Svm) -> Svm:
+        if svm.layer != "fc7":
+            raise ValueError(f"layer is {svm.layer}, but the SVMs take the place of the softmax layer, on fc7")
+        return svm

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
 from pipeline.core.sections import BoxRegression, Detection, RegionSampling, Svm
@@ -61,3 +61,10 @@ class Sppnet(Section):
     bbox: BoxRegression = BoxRegression(ridge=4000, min_iou=0.5, max_samples=8000)
     detect: Detection = Detection(min_score=-1.5, nms_before=True, per_class_budget=None)
     classify: Classify = Classify()
+
+    @field_validator("svm", "bbox")
+    @classmethod
+    def _of_a_region(cls, section: Svm | BoxRegression) -> Svm | BoxRegression:
+        if section.layer == "conv5":
+            raise ValueError("layer is conv5, the map of the whole image; of its regions there are pool5, fc6 and fc7")
+        return section
