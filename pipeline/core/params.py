@@ -33,6 +33,15 @@ Limit = Annotated[int | Literal["auto"] | None, PlainValidator(_limit)]
 """A number of boxes of a class; None: no limit, ``auto``: by the objects of the training images."""
 
 
+def _positive_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError("a number above 0 or auto would be right")
+
+
+PositiveOrAuto = Annotated[float | Literal["auto"], PlainValidator(_positive_or_auto)]
+
+
 class Section(BaseModel):
     """A part of the parameters: unknown keys are errors, values never change."""
 

@@ -12,6 +12,7 @@ from pipeline.core.params import (
     Limit,
     Positive,
     PositiveFloat,
+    PositiveOrAuto,
     Schedule,
     Section,
     Split,
@@ -265,8 +266,10 @@ class Svm(Section):
     """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
 
     layer: Layer = "fc7"
-    C: PositiveFloat = 0.001
-    """Weight of the errors against the margin; the larger, the closer the fit."""
+    C: PositiveOrAuto = 0.001
+    """Weight of the errors against the margin; the larger, the closer the fit. auto: that of C_values with the greatest
+    mAP on val (R-CNN and SPP-net)."""
+    C_values: Annotated[tuple[PositiveFloat, ...], NotEmpty, Distinct] = (0.0001, 0.001, 0.01, 0.1)
     positive_weight: PositiveFloat = 2
     """Errors on objects weigh this many times more."""
     bias_scale: PositiveFloat = 10

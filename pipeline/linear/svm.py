@@ -28,12 +28,14 @@ class SvmReport:
         negatives: negatives of each class in its last training, before the easy ones were dropped.
         trainings: number of trainings of each class.
         unconverged: trainings of all classes that reached the limit of iterations.
+        lost: whether the SVM of a class scores each object no better than its hardest negative.
     """
 
     positives: list[int]
     negatives: list[int]
     trainings: list[int]
     unconverged: int
+    lost: list[bool]
 
     def as_json(self) -> dict[str, int]:
         """Return the sums over all classes, as metrics."""
@@ -45,9 +47,15 @@ class SvmReport:
         }
 
     def table(self, classes: Sequence[str]) -> str:
-        """Return a line a class for the terminal."""
+        """Return a line a class for the terminal, and a warning for each class that is lost."""
         rows = zip(classes, self.positives, self.negatives, self.trainings, strict=True)
-        return "\n".join(f"{name}: {p} objects, {n} negatives, {t} trainings" for name, p, n, t in rows)
+        lines = [f"{name}: {p} objects, {n} negatives, {t} trainings" for name, p, n, t in rows]
+        lines += [
+            f"warning: no object of {name} scores above its hardest negative; a greater svm.C would be right."
+            for name, lost in zip(classes, self.lost, strict=True)
+            if lost
+        ]
+        return "\n".join(lines)
 
 
 def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
@@ -76,6 +84,7 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
         [miner.trained_on for miner in miners],
         [miner.trainings for miner in miners],
         sum(miner.unconverged for miner in miners),
+        [miner.lost for miner in miners],
     )
     return _model(miners, scale, settings.layer), report
 
@@ -95,6 +104,7 @@ class _Miner:
     trained_on: int = 0
     trainings: int = 0
     unconverged: int = 0
+    lost: bool = False
     _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
     _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
 
@@ -128,7 +138,7 @@ class _Miner:
 
     def accept(self, svm: "_Svm") -> None:
         """Take a newly trained SVM, and drop the negatives that are easy for it."""
-        self.weights, self.bias = svm.weights, svm.bias
+        self.weights, self.bias, self.lost = svm.weights, svm.bias, svm.lost
         self.trained_on = len(svm.scores)
         self.trainings += 1
         self.unconverged += not svm.converged
@@ -140,12 +150,13 @@ class _Miner:
 
 @dataclass(frozen=True)
 class _Svm:
-    """One trained SVM; ``scores`` are those of its negatives."""
+    """One trained SVM; ``scores`` are those of its negatives, ``lost`` says that no object scores above all of them."""
 
     weights: NDArray[np.float32]
     bias: float
     scores: NDArray[np.float64]
     converged: bool
+    lost: bool
 
 
 def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, seed: int) -> _Svm:
@@ -167,9 +178,11 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, se
     with warnings.catch_warnings(), threadpool_limits(1):  # the number of threads can change last bits
         warnings.simplefilter("ignore", ConvergenceWarning)
         svm.fit(samples, labels.astype(np.int64))
-        scores = svm.decision_function(samples[len(positives) :])
+        scores = svm.decision_function(samples)
     converged = bool(svm.n_iter_ < settings.max_iterations)
-    return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), scores, converged)
+    objects, others = scores[labels], scores[~labels]
+    lost = bool(objects.max() <= others.max())
+    return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), others, converged, lost)
 
 
 def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:

@@ -63,7 +63,7 @@ class TrainingSet:
 
     def __init__(self, caches: Sequence[RegionFeatures], indices: Sequence[Index], *, difficult: bool = True) -> None:
         self.classes = indices[0].classes
-        self._caches = caches
+        self.caches, self.indices, self._difficult = caches, indices, difficult
         self._regions: list[list[ImageRegions]] = []
         for position, (cache, index) in enumerate(zip(caches, indices, strict=True)):
             if [image.id for image in index.images] != cache.image_ids.tolist():
@@ -78,6 +78,11 @@ class TrainingSet:
                 ]
             )
 
+    def part(self, which: Sequence[int]) -> "TrainingSet":
+        """Return the regions of the splits at the positions ``which`` alone."""
+        caches, indices = [self.caches[position] for position in which], [self.indices[position] for position in which]
+        return TrainingSet(caches, indices, difficult=self._difficult)
+
     def __len__(self) -> int:
         return sum(len(regions) for regions in self._regions)
 
@@ -88,13 +93,13 @@ class TrainingSet:
 
     def images(self, layer: str) -> Iterator[tuple[ImageRegions, NDArray]]:
         """Yield the regions of each image with their features, ``(N, width)`` in the cache's type."""
-        for cache, regions in zip(self._caches, self._regions, strict=True):
+        for cache, regions in zip(self.caches, self._regions, strict=True):
             for position, features in cache.images(layer):
                 yield regions[position], features
 
     def rows(self, key: tuple[int, int], layer: str, which: NDArray[np.int64]) -> NDArray:
         """Return the features of some regions, ``(len(which), width)``, of the image with this ``key``."""
-        return self._caches[key[0]].rows(key[1], layer, which)
+        return self.caches[key[0]].rows(key[1], layer, which)
 
     def width(self, layer: str) -> int:
         """Return the number of values of a region; 0 where there is no image."""
@@ -112,7 +117,7 @@ class TrainingSet:
             InputError: a value is NaN or infinite.
         """
         if not np.isfinite(values).all():
-            cache, position = self._caches[image.key[0]], image.key[1]
+            cache, position = self.caches[image.key[0]], image.key[1]
             raise InputError(
                 f"{cache.path}: features of layer {layer} of image {cache.image_ids[position]} are not finite numbers; "
                 f"the training of the network before them diverged, and a smaller learning rate would be right."

@@ -2,6 +2,7 @@
 
 from pipeline.data.index import Index
 from pipeline.features.cache import FeatureCache
+from pipeline.linear.choice import with_chosen_c
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.stage import Stage, run
@@ -12,11 +13,13 @@ def main(stage: Stage) -> None:
     splits, maker = stage.params.data.fit_splits, "systems/rcnn/dvc.yaml:features"
     caches = [FeatureCache(stage.dep(f"features/rcnn/{split}.zarr"), f"{maker}@{split}") for split in splits]
     indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in splits]
-    regions = TrainingSet(caches, indices, difficult=stage.section(Rcnn).difficult)
-    model, report = train_svms(regions, stage.section(Rcnn).svm, seed=stage.params.seed, workers=stage.workers)
+    rcnn, seed, workers = stage.section(Rcnn), stage.params.seed, stage.workers
+    regions = TrainingSet(caches, indices, difficult=rcnn.difficult)
+    settings, figures = with_chosen_c(regions, splits, rcnn.svm, "rcnn.svm.C", seed=seed, workers=workers)
+    model, report = train_svms(regions, settings, seed=seed, workers=workers)
     model.save(stage.out("models/rcnn/svm.safetensors"))
     print(report.table(regions.classes))
-    stage.finish(len(regions), "image", **report.as_json())
+    stage.finish(len(regions), "image", **report.as_json(), **figures)
 
 
 if __name__ == "__main__":

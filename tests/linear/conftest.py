@@ -68,6 +68,7 @@ def _cache(folder: Path, images: Sequence[tuple], start: int, dtype: str) -> Fea
         "offsets": np.cumsum([0, *(len(image[1]) for image in images)]).astype(np.int64),
         "image_ids": np.arange(start + 1, start + 1 + len(images)),
         "boxes": np.concatenate([as_boxes(image[1]) for image in images]),
+        "is_ground_truth": np.concatenate([np.arange(len(image[1])) < len(image[0]) for image in images]),
     }
     with CacheWriter(folder, [Column("fc7", features.shape[1], dtype)], len(features), 1, tables, {}) as writer:
         for first, last in writer.pending():

@@ -118,6 +118,14 @@ def test_easy_negatives_are_let_go_after_a_training(training_set: Callable, solv
     assert solver.calls == [([3], [-1.19, -1.21, -9]), ([3], [-1.19, 0])]
 
 
+def test_a_class_whose_objects_score_no_better_than_the_rest_is_named(training_set: Callable, solver: Recorder) -> None:
+    regions = training_set(("cat", "dog"), image([(1, OBJECT), (2, FAR)], [0.5, 0.4, 0.45], [(300, 300, 310, 310)]))
+    _, report = train(regions)
+    assert report.lost == [False, True]
+    *_, warning = report.table(regions.classes).splitlines()
+    assert warning.startswith("warning: no object of dog scores above its hardest negative")
+
+
 def test_features_that_are_no_numbers_are_named(training_set: Callable) -> None:
     """Wherever the NaN lies: in the object, in a region of a later image."""
     for where in ((0, 0), (1, 1)):

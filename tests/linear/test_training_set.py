@@ -101,7 +101,7 @@ def test_features_that_are_no_numbers_are_named_as_such(training_set: Callable) 
 
 def test_a_cache_of_other_images_is_an_error(training_set: Callable) -> None:
     first = training_set(("cat",), *[image(np.ones((1, 1)), (1, OBJECT))] * 2, splits=(1, 1))
-    (cache, _), (_, other) = first._caches, [None, first._caches[1]]
+    (cache, _), (_, other) = first.caches, [None, first.caches[1]]
     from pipeline.data.index import ImageRecord, Index
 
     index = Index(("cat",), (ImageRecord(id=2, file="2.png", width=9, height=9, sha256=""),))

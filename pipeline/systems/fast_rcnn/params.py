@@ -103,7 +103,9 @@ class FastRcnn(Section):
 
     @field_validator("svm")
     @classmethod
-    def _on_the_last_layer(cls, svm: Svm) -> Svm:
+    def _in_place_of_the_softmax(cls, svm: Svm) -> Svm:
         if svm.layer != "fc7":
             raise ValueError(f"layer is {svm.layer}, but the SVMs take the place of the softmax layer, on fc7")
+        if svm.C == "auto":
+            raise ValueError("auto is no C here, only for R-CNN and SPP-net; a number would be right")
         return svm

@@ -1,0 +1,74 @@
+"""The weight of errors ``C`` of SVMs, chosen on held-out images where a parameter says ``auto``.
+
+On a few hundred images the paper's 0.001 can be so small that an SVM lets all objects of a rare class go.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Detection, Svm
+from pipeline.detector import Description, detect_split
+from pipeline.evaluation.metrics import rankings
+from pipeline.evaluation.voc import area_ap
+from pipeline.limits import class_limits
+from pipeline.linear.detection import CachedRegions, LinearDetector
+from pipeline.linear.svm import train_svms
+from pipeline.linear.training_set import TrainingSet
+
+HELD_OUT = "val"
+# The overlap of a correct detection; VOC's.
+IOU = 0.5
+
+
+def with_chosen_c(
+    regions: TrainingSet, splits: Sequence[str], settings: Svm, key: str, *, seed: int, workers: int
+) -> tuple[Svm, dict[str, float]]:
+    """Return ``settings`` with a number for C, and the mean AP on val of each candidate, by the name of a metric.
+
+    A number stays, without candidates. ``auto`` trains SVMs with each of ``C_values`` on the splits without val,
+    detects in val with the default settings of `Detection`, without box regression, and takes the C of the greatest
+    mean area AP, of equal ones the first.
+
+    Args:
+        regions: of all ``splits``.
+        splits: the names of its caches.
+        settings: of the SVMs.
+        key: of the parameter, for messages.
+        seed: of the trainings.
+        workers: processes that train.
+
+    Raises:
+        InputError: ``auto``, and val is not among the splits, is the only one, or holds no object.
+    """
+    if settings.C != "auto":
+        return settings, {}
+    fitted = [position for position, split in enumerate(splits) if split != HELD_OUT]
+    if HELD_OUT not in splits or not fitted:
+        raise InputError(f"{key} is auto, which needs train and val in data.fit_splits; a number would be right.")
+    train, val = regions.part(fitted), regions.part([splits.index(HELD_OUT)])
+    if not any((~image.ignore).any() for image in val.indices[0].images):
+        raise InputError(f"{key} is auto, but val has no object to judge by; a number would be right.")
+    curve = {
+        C: _mean_ap(train, val, settings.model_copy(update={"C": C}), seed=seed, workers=workers)
+        for C in settings.C_values
+    }
+    best = max(curve, key=lambda C: curve[C])
+    print(", ".join(f"C {C:g}: mAP {value:.3f} on val" for C, value in curve.items()) + f"; {best:g} is taken")
+    figures = {f"val_map_voc_at_{C:g}": round(value, 6) for C, value in curve.items()}
+    return settings.model_copy(update={"C": best}), {"C": best, **figures}
+
+
+def _mean_ap(train: TrainingSet, val: TrainingSet, settings: Svm, *, seed: int, workers: int) -> float:
+    """Return the mean area AP on ``val``, one split, of SVMs trained on ``train``."""
+    (cache,), (index,) = val.caches, val.indices
+    svm, _ = train_svms(train, settings, seed=seed, workers=workers)
+    detect = Detection(box_regression=False)
+    limits = class_limits(detect.max_per_class, detect.per_class_budget, train.indices, "detect")
+    description = Description.of("svm", index.classes, detect=detect, limits=limits)
+    detector = LinearDetector(description, svm, None, CachedRegions(cache, index))
+    found, _ = detect_split(detector, index, Path(), workers)
+    ranked = rankings(index, found, IOU).values()
+    return float(np.mean([area_ap(each.recall, each.precision) for each in ranked if each.positives]))
