@@ -47,7 +47,7 @@ def _cells(records: Sequence[ImageRecord], network: Yolo, difficult: bool) -> st
     """Return a sentence on the grid and the objects that it cannot express, with advice where these are many."""
     side, grid = network.shape.side, network.grid
     objects = [
-        torch.from_numpy(to_square(image.boxes[difficult | ~image.ignore], image.width, image.height, side))
+        torch.from_numpy(to_square(image.boxes[image.trained(difficult)], image.width, image.height, side))
         for image in records
     ]
     count = sum(map(len, objects))

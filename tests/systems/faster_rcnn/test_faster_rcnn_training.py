@@ -291,8 +291,6 @@ def test_anchors_in_a_crowd_train_nothing(squares, section, trainables, altered)
     assert inside[True] == 0 < inside[False]
 
 
-
-
 # --- what is computed once ----------------------------------------------------------------------------------------
 
 
