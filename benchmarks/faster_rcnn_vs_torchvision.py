@@ -4,7 +4,7 @@
     dvc repro index pretrain
     python -m benchmarks.faster_rcnn_vs_torchvision [--passes 10] [--limit 40] [--only torchvision] [--short-side 360]
 
-Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
+Reads params.yaml, data/index and models/backbones of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits``: torchvision in batches of 4 with flips, SGD at 0.005 on a
 one-cycle schedule, both of its heads on each image; here each of the two networks, half in either round, their
 schedules shortened or stretched in proportion. Prints mAP of the test split by `pipeline.evaluation`, training time,
@@ -61,9 +61,9 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     rpn_settings, detector_settings = (
         stretched(part, data.seen / (2 * part.batch * part.schedule.steps)) for part in (section.rpn, section.detector)
     )
-    backbone, cache = weights.Backbone.load(Path("models/backbone.safetensors")), data.cache()
+    backbone, cache = weights.Backbone.load(Path(f"models/backbones/{section.backbone}.safetensors")), data.cache()
     options: dict[str, Any] = {"seed": p.seed, "device": device, "workers": 0}
-    shape = RpnShape.from_params(p.backbone.network, section.rpn_width, section.anchors, section.image)
+    shape = RpnShape.from_params(section.backbone, section.rpn_width, section.anchors, section.image)
 
     def rpn(conv: FastRcnn | None, scratch: Path) -> RegionProposalNetwork:
         torch.manual_seed(p.seed)
@@ -90,7 +90,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
         torch.manual_seed(p.seed)
         network = FastRcnn(
             FastRcnnShape.from_params(
-                p.backbone.network, section.grid, section.fc_width, len(data.test.classes), section.image
+                section.backbone, section.grid, section.fc_width, len(data.test.classes), section.image
             )
         )
         new = network.load_backbone(backbone)
@@ -124,9 +124,10 @@ def stretched(settings: Any, factor: float) -> Any:
 def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
-    section, net = p.faster_rcnn, architecture(p.backbone.network)
+    section = p.faster_rcnn
+    net = architecture(section.backbone)
     conv = net.conv()
-    weights.load_conv(conv, p.backbone.network, weights.load(Path("models/backbone.safetensors"))[0])
+    weights.load_conv(conv, section.backbone, weights.load(Path(f"models/backbones/{section.backbone}.safetensors"))[0])
     conv.out_channels = net.channels
     model = FasterRCNN(
         conv,

@@ -4,7 +4,7 @@
     dvc repro index pretrain
     python -m benchmarks.ssd_vs_torchvision [--passes 30] [--limit 40] [--only torchvision]
 
-Reads params.yaml, data/index and models/backbone.safetensors of the current folder and changes nothing there. Both see
+Reads params.yaml, data/index and models/backbones of the current folder and changes nothing there. Both see
 ``--passes`` times the images of ``data.fit_splits`` at ``ssd.side`` pixels. torchvision: batches of 4, flips, SGD at
 0.002 on a one-cycle schedule, three maps with the first sizes of our default boxes, the backbone's divided by their
 scale (unscaled, SqueezeNet's loss became NaN within 30 steps, even at 0.0005). Here: params.yaml, the schedule
@@ -46,7 +46,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
     torch.manual_seed(p.seed)
     network = Ssd(
         SsdShape.from_params(
-            p.backbone.network,
+            p.ssd.backbone,
             len(data.test.classes),
             section.side,
             section.taps,
@@ -55,7 +55,7 @@ def here(data: Data, p: params.Params, device: torch.device) -> None:
             section.default_boxes,
         )
     )
-    network.load_backbone(weights.Backbone.load(Path("models/backbone.safetensors")))
+    network.load_backbone(weights.Backbone.load(Path(f"models/backbones/{p.ssd.backbone}.safetensors")))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         train_ssd(
@@ -124,10 +124,10 @@ def torchvisions(data: Data, p: params.Params, device: torch.device) -> None:
     """Train torchvision's class, detect, print."""
     torch.manual_seed(p.seed)
     side = p.ssd.side
-    backbone = weights.Backbone.load(Path("models/backbone.safetensors"))
-    maps = Maps(p.backbone.network, dict(backbone.weights), backbone.conv5_rms)
+    backbone = weights.Backbone.load(Path(f"models/backbones/{p.ssd.backbone}.safetensors"))
+    maps = Maps(p.ssd.backbone, dict(backbone.weights), backbone.conv5_rms)
     sides = SsdShape.from_params(
-        p.backbone.network, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes
+        p.ssd.backbone, 1, side, p.ssd.taps, p.ssd.extra, p.ssd.l2_scale, p.ssd.default_boxes
     ).sides
     boxes = DefaultBoxGenerator([[2, 3]] * 3, scales=[each / side for each in sides[:4]], clip=False)
     classes = len(data.test.classes) + 1

@@ -12,6 +12,8 @@ from pipeline.core.sections import Shared
 from pipeline.registry import all_systems
 
 PARAMS_FILE = Path("params.yaml")
+WEIGHTS = "data/weights"
+"""Where `fetch_weights` puts published weights, in a folder for each network."""
 
 S = TypeVar("S", bound=Section)
 
@@ -70,8 +72,8 @@ def parse(content: Any, source: str) -> Params:
     """Check ``content``, nested mappings as YAML gives them; ``source`` names it in errors.
 
     Raises:
-        InputError: a key is unknown, missing or has a wrong value, or `systems` names one that has no room; the
-            sentence names each such key.
+        InputError: a key is unknown, missing or has a wrong value, `systems` names one that has no room, or a listed
+            system starts from a network that `backbones` does not list; the sentence names each such key.
     """
     if not isinstance(content, Mapping):
         raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
@@ -82,9 +84,35 @@ def parse(content: Any, source: str) -> Params:
         raise InputError(f"{source}: " + "; ".join([*_sentences(error.errors()), *faults])) from None
     unknown = [name for name in params.systems if name not in all_systems()]
     faults += [f"systems names {name!r}, but there are only {', '.join(all_systems())}" for name in unknown]
+    faults += _backbone_faults(params)
     if faults:
         raise InputError(f"{source}: " + "; ".join(faults))
     return params
+
+
+def _backbone_faults(params: Params) -> Iterator[str]:
+    """Yield what is wrong between `backbones` and the systems that start from them."""
+    for name, network in _networks(params).items():
+        if network not in params.backbones:
+            listed = ", ".join(params.backbones) or "nothing"
+            entry = f"{network}: {{init: published, weights: {WEIGHTS}/{network}}}"
+            yield f"{name}.backbone is {network!r}, but backbones lists {listed}; `{entry}` there would be right"
+    for network, backbone in params.backbones.items():
+        if backbone.init == "random" and backbone.weights != f"{WEIGHTS}/{network}":
+            given = f"backbones.{network}.weights is {backbone.weights!r}"
+            yield f"{given}, which init: random does not read; init: published would be right"
+
+
+def unused_backbones(params: Params) -> list[str]:
+    """Return the networks that `backbones` lists and none of `systems` starts from; they are made all the same."""
+    used = set(_networks(params).values())
+    return [network for network in params.backbones if network not in used]
+
+
+def _networks(params: Params) -> dict[str, str]:
+    """Return the network that each of `systems` starts from, for those that start from one."""
+    networks = {name: getattr(getattr(params, name, None), "backbone", None) for name in params.systems}
+    return {name: network for name, network in networks.items() if network}
 
 
 def _missing(content: Mapping[str, Any], complete: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -97,7 +125,7 @@ def _missing(content: Mapping[str, Any], complete: Mapping[str, Any], path: str 
             yield from _missing(content[name], value, f"{key}.")
 
 
-FREE = ("data.coco.annotations", "evaluation.similar")
+FREE = ("data.coco.annotations", "backbones", "evaluation.similar")
 """Mappings whose keys a person chooses."""
 
 
@@ -106,6 +134,8 @@ def _sentences(errors: Iterable[Any]) -> Iterator[str]:
         key = ".".join(str(part) for part in error["loc"]) or "the file"
         if error["type"] == "extra_forbidden":
             yield f"{key} is no known parameter"
+        elif error["type"] == "missing":
+            yield f"{key} is missing"
         else:
             text = error["msg"].removeprefix("Value error, ")
             message = text[0].lower() + text[1:]

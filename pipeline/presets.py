@@ -85,9 +85,10 @@ def assigned(assignments: Iterable[str]) -> Values:
             raise UnknownNameError(f"{assignment!r} assigns nothing; KEY=VALUE is expected, such as rcnn.svm.C=0.01.")
         value = _parse(text, f"the value of {key}")
         block = nested(defaults(), key)
-        if not key or (block is None and key not in flatten(defaults(), defaults())):
+        free = any(key == mapping or key.startswith(f"{mapping}.") for mapping in FREE)
+        if not key or (block is None and not free and key not in flatten(defaults(), defaults())):
             raise _unknown(key)
-        if isinstance(block, dict) and isinstance(value, Mapping) and key not in FREE:
+        if isinstance(block, dict) and isinstance(value, Mapping) and not free:
             values |= _checked(flatten(value, block, key))
         else:
             values[key] = value
@@ -110,8 +111,7 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     """
     target = deepcopy(defaults())
     for key, value in values.items():
-        *path, last = key.split(".")
-        nested(target, ".".join(path))[last] = value
+        _put(target, key, value)
     parse(target, source)
     fresh = _tree(target)
     if not text.strip():
@@ -147,6 +147,16 @@ def nested(content: Any, key: str) -> Any:
     for name in key.split(".") if key else ():
         content = content.get(name) if isinstance(content, Mapping) else None
     return content
+
+
+def _put(content: Values, key: str, value: Any) -> None:
+    """Set what stands at a dotted ``key`` of nested mappings; mappings on the way are made where there are none."""
+    *path, last = key.split(".")
+    for name in path:
+        if not isinstance(content.get(name), dict):
+            content[name] = {}
+        content = content[name]
+    content[last] = value
 
 
 def _checked(values: Values) -> Values:

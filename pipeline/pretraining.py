@@ -48,7 +48,7 @@ class SpatialPyramid(nn.Module):
 
 
 class PyramidNetwork(nn.Module):
-    """The classifier that `pretrain` trains; its parameters have the names of ``models/backbone.safetensors``.
+    """The classifier that `pretrain` trains; its parameters have the names of ``models/backbones/NETWORK.safetensors``.
 
     Args:
         net: the backbone.

@@ -141,7 +141,7 @@ def load(name: str, models: Path | str, device: str = "auto") -> "Detector":
 
     Args:
         name: of the system.
-        models: the folder that holds ``NAME/`` (and, for SPP-net, ``backbone.safetensors``).
+        models: the folder that holds ``NAME/``.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises:

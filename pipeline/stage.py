@@ -17,6 +17,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pydantic_core import to_jsonable_python
+
 from pipeline.core import runtime
 from pipeline.core.code import code_file
 from pipeline.core.errors import InputError
@@ -109,10 +111,7 @@ class Stage:
 
     def plain(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return parameters as JSON values by dotted key; for those that the graph lists, or parts of them."""
-        values = {key: _value(self._all, key) for key in keys}
-        return {
-            key: value.model_dump(mode="json") if isinstance(value, Section) else value for key, value in values.items()
-        }
+        return {key: to_jsonable_python(_value(self._all, key)) for key in keys}
 
     def dep(self, path: str) -> Path:
         """Return the path of an input, or of a file inside one.
@@ -279,10 +278,13 @@ class _Listed:
         key = f"{self._path}{name}"
         listed = (*self._declaration.params, *FREE)
         if any(key == each or key.startswith(f"{each}.") for each in listed):
-            return getattr(self._values, name)
+            return _value(self._values, name)
         if any(each.startswith(f"{key}.") for each in listed):
-            return _Listed(getattr(self._values, name), self._declaration, f"{key}.")
+            return _Listed(_value(self._values, name), self._declaration, f"{key}.")
         raise LookupError(f"{key} is not among the params of {self._declaration.address}")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.__getattr__(name)
 
 
 def _value(values: Any, key: str) -> Any:

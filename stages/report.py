@@ -19,7 +19,7 @@ from pipeline.report.results import read
 from pipeline.report.summary import as_csv, as_markdown, as_text, summary_tables
 from pipeline.stage import Stage, run
 
-SHARED = ("systems", "seed", "data", "proposals", "backbone", "pretrain", "evaluation", "timing", "report")
+SHARED = ("systems", "seed", "data", "proposals", "backbones", "pretrain", "evaluation", "timing", "report")
 
 
 def main(stage: Stage) -> None:

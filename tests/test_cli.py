@@ -50,9 +50,15 @@ def test_values_can_be_set_without_a_preset(boxline: Boxline) -> None:
     assert boxline("preset", "--set", "data.root=somewhere").stdout == "data.root: data/fetched -> somewhere\n"
 
 
+def test_a_network_that_no_listed_system_starts_from_is_named(boxline: Boxline) -> None:
+    result = boxline("preset", "voc2007", "--set", "systems=[rcnn]")
+    assert result.stderr == "no listed system starts from backbones.vgg16; dvc repro makes it all the same\n"
+    assert boxline("preset", "digits").stderr == ""
+
+
 def test_a_dry_run_prints_the_changes_and_writes_nothing(boxline: Boxline) -> None:
     result = boxline("preset", "voc2007", "--dry-run")
-    assert "backbone.network: small -> alexnet\n" in result.stdout
+    assert "rcnn.backbone: small -> alexnet\n" in result.stdout
     assert result.stdout.endswith("Nothing was written.\n")
     assert Path("params.yaml").read_text() == COMMITTED
 

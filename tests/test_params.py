@@ -72,6 +72,12 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("pretrain.sizes", [64, 0]), r"pretrain\.sizes\.1 is 0"),
         (change("systems", ["rcnn", "r_fcn"]), r"^p: systems names 'r_fcn', but there are only rcnn, sppnet,"),
         (change("rcnn", None), r"^p: rcnn is None"),
+        (change("ssd.backbone", "vgg16"), r"^p: ssd\.backbone is 'vgg16', but backbones lists small; `vgg16: \{"),
+        (change("ssd.backbone", "vgg19"), r"^p: ssd\.backbone is 'vgg19': input should be 'small', 'squeezenet1_0'"),
+        (change("backbones", {}), r"^p: rcnn\.backbone is 'small', but backbones lists nothing"),
+        (change("backbones.vgg19", {}), r"backbones\.vgg19.* is 'vgg19': input should be 'small'"),
+        (remove("backbones.small.weights"), r"^p: backbones\.small\.weights is missing$"),
+        (change("backbones.small.weights", "a.safetensors"), r"'a\.safetensors', which init: random does not read; .*"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(edit: Callable[[Any], None], sentence: str) -> None:
@@ -79,6 +85,15 @@ def test_a_wrong_key_or_value_is_named(edit: Callable[[Any], None], sentence: st
     edit(values)
     with pytest.raises(InputError, match=sentence):
         params.parse(values, "p")
+
+
+def test_a_system_that_does_not_run_may_start_from_a_network_that_is_not_listed() -> None:
+    values = content()
+    change("ssd.backbone", "vgg16")(values)
+    change("systems", ["rcnn"])(values)
+    assert params.unused_backbones(params.parse(values, "p")) == []
+    change("backbones.alexnet", {"init": "published", "weights": "data/weights/alexnet"})(values)
+    assert params.unused_backbones(params.parse(values, "p")) == ["alexnet"]
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -112,6 +112,8 @@ def test_changes_name_the_key_and_both_values() -> None:
         ("data.split={val: 0.3, test: 0.1}", ("data", "split"), {"val": 0.3, "test": 0.1}),
         ("data.coco.annotations={train: a.json, test: b.json}", ("data", "coco", "annotations", "test"), "b.json"),
         ("evaluation.similar={pets: [cat, dog]}", ("evaluation", "similar", "pets"), ["cat", "dog"]),
+        ("data.coco.annotations.train=a.json", ("data", "coco", "annotations", "train"), "a.json"),
+        ("backbones.small={init: published, weights: a}", ("backbones", "small", "weights"), "a"),
         ("rcnn.svm.C=1e-4", ("rcnn", "svm", "C"), 0.0001),
         ("data.skip_unreadable=true", ("data", "skip_unreadable"), True),
     ],
@@ -122,6 +124,11 @@ def test_a_value_is_yaml(assignment: str, path: tuple[str, ...], value: Any) -> 
         found = found[key]
     assert found == value
     assert type(found) is type(value)
+
+
+def test_a_networks_weights_may_be_a_file_of_ones_own() -> None:
+    found = load(lay(COMMITTED, "folder", "backbones.squeezenet1_0.weights=mine.safetensors"))
+    assert found["backbones"] == {"squeezenet1_0": {"init": "published", "weights": "mine.safetensors"}}
 
 
 def test_comments_of_a_person_stay_and_missing_keys_come_back_explained() -> None:

@@ -73,6 +73,31 @@ def test_loops_and_variables_are_written_out(project: Path) -> None:
     assert not any("$" in text for each in declarations(params.load()) for text in (*each.deps, *each.outs))
 
 
+def test_a_systems_backbone_is_read_by_that_system_alone(project: Path) -> None:
+    def read() -> dict[str, tuple]:
+        p = params.load()
+        stages = {each.address: each for each in declarations(p)}
+        return {
+            address: (each.deps, each.outs, Stage(each, (), p).plain(each.params)) for address, each in stages.items()
+        }
+
+    before = read()
+    set_parameters("ssd.backbone=vgg16", "backbones.vgg16={init: published, weights: vgg.safetensors}")
+    after = read()
+    changed = {address for address, parts in after.items() if before.get(address) != parts}
+    assert changed == {"fetch_weights@vgg16", "pretrain@vgg16", "systems/ssd/dvc.yaml:train", "report"}
+    assert "models/backbones/vgg16.safetensors" in after["systems/ssd/dvc.yaml:train"][0]
+    assert "vgg.safetensors" in after["pretrain@vgg16"][0]
+
+
+def test_an_entry_of_a_mapping_is_a_parameter_of_its_own(project: Path) -> None:
+    set_parameters("ssd.backbone=vgg16", "backbones.vgg16={init: published, weights: vgg.safetensors}")
+    stage = Stage.of("stages.pretrain", ["vgg16"])
+    assert stage.params.backbones["vgg16"].weights == "vgg.safetensors"
+    with pytest.raises(LookupError, match=r"backbones.small is not among the params of pretrain@vgg16"):
+        _ = stage.params.backbones["small"]
+
+
 def test_a_stage_reads_the_parameters_that_the_graph_lists(project: Path) -> None:
     stage = Stage.of("stages.rcnn.svm", [])
     assert stage.section(Rcnn).svm.C == 0.001

@@ -23,6 +23,10 @@ Distinct = AfterValidator(distinct)
 NotEmpty = Field(min_length=1)
 Similarity = Annotated[str, Field(pattern="^[ctsf]+$"), Distinct]
 Precision = Literal["fp32", "tf32", "bf16"]
+Network = Literal[
+    "small", "squeezenet1_0", "alexnet", "vgg16", "mobilenet_v2", "resnet18", "resnet50", "extraction", "darknet"
+]
+"""The networks of `pipeline.nets.backbones`."""
 
 
 class Digits(Section):
@@ -107,24 +111,10 @@ class Proposals(Section):
 
 
 class Backbone(Section):
-    """The convolutional network that all systems start from."""
+    """Where a network that systems start from has its weights from."""
 
-    network: Literal[
-        "small",
-        "squeezenet1_0",
-        "alexnet",
-        "vgg16",
-        "mobilenet_v2",
-        "resnet18",
-        "resnet50",
-        "extraction",
-        "darknet",
-    ] = "small"
-    """small | squeezenet1_0 | alexnet | vgg16 | mobilenet_v2 | resnet18 | resnet50 | extraction | darknet"""
-    init: Literal["random", "torchvision"] = "random"
-    """What fetch_weights puts into data/weights: random (nothing: pretrain trains) | torchvision (published)."""
-    weights: str = "data/weights"
-    """data/weights, or the path of a safetensors file with torchvision's key names."""
+    init: Literal["random", "published"]
+    weights: str
 
 
 class Training(Section):
@@ -201,6 +191,10 @@ class Runtime(Section):
     """Decoded images, or maps, that a training holds in memory, all its processes together."""
 
 
+def _trained_here() -> dict[Network, Backbone]:
+    return {"small": Backbone(init="random", weights="data/weights/small")}
+
+
 class Shared(Section):
     """All of ``params.yaml`` but the systems' own sections."""
 
@@ -209,7 +203,10 @@ class Shared(Section):
     seed: int = 1
     data: Data = Data()
     proposals: Proposals = Proposals()
-    backbone: Backbone = Backbone()
+    backbones: dict[Network, Backbone] = Field(default_factory=_trained_here)
+    """The networks that systems start from, by name (docs/backbones.md); a system's backbone is one of them. init: random
+    (pretrain trains it) | published (trained on ImageNet). weights: data/weights/NETWORK, where fetch_weights puts
+    published ones, or a safetensors file with torchvision's key names."""
     training: Training = Training()
     pretrain: Pretrain = Pretrain()
     evaluation: Evaluation = Evaluation()

@@ -135,7 +135,7 @@ class TrainingSet:
             cache, image = region.key
             rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
             # Of whole images: features that are computed are then there already when negatives are mined.
-            features = self._caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
+            features = self.caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
             self.check(region, layer, features)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0

@@ -1,13 +1,13 @@
 """Networks on disk: safetensors with metadata, no pickle anywhere.
 
-A file holds plain weights (`save`, `load`), the `Backbone` that all systems start from, or a `ShapedNetwork`, whose
+A file holds plain weights (`save`, `load`), a `Backbone` that systems start from, or a `ShapedNetwork`, whose
 metadata have all that is needed to build it again.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -81,7 +81,7 @@ def published(path: Path, network: str) -> Weights:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The trained convolutional network that every system starts from: ``models/backbone.safetensors``.
+    """A trained convolutional network that systems start from: ``models/backbones/NETWORK.safetensors``.
 
     Published weights differ in scale: conv5 of SqueezeNet has a root mean square near 50 on photographs, a network that
     was trained here one near 1. Layers that come with the backbone are made for its scale; new layers behind it see its
@@ -108,6 +108,11 @@ class Backbone:
         if self.pyramid:
             metadata["pyramid"] = ",".join(map(str, self.pyramid))
         save(path, self.weights, metadata)
+
+    def convolutions(self) -> "Backbone":
+        """Return the backbone without the layers above its convolutions."""
+        kept = {name: tensor for name, tensor in self.weights.items() if name.startswith("features.")}
+        return replace(self, weights=kept, pyramid=())
 
     @classmethod
     def load(cls, path: Path) -> "Backbone":
@@ -179,7 +184,7 @@ def download(network: str) -> tuple[Weights, str]:
     source = architecture(network).published
     if source is None:
         raise InputError(
-            f"backbone.init: 'torchvision' has no weights for the network '{network}'; 'random' would be right."
+            f"backbones.{network}.init is 'published', but nobody has published weights of it; 'random' would be right."
         )
     if source == "torchvision":
         return _from_torchvision(network), "torchvision IMAGENET1K_V1"
@@ -211,7 +216,7 @@ def _from_darknet(network: str, url: str) -> Weights:
 
 def _no_download(url: str, network: str, error: Exception) -> InputError:
     return InputError(
-        f"{url}: the weights of {network} cannot be downloaded ({error}); set backbone.weights to a file."
+        f"{url}: the weights of {network} cannot be downloaded ({error}); set backbones.{network}.weights to a file."
     )
 
 

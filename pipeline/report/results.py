@@ -17,6 +17,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "zarr", "h5py", "dv
 ARTIFACTS = ("features", "models", "proposals", "detections")
 # The owner of stages that serve several systems.
 SHARED = "shared"
+PRETRAIN = "pretrain_"
 
 Figures = Mapping[str, Mapping[str, Any]]
 """The content of one JSON file for each system, stage or split, by its name."""
@@ -112,7 +113,10 @@ def read(project: Path, systems: Sequence[str], source: str, parameters: Mapping
         paths = {name: reports / kind / f"{name}.{ending}" for name in evaluated}
         return {name: path for name, path in paths.items() if path.exists()}
 
-    stages = {SHARED: stage_records(reports / "stages" / SHARED)}
+    # Those of a network that is no longer listed stay on disk.
+    listed = {f"{PRETRAIN}{network}" for network in parameters.get("backbones", ())}
+    shared = stage_records(reports / "stages" / SHARED)
+    stages = {SHARED: {name: of for name, of in shared.items() if name in listed or not name.startswith(PRETRAIN)}}
     stages |= {name: read_json(path) for name, path in files("costs", "json").items()}
     return Results(
         source=source,

@@ -26,10 +26,10 @@ def main(stage: Stage) -> None:
     classes = next(iter(indices.values())).classes
 
     torch.manual_seed(p.seed)
-    net = p.backbone.network
+    net = fast_rcnn.backbone
     shape = FastRcnnShape.from_params(net, fast_rcnn.grid, fast_rcnn.fc_width, len(classes), fast_rcnn.image)
     network = FastRcnn(shape)
-    fresh = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+    fresh = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{fast_rcnn.backbone}.safetensors")))
     print(f"{len(records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
     train_detector(
         network,

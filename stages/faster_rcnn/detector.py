@@ -33,13 +33,13 @@ def main(stage: Stage) -> None:
     classes = next(iter(indices.values())).classes
 
     torch.manual_seed(p.seed)
-    net = p.backbone.network
+    net = faster_rcnn.backbone
     new: list[str] = []
     frozen: tuple[str, ...] = ("conv.",)
     if number == "1":
         shape = FastRcnnShape.from_params(net, faster_rcnn.grid, faster_rcnn.fc_width, len(classes), faster_rcnn.image)
         network = FastRcnn(shape)
-        new = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+        new = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{faster_rcnn.backbone}.safetensors")))
         frozen = network.early_layers(settings.frozen_layers)
     else:
         start = stage.dep("models/faster_rcnn/detector1.safetensors")

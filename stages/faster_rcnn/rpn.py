@@ -31,9 +31,9 @@ def main(stage: Stage) -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    shape = RpnShape.from_params(p.backbone.network, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
+    shape = RpnShape.from_params(faster_rcnn.backbone, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
     network = RegionProposalNetwork(shape)
-    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+    network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{faster_rcnn.backbone}.safetensors")))
     if number == "1":
         frozen = network.early_layers(settings.frozen_layers)
     else:

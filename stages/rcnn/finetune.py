@@ -32,8 +32,8 @@ def main(stage: Stage) -> None:
 
     torch.manual_seed(p.seed)
     classes = next(iter(indices.values())).classes
-    network = RegionNetwork(RegionShape(p.backbone.network, region.size, rcnn.fc_width, len(classes) + 1))
-    fresh = network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+    network = RegionNetwork(RegionShape(rcnn.backbone, region.size, rcnn.fc_width, len(classes) + 1))
+    fresh = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{rcnn.backbone}.safetensors")))
     print(f"{len(foreground)} foreground and {len(background)} background regions; new layers: {', '.join(fresh)}")
     channels_last(network, stage.device)
     train(

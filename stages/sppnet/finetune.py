@@ -1,6 +1,7 @@
 """SPP-net, stage 2: fine-tune the layers above the cached maps; writes models/sppnet/network.safetensors.
 
-Trained on the windows of train; the snapshot is chosen by its loss on windows of val, never of test.
+Trained on the windows of train; the snapshot is chosen by its loss on windows of val, never of test. The convolutions
+that made the maps go beside it, into models/sppnet/backbone.safetensors.
 """
 
 import torch
@@ -21,7 +22,7 @@ from pipeline.training import Task, chosen, classification_loss, publish_curves,
 def main(stage: Stage) -> None:
     p, sppnet = stage.params, stage.section(Sppnet)
     settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
-    backbone = Backbone.load(stage.dep("models/backbone.safetensors"))
+    backbone = Backbone.load(stage.dep(f"models/backbones/{sppnet.backbone}.safetensors"))
     net = architecture(backbone.network)
     maps = {
         split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
@@ -75,6 +76,7 @@ def main(stage: Stage) -> None:
     steps = settings.schedule.steps
     step, loss = chosen(stage.scratch.folder) or (steps, None)
     head.save(stage.out("models/sppnet/network.safetensors"))
+    backbone.convolutions().save(stage.out("models/sppnet/backbone.safetensors"))
     print(f"snapshot of step {step}, validation loss {loss}")
     publish_curves(stage.scratch.folder, stage.report / "curves")
     seen = steps * (settings.foreground + settings.background)

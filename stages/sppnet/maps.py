@@ -15,12 +15,13 @@ from pipeline.systems.sppnet.params import Sppnet
 
 def main(stage: Stage) -> None:
     (split,) = stage.args
-    settings = stage.section(Sppnet).maps
+    sppnet = stage.section(Sppnet)
+    settings = sppnet.maps
     index = Index.load(stage.dep(f"data/index/{split}.json"))
-    tensors, metadata = weights.load(stage.dep("models/backbone.safetensors"))
-    net = architecture(metadata["network"])
+    net = architecture(sppnet.backbone)
     conv = net.conv()
-    weights.load_conv(conv, net.name, tensors)
+    backbone = weights.Backbone.load(stage.dep(f"models/backbones/{net.name}.safetensors"))
+    weights.load_conv(conv, net.name, backbone.weights)
     geometry = Geometry.from_layers(conv)
     layout = entries(
         [image.id for image in index.images],

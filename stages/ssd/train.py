@@ -21,10 +21,10 @@ def main(stage: Stage) -> None:
     records = [image for index in indices for image in index.images]
 
     torch.manual_seed(p.seed)
-    net, classes = p.backbone.network, len(indices[0].classes)
+    net, classes = ssd.backbone, len(indices[0].classes)
     shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)
-    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+    network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{ssd.backbone}.safetensors")))
     squares = (to_square(record.boxes, record.width, record.height, shape.side) for record in records)
     (covered,) = coverage(((network.defaults.numpy(), square) for square in squares), [settings.match_iou])
     print(

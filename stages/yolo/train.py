@@ -27,9 +27,9 @@ def main(stage: Stage) -> None:
 
     torch.manual_seed(p.seed)
     classes = len(indices[0].classes)
-    shape = YoloShape.from_params(p.backbone.network, yolo.side, yolo.boxes, classes, yolo.head)
+    shape = YoloShape.from_params(yolo.backbone, yolo.side, yolo.boxes, classes, yolo.head)
     network = Yolo(shape, settings.dropout)
-    network.load_backbone(Backbone.load(stage.dep("models/backbone.safetensors")))
+    network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{yolo.backbone}.safetensors")))
     print(_cells(records, network, settings.difficult))
     train_yolo(
         network,

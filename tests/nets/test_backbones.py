@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from pipeline.core import sections
+from pipeline.core.sections import Network
 from pipeline.nets import weights
 from pipeline.nets.backbones import (
     ARCHITECTURES,
@@ -95,10 +95,6 @@ def test_vgg16_has_torchvisions_names_shapes_and_order() -> None:
     fc6, fc7, _ = architecture("vgg16").fc or ("", "", 0)
     assert reference.classifier[int(fc6)].in_features == 25088
     assert reference.classifier[int(fc7)].in_features == 4096
-
-
-def test_parameters_know_every_network() -> None:
-    assert get_args(sections.Backbone.model_fields["network"].annotation) == tuple(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -200,3 +196,7 @@ def test_a_cpu_batch_holds_as_many_pixels_at_every_side(name: str, side: int, ba
 def test_a_gpu_batch_is_large_and_bounded() -> None:
     assert architecture("vgg16").batch(227, torch.device("cuda")) == 512
     assert architecture("vgg16").batch(32, torch.device("cuda")) == 512
+
+
+def test_the_parameters_know_every_network() -> None:
+    assert get_args(Network) == tuple(ARCHITECTURES)

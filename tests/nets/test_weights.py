@@ -191,13 +191,13 @@ def test_without_a_network_the_sentence_says_what_to_do(tmp_path: Path, monkeypa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     entry = torchvision.models.AlexNet_Weights
     monkeypatch.setattr(entry, "url", property(lambda _: "http://127.0.0.1:1/alexnet-00000000.pth"))
-    with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:1/.*set backbone\.weights to a file"):
+    with pytest.raises(InputError, match=r"^http://127\.0\.0\.1:1/.*set backbones\.alexnet\.weights to a file"):
         weights.download("alexnet")
 
 
 @pytest.mark.parametrize("network", ["small", "darknet"])
 def test_some_networks_have_no_published_weights(network: str) -> None:
-    with pytest.raises(InputError, match=rf"backbone\.init: 'torchvision' has no weights for the network '{network}'"):
+    with pytest.raises(InputError, match=rf"backbones\.{network}\.init is 'published', but nobody has published"):
         weights.download(network)
 
 

@@ -85,11 +85,12 @@ def test_everything_is_read_where_it_is(project):
     curve = project / "reports/precision_recall/rcnn.csv"
     write_csv(curve, ["class", "recall", "precision"], [("car, red", 0.5, 1.0), ("car, red", 1.0, 0.75)])
     write_json(project / "reports/costs/rcnn.json", {"svm": {"seconds": 1.5, "metrics": {"positives": 3}}})
-    write_json(project / "reports/stages/shared/pretrain/cost.json", {"seconds": 2.5})
-    found = read(project, ["rcnn"], "voc", {})
+    write_json(project / "reports/stages/shared/pretrain_small/cost.json", {"seconds": 2.5})
+    write_json(project / "reports/stages/shared/pretrain_vgg16/cost.json", {"seconds": 9})  # no longer listed
+    found = read(project, ["rcnn"], "voc", {"backbones": {"small": {}}})
     assert found.errors == {"rcnn": [errors]}
     assert found.curves == {"rcnn": {"car, red": [(0.5, 1.0), (1.0, 0.75)]}}
-    assert found.costs == {"shared": {"pretrain": {"seconds": 2.5}}, "rcnn": {"svm": {"seconds": 1.5}}}
+    assert found.costs == {"shared": {"pretrain_small": {"seconds": 2.5}}, "rcnn": {"svm": {"seconds": 1.5}}}
     assert found.stage_figures == {"rcnn/svm": {"positives": 3}}
     assert found.proposals == {"test": {"mabo": 0.8}}
 

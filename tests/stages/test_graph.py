@@ -33,7 +33,7 @@ def test_everything_is_made_and_nothing_is_made_twice(tiny) -> None:
     for made in (
         "data/index/train.json",
         "proposals/test.h5",
-        "models/backbone.safetensors",
+        "models/backbones/small.safetensors",
         "models/rcnn/svm.safetensors",
         "features/rcnn/val.zarr/zarr.json",
         "detections/rcnn.json",
@@ -59,7 +59,7 @@ def test_the_number_of_workers_and_the_device_make_nothing_again(tiny) -> None:
 
 
 def test_training_curves_are_shown_even_of_a_short_run(tiny) -> None:
-    for stage in ("shared/pretrain", "rcnn/finetune"):
+    for stage in ("shared/pretrain_small", "rcnn/finetune"):
         (curve,) = Path(tiny.folder / "reports/stages" / stage).glob("curves/*.tsv")
         assert len(curve.read_text().splitlines()) > 4
 
@@ -77,6 +77,15 @@ def test_a_system_taken_away_runs_nothing_of_the_others(tiny) -> None:
     before = (tiny.folder / "params.yaml").read_text()
     tiny.set("tiny", "systems=[ssd, rcnn]", "runtime.workers=2")
     assert stages_run(tiny.run("dvc", "repro", "--dry")) == {"report"}
+    (tiny.folder / "params.yaml").write_text(before)
+
+
+def test_another_backbone_runs_its_making_and_the_systems_that_start_from_it(tiny) -> None:
+    before = (tiny.folder / "params.yaml").read_text()
+    listed = "backbones.squeezenet1_0={init: random, weights: data/weights/squeezenet1_0}"
+    tiny.set("tiny", "yolo.backbone=squeezenet1_0", listed, "runtime.workers=2")
+    changed = {"fetch_weights@squeezenet1_0", "pretrain@squeezenet1_0", "systems/yolo/dvc.yaml:train", "report"}
+    assert set(json.loads(tiny.run("dvc", "status", "--json"))) == changed
     (tiny.folder / "params.yaml").write_text(before)
 
 

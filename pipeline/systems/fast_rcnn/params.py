@@ -15,7 +15,7 @@ from pipeline.core.params import (
     Section,
     distinct,
 )
-from pipeline.core.sections import Svm
+from pipeline.core.sections import Network, Svm
 
 
 class ImageSize(Section):
@@ -89,6 +89,8 @@ class FastDetection(RegionScoring):
 class FastRcnn(Section):
     """Fast R-CNN, stage by stage."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     fc_width: Positive = 512
     """Width of fc6 and fc7 where the network has none of its own."""
     grid: Positive | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.core.params import Count, Fraction, NonNegative, Positive, PositiveFloat, Schedule, Section
+from pipeline.core.sections import Network
 from pipeline.systems.fast_rcnn.params import ImageSize, RegionScoring, RegionTraining
 
 
@@ -69,6 +70,8 @@ class FasterDetection(RegionScoring):
 class FasterRcnn(Section):
     """Faster R-CNN, stage by stage; both rounds have the same settings."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     fc_width: Positive = 256
     """Width of fc6 and fc7 where the network has none of its own."""
     grid: Positive | None = None

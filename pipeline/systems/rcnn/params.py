@@ -1,7 +1,7 @@
 """R-CNN's section of ``params.yaml``."""
 
 from pipeline.core.params import Positive, Section
-from pipeline.core.sections import BoxRegression, Detection, Features, Region, RegionSampling, Svm
+from pipeline.core.sections import BoxRegression, Detection, Features, Network, Region, RegionSampling, Svm
 
 
 class Finetune(RegionSampling):
@@ -13,6 +13,8 @@ class Finetune(RegionSampling):
 class Rcnn(Section):
     """R-CNN, stage by stage."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     fc_width: Positive = 256
     """Width of fc6 and fc7 where the network has none of its own."""
     difficult: bool = True

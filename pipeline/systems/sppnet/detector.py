@@ -75,10 +75,11 @@ def load(models: Path, device: torch.device) -> Detector:
     Raises:
         InputError: a file is missing, or the layers above the map were trained on other maps.
     """
-    folder, backbone = models / "sppnet", models / "backbone.safetensors"
+    folder = models / "sppnet"
+    backbone = folder / "backbone.safetensors"
     description = Description.load(folder, "sppnet")
     head = PyramidHead.load(folder / "network.safetensors", f"{STAGES}:finetune")
-    tensors, _ = weights.load(backbone, "pretrain")
+    tensors, _ = weights.load(backbone, f"{STAGES}:finetune")
     conv = architecture(head.shape.network).conv()
     weights.load_conv(conv, head.shape.network, tensors)
     scales = description.section("maps", Maps).scales

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
-from pipeline.core.sections import BoxRegression, Detection, RegionSampling, Svm
+from pipeline.core.sections import BoxRegression, Detection, Network, RegionSampling, Svm
 
 
 class Maps(Section):
@@ -47,6 +47,8 @@ class Classify(Section):
 class Sppnet(Section):
     """SPP-net, stage by stage."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     maps: Maps = Maps()
     window: Window = Window()
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)] = (6, 3, 2, 1)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from pipeline.core.params import Count, Fraction, NonNegative, Positive, PositiveFloat, Schedule, Section, distinct
-from pipeline.core.sections import SquareDetection
+from pipeline.core.sections import Network, SquareDetection
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -62,6 +62,8 @@ class SsdTraining(Section):
 class Ssd(Section):
     """SSD, stage by stage."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     side: Annotated[int, Field(ge=32)] = 192
     """Side of the square that every image is stretched to, in pixels."""
     taps: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(distinct)] = ("conv5",)

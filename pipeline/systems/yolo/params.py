@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.core.params import Count, NonNegative, Positive, PositiveFloat, Schedule, Section
-from pipeline.core.sections import SquareDetection
+from pipeline.core.sections import Network, SquareDetection
 
 
 class YoloHead(Section):
@@ -61,6 +61,8 @@ class YoloTraining(Section):
 class YoloV1(Section):
     """YOLO v1, stage by stage."""
 
+    backbone: Network = "small"
+    """One of the `backbones`."""
     side: Annotated[int, Field(ge=64)] = 192
     """Side of the square that every image is stretched to, in pixels."""
     boxes: Positive = 2

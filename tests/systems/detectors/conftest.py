@@ -142,7 +142,7 @@ def make_sppnet(made: Made, sections, altered, settings, detect) -> None:
     maps = altered(sections.sppnet.maps, scales=(64, 128))
     conv = NET.conv().eval()
     backbone = {f"features.{name}": tensor for name, tensor in conv.state_dict().items()}
-    weights.Backbone(backbone, network="small").save(made.models / "backbone.safetensors")
+    weights.Backbone(backbone, network="small").save(made.models / "sppnet/backbone.safetensors")
     origin = maps_origin("small", conv, maps.scales)
     images = made.index.images
     files = [made.root / image.file for image in images]

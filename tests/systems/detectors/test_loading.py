@@ -18,7 +18,7 @@ from pipeline.registry import load
         ("rcnn", "rcnn/svm.safetensors", "systems/rcnn/dvc.yaml:svm"),
         ("sppnet", "sppnet/bbox.safetensors", "systems/sppnet/dvc.yaml:bbox"),
         ("sppnet", "sppnet/network.safetensors", "systems/sppnet/dvc.yaml:finetune"),
-        ("sppnet", "backbone.safetensors", "pretrain"),
+        ("sppnet", "sppnet/backbone.safetensors", "systems/sppnet/dvc.yaml:finetune"),
         ("fast_rcnn", "fast_rcnn/detector.safetensors", "systems/fast_rcnn/dvc.yaml:classifier"),
         ("faster_rcnn", "faster_rcnn/rpn2.safetensors", "systems/faster_rcnn/dvc.yaml:rpn@2"),
         ("yolo", "yolo/network.safetensors", "systems/yolo/dvc.yaml:train"),
@@ -55,7 +55,8 @@ def test_unknown_systems_are_refused(tmp_path: Path) -> None:
 def test_layers_above_other_maps_are_refused(make, tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(make("sppnet").models, models)
-    tensors, metadata = weights.load(models / "backbone.safetensors")
-    weights.save(models / "backbone.safetensors", {name: tensor * 2 for name, tensor in tensors.items()}, metadata)
+    file = models / "sppnet/backbone.safetensors"
+    tensors, metadata = weights.load(file)
+    weights.save(file, {name: tensor * 2 for name, tensor in tensors.items()}, metadata)
     with pytest.raises(InputError, match=r"other convolutions than .*backbone\.safetensors or of other scales"):
         load("sppnet", models, "cpu")

@@ -27,7 +27,7 @@ def shape_of(preset: str, network: str | None = None) -> SsdShape:
     laid, _ = presets.lay_over(text, presets.read(ROOT / "presets", preset), "params.yaml")
     p = params.parse(YAML(typ="safe").load(laid), preset)
     s = p.ssd
-    return SsdShape.from_params(network or p.backbone.network, 20, s.side, s.taps, s.extra, s.l2_scale, s.default_boxes)
+    return SsdShape.from_params(network or s.backbone, 20, s.side, s.taps, s.extra, s.l2_scale, s.default_boxes)
 
 
 @pytest.mark.parametrize("preset", ["digits", "tiny", "folder"])
