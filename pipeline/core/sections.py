@@ -204,9 +204,9 @@ class Shared(Section):
     data: Data = Data()
     proposals: Proposals = Proposals()
     backbones: dict[Network, Backbone] = Field(default_factory=_trained_here)
-    """The networks that systems start from, by name (docs/backbones.md); a system's backbone is one of them. init: random
-    (pretrain trains it) | published (trained on ImageNet). weights: data/weights/NETWORK, where fetch_weights puts
-    published ones, or a safetensors file with torchvision's key names."""
+    """The networks that systems start from, by name (docs/backbones.md); a system's backbone is one of them. init:
+    random (pretrain trains it) | published (trained on ImageNet). weights: data/weights/NETWORK, where fetch_weights
+    puts published ones, or a safetensors file with torchvision's key names."""
     training: Training = Training()
     pretrain: Pretrain = Pretrain()
     evaluation: Evaluation = Evaluation()

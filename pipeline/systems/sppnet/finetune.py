@@ -7,6 +7,7 @@ their cells out and pools them.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -41,10 +42,30 @@ class PooledBatch:
         return LabelledBatch(self.pooled.float(), self.labels)
 
 
+class JoinedMaps:
+    """The maps of several splits as those of one: images are counted on from split to split.
+
+    Attributes:
+        scales, image_ids, hw, factors: see `MapCache`.
+    """
+
+    def __init__(self, caches: Sequence[MapCache]) -> None:
+        self.scales = caches[0].scales
+        self.image_ids = np.concatenate([cache.image_ids for cache in caches])
+        self.hw = np.concatenate([cache.hw for cache in caches])
+        self.factors = np.concatenate([cache.factors for cache in caches])
+        self._places = [(cache, position) for cache in caches for position in range(len(cache))]
+
+    def cells(self, image: int, scale: int) -> NDArray:
+        """Return the cells of one map, ``(H * W, C)``."""
+        cache, position = self._places[image]
+        return cache.cells(position, scale)
+
+
 class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
     """The maps of a cache in memory, by the positions of image and scale."""
 
-    def __init__(self, maps: MapCache, megabytes: float) -> None:
+    def __init__(self, maps: MapCache | JoinedMaps, megabytes: float) -> None:
         super().__init__(megabytes)
         self._maps = maps
 
@@ -70,7 +91,7 @@ class PooledBatches:
 
     def __init__(
         self,
-        maps: MapCache,
+        maps: MapCache | JoinedMaps,
         draw: RegionSampler,
         net: Architecture,
         window: Window,

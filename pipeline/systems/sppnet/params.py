@@ -34,7 +34,8 @@ class PyramidFinetune(RegionSampling):
     """The new output layer learns this many times faster, where fc6 and fc7 are not new as well."""
     schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,))
     validation_batches: Count = 8
-    """Trained on train; after every checkpoint the loss on so many batches of val decides which snapshot is kept."""
+    """Trained on train; after every checkpoint the loss on so many batches of val decides which snapshot is kept. 0:
+    trained on all of data.fit_splits, to the end."""
 
 
 class Classify(Section):
@@ -55,7 +56,7 @@ class Sppnet(Section):
     """n x n bins each: 6, 3, 2, 1 (50 bins), 4, 3, 2, 1, and so on."""
     fc_width: Positive = 256
     """Width of fc6 and fc7 where the network has none of its own. If it and the pyramid are pretrain's, fc6 and fc7
-    start from there."""
+    start from there; published ones go to the level that is the network's pool5 (alexnet 6, vgg16 7)."""
     difficult: bool = True
     """Train on difficult objects, as the official code does; false: they count as background."""
     finetune: PyramidFinetune = PyramidFinetune()

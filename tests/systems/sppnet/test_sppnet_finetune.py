@@ -14,7 +14,7 @@ from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
-from pipeline.systems.sppnet.finetune import CachedMaps, PooledBatches, validation_loss
+from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
 
@@ -124,6 +124,22 @@ def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
     for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
         np.testing.assert_array_equal(store[place].reshape(-1, 96), maps.cells(*place))
         assert len(store._arrays) <= 2
+
+
+def test_images_of_several_splits_are_counted_on(maps: MapCache) -> None:
+    joined = JoinedMaps([maps, maps])
+    assert joined.image_ids.tolist() == [1, 2, 3, 1, 2, 3]
+    for image, scale in ((0, 1), (2, 0), (4, 1)):
+        np.testing.assert_array_equal(joined.cells(image, scale), maps.cells(image % 3, scale))
+        np.testing.assert_array_equal(joined.hw[image], maps.hw[image % 3])
+    # The second split's images alone, each three places further on, give the batch that the first's give.
+    kinds = [windows(20, 2, 1), windows(30, 0, 2)]
+    moved = [RegionSamples(kind.images + 3, kind.boxes, kind.labels, kind.mirrored) for kind in kinds]
+    how: dict[str, Any] = {"seed": 1, "purpose": "train", "megabytes": 100.0}
+    second = PooledBatches(joined, RegionSampler(*moved, SETTINGS, "stage"), NET, WINDOW, (3, 1), **how)(0)
+    first = batches(maps)(0)
+    assert torch.equal(second.pooled, first.pooled)
+    assert second.images == tuple(image + 3 for image in first.images)
 
 
 def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
