@@ -356,7 +356,7 @@ def read_preset(text: str) -> dict[str, Any]:
         key, _, value = content.partition(":")
         block = open_blocks[-1][1]
         if value.strip():
-            quoted = re.sub(r"\b(?!(?:true|false|null)\b)[A-Za-z_]\w*", r'"\g<0>"', value)
+            quoted = re.sub(r"\b(?!(?:true|false|null)\b)[A-Za-z_][\w/]*", r'"\g<0>"', value)
             block[key] = json.loads(quoted)
         else:
             block[key] = {}

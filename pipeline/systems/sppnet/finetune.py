@@ -56,6 +56,9 @@ class JoinedMaps:
         self.factors = np.concatenate([cache.factors for cache in caches])
         self._places = [(cache, position) for cache in caches for position in range(len(cache))]
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def cells(self, image: int, scale: int) -> NDArray:
         """Return the cells of one map, ``(H * W, C)``."""
         cache, position = self._places[image]
