@@ -22,6 +22,7 @@ from pydantic_core import to_jsonable_python
 from pipeline.core import runtime
 from pipeline.core.code import code_file
 from pipeline.core.errors import InputError
+from pipeline.core.machine import machine
 from pipeline.core.params import Section
 from pipeline.core.storage import Scratch, fingerprint, write_json
 from pipeline.params import Params, load
@@ -203,7 +204,9 @@ class Stage:
         if metrics:
             write_json(self.report / "metrics.json", metrics)
         resumed = "scratch" in self.__dict__ and self.scratch.resumed
-        write_json(self.report / "cost.json", cost(seen, unit, resumed=resumed))
+        # Asking for the device loads torch: a stage that computed on none leaves no word of it.
+        where = {"machine": machine(self.device)} if "device" in self.__dict__ else {}
+        write_json(self.report / "cost.json", {**cost(seen, unit, resumed=resumed), **where})
         if "scratch" in self.__dict__:
             self.scratch.clear()
 

@@ -1,6 +1,5 @@
 """How long a detector takes for an image, phase by phase, and how many images it manages when given several."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.core.clock import PHASES, Clock
+from pipeline.core.machine import device_name
 from pipeline.core.runtime import progress
 from pipeline.data.images import read_image
 from pipeline.detector import Detector
@@ -73,16 +73,9 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     """Return where the times were taken: kind and name of the device, CPU threads, versions of the libraries."""
     return {
         "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "device_name": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "opencv": version(packages_distributions()["cv2"][0]),  # of several packages, whichever is installed
     }
-
-
-def _cpu_name() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

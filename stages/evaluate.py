@@ -3,9 +3,9 @@
     python -m stages.evaluate rcnn
 
 Reads data/index/test.json, detections/SYSTEM.json and reports/stages/SYSTEM. Writes below reports/:
-metrics/SYSTEM.json, the full record; scores/SYSTEM.json, the figures that runs are compared by; SYSTEM.csv in errors/,
-precision_recall/ and mean_precision_recall/; shown/SYSTEM.json for the gallery of the report; and, collected from the
-system's stages, costs/SYSTEM.json and curves/SYSTEM/.
+metrics/SYSTEM.json, the full record; scores/SYSTEM.json, the figures that runs are compared by and what machines made
+them; SYSTEM.csv in errors/, precision_recall/ and mean_precision_recall/; shown/SYSTEM.json for the gallery of the
+report; and, collected from the system's stages, costs/SYSTEM.json and curves/SYSTEM/.
 """
 
 from pipeline.core.storage import write_json
@@ -32,14 +32,18 @@ def main(stage: Stage) -> None:
         index, detections, iou, samples=bootstrap.samples, level=bootstrap.level, seed=p.seed
     )
     write_json(stage.out(f"reports/metrics/{system}.json"), figures)
-    write_json(stage.out(f"reports/scores/{system}.json"), {system: {key: figures[key] for key in COMPARED}})
+    left = stage.dep(f"reports/stages/{system}")
+    records = stage_records(left)
+    # A list: DVC's tables of metrics leave it out.
+    made_on = sorted({record["machine"] for record in records.values() if "machine" in record})
+    scores = {key: figures[key] for key in COMPARED}
+    write_json(stage.out(f"reports/scores/{system}.json"), {system: {**scores, "made_on": made_on}})
     write_curves(stage.out(f"reports/precision_recall/{system}.csv"), ranked)
     write_mean_curve(stage.out(f"reports/mean_precision_recall/{system}.csv"), ranked)
     write_error_trend(stage.out(f"reports/errors/{system}.csv"), index, detections, similar, iou)
     gallery = shown(index, detections, ranked, p.report.images, p.report.min_score, similar, iou)
     write_json(stage.out(f"reports/shown/{system}.json"), gallery)
-    left = stage.dep(f"reports/stages/{system}")
-    write_json(stage.out(f"reports/costs/{system}.json"), stage_records(left))
+    write_json(stage.out(f"reports/costs/{system}.json"), records)
     copy_curves(left, stage.out(f"reports/curves/{system}"))
     for key, interval in figures["intervals"].items():
         known = interval and f"{figures[key]:.4f} ({interval['low']:.4f} to {interval['high']:.4f})"

@@ -1,8 +1,10 @@
 """The frame of a stage: what dvc.yaml says is all that a script can read and write."""
 
+import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,15 @@ def test_a_finished_stage_leaves_its_cost_and_figures_and_no_scratch(project: Pa
     assert (cost["seen"], cost["unit"], cost["resumed"]) == (7, "image", True)
     assert cost["memory_mb"] > 10
     assert "positives" in (resumed.report / "metrics.json").read_text()
+
+
+def test_a_stage_that_computed_on_a_device_names_the_machine(project: Path) -> None:
+    stage = Stage.of("stages.rcnn.svm", [])
+    assert stage.device.type in {"cpu", "cuda"}
+    stage.finish(1, "image")
+    recorded = json.loads((stage.report / "cost.json").read_text())["machine"]
+    assert f"({stage.device.type})" in recorded
+    assert f"torch {version('torch')}" in recorded
 
 
 @pytest.mark.parametrize("script", ["evaluate", "index", "proposals", "rcnn.bbox", "rcnn.svm", "report"])

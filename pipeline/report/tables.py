@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.clock import PHASES
+from pipeline.core.machine import described
 from pipeline.data.index import Index
 from pipeline.evaluation.errors import TYPES
 from pipeline.report.results import Figures, flat
@@ -164,7 +165,7 @@ def time_rows(timing: Figures) -> dict[str, TimeRow]:
 def surroundings(timing: Figures) -> list[str]:
     """Return where the times were taken, each place once; one is right, several cannot be compared."""
     places = (
-        f"{figures['device_name']} ({figures['device']}), {figures['threads']} threads, torch {figures['torch']}"
+        described(figures["device_name"], figures["device"], figures["threads"], figures["torch"])
         for figures in timing.values()
     )
     return list(dict.fromkeys(places))

@@ -28,6 +28,8 @@ def test_writes_metrics_and_curves(project, run_stage, make_index, make_detectio
     make_index(["a", "b"], [(1, box)]).save(project / "data/index/test.json")
     make_detections((1, 1, box, 0.9)).save(project / "detections/rcnn.json")
     write_json(project / "reports/stages/rcnn/svm/cost.json", {"seconds": 1.5})
+    for stage, machine in (("finetune", "b"), ("features", "a"), ("detect", "b")):
+        write_json(project / f"reports/stages/rcnn/{stage}/cost.json", {"machine": machine})
     run_stage("evaluate", "rcnn")
     written = json.loads((project / "reports/metrics/rcnn.json").read_text())
     assert written["map_voc07"] == 1
@@ -37,8 +39,8 @@ def test_writes_metrics_and_curves(project, run_stage, make_index, make_detectio
     assert written["by_size"] == {"small": 1, "medium": None, "large": None}
     assert written["intervals"]["map_coco"] == {"low": 1, "high": 1}
     scores = json.loads((project / "reports/scores/rcnn.json").read_text())
-    assert scores == {"rcnn": {"map_voc07": 1, "map_coco": 1}}
-    assert json.loads((project / "reports/costs/rcnn.json").read_text()) == {"svm": {"seconds": 1.5}}
+    assert scores == {"rcnn": {"map_voc07": 1, "map_coco": 1, "made_on": ["a", "b"]}}
+    assert json.loads((project / "reports/costs/rcnn.json").read_text())["svm"] == {"seconds": 1.5}
     assert json.loads((project / "reports/shown/rcnn.json").read_text())["images"][0]["detected_at"] == [0.9]
     assert (project / "reports/curves/rcnn").is_dir()
     assert "rcnn: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
