@@ -3,7 +3,7 @@
 What makes an image hard for both cancels out of the difference (a paired bootstrap, `pipeline.evaluation.bootstrap`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +24,7 @@ Files = Callable[[Revision, str, str], Path | None]
 
 
 class PairedBootstrap:
-    """Detections of revisions and of a baseline on the same draws of the test images; each file is read once.
+    """Detections of two revisions on the same draws of the test images; each file is read once.
 
     The baseline's parameters say how samples are drawn and judged.
     """
@@ -32,7 +32,7 @@ class PairedBootstrap:
     def __init__(self, baseline: Revision, files: Files) -> None:
         self._evaluation = evaluation_of(baseline)
         self._seed = baseline.parameter("seed")
-        self._baseline, self._files = baseline, files
+        self._files = files
         self._indices: dict[str, Index | None] = {}
         self._maps: dict[tuple[str, str], NDArray[np.float64] | None] = {}
 
@@ -41,14 +41,21 @@ class PairedBootstrap:
         """Share of the samples inside an interval."""
         return self._evaluation.bootstrap.level
 
-    def intervals(self, revision: Revision, system: str) -> Mapping[str, Mapping[str, float] | None]:
-        """Return the intervals (``low``, ``high``) of a system's scores less the baseline's, by metric.
+    def intervals(
+        self, pairs: Sequence[tuple[Revision, Revision]], system: str
+    ) -> Mapping[str, Mapping[str, float] | None]:
+        """Return the intervals (``low``, ``high``) of how far a system's scores lie above another's, by metric.
 
-        The two must have been evaluated on the same index. Empty where it or detections are not at hand, or are in
-        a format that this version does not know.
+        Of several ``pairs`` (a run and the one to compare it with), those of the mean over them. The two of a pair must
+        have been evaluated on the same index. Empty where it or detections are not at hand, or are in a format that
+        this version does not know.
         """
-        reference, maps = self._sampled(self._baseline, system), self._sampled(revision, system)
-        return {} if reference is None or maps is None else difference_intervals(maps, reference, self.level)
+        maps, references = ([self._sampled(run, system) for run in runs] for runs in zip(*pairs, strict=True))
+        known = [sampled for sampled in (*maps, *references) if sampled is not None]
+        if len(known) < 2 * len(pairs):
+            return {}
+        ours, theirs = np.split(np.stack(known), 2)
+        return difference_intervals(ours.mean(axis=0), theirs.mean(axis=0), self.level)
 
     def _sampled(self, revision: Revision, system: str) -> NDArray[np.float64] | None:
         """Return the scores of the detections that ``revision`` evaluated on each sample, None as for `intervals`."""

@@ -1,25 +1,17 @@
 """Revisions compared with a baseline: parameters, scores and their significance, times, bytes, stages that ran."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.compare.bootstrap import Files, PairedBootstrap
-from pipeline.compare.revisions import (
-    DETECTIONS,
-    METRICS,
-    TEST_IMAGES,
-    WORKSPACE,
-    LockedStage,
-    Output,
-    Revision,
-    open_project,
-)
+from pipeline.compare.revisions import HEAD, WORKSPACE, LockedStage, Output, Revision, open_project
+from pipeline.compare.scores import Scores, Spreads, scores, spreads
+from pipeline.compare.seeds import by_seed, groups, seed
 from pipeline.core.errors import InputError
-from pipeline.evaluation.bootstrap import NAMES
 
-Interval = tuple[float, float]
+# The experiment that `make repro` keeps: the first run at a commit.
+BASELINE = "baseline"
 
 # The folders whose sizes are added up.
 GROUPS = ("data", "proposals", "features", "models", "detections")
@@ -43,31 +35,6 @@ class Change:
     key: str
     old: Any
     new: Any
-
-
-class Verdict(StrEnum):
-    """How a score compares with the baseline's."""
-
-    SAME = "same detections"
-    UNCLEAR = "interval holds zero"
-    CLEAR = "interval without zero"
-    UNAVAILABLE = "detections not at hand"
-    OTHER_TEST = "other test"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One mean AP, 0 to 1, with its interval where recorded.
-
-    The baseline's scores have no difference and no verdict, nor have those of systems that the baseline lacks. The
-    difference has an interval where the verdict is `Verdict.UNCLEAR` or `Verdict.CLEAR`.
-    """
-
-    value: float
-    interval: Interval | None
-    difference: float | None = None
-    difference_interval: Interval | None = None
-    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -101,16 +68,18 @@ class Row:
 
     Attributes:
         changes: of the parameters.
-        scores: by metric and system.
+        elsewhere: whether all its figures come from another machine than the baseline's.
+        scores: by metric and system, compared with the baseline's run of the same seed where there is one.
         times: by system.
         bytes: of the outputs below each of `GROUPS`.
         added_bytes: of these, those of content that the baseline does not have.
-        runs: the stages that differ.
+        runs: the stages that differ; none where all were made elsewhere.
     """
 
     revision: Revision
     changes: Sequence[Change]
-    scores: Mapping[str, Mapping[str, Score]]
+    elsewhere: bool
+    scores: Scores
     times: Mapping[str, Duration]
     bytes: Mapping[str, int]
     added_bytes: int
@@ -118,13 +87,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Runs that differ in the seed alone; ``spreads`` by metric and system, empty where they have one seed."""
+
+    rows: Sequence[Row]
+    spreads: Spreads
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """All rows in the order asked for; ``baseline`` is the revision of one of them, ``level`` that of the intervals."""
+    """Groups in the order asked for; ``baseline`` is the revision of one row, ``level`` that of the intervals."""
 
     baseline: Revision
-    rows: Sequence[Row]
+    groups: Sequence[Group]
     systems: Sequence[str]
     level: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all groups."""
+        return [row for group in self.groups for row in group.rows]
 
 
 def compare(names: Sequence[str], baseline: str | None, systems: Sequence[str]) -> Comparison:
@@ -132,7 +114,8 @@ def compare(names: Sequence[str], baseline: str | None, systems: Sequence[str]) 
 
     Args:
         names: of the revisions; without any: HEAD, the workspace where it differs, and the experiments on top of HEAD.
-        baseline: of the one to compare with; None for the first that can be read.
+        baseline: of the one to compare with. None: the first of ``names`` that can be read or, without names, HEAD or,
+            where another machine than the workspace's made that, the experiment `BASELINE` or the oldest from here.
         systems: those to show.
 
     Raises:
@@ -142,16 +125,33 @@ def compare(names: Sequence[str], baseline: str | None, systems: Sequence[str]) 
     with open_project() as project:
         requested = [*([baseline] if baseline else []), *(names or project.default_names())]
         revisions = [project.read(name, systems) for name in dict.fromkeys(requested)]
-        if not names and baseline != WORKSPACE:
-            committed = [revision for revision in revisions if revision.name != WORKSPACE]
-            revisions = [r for r in revisions if r in committed or not any(r.equals(other) for other in committed)]
         candidates = [revision for revision in revisions if baseline in (None, revision.name)]
         readable = [revision for revision in candidates if not revision.problem]
         if not readable:
             subject = "the baseline cannot" if baseline else "none of the revisions can"
             problems = " ".join(f"{revision.name}: {revision.problem}" for revision in candidates)
             raise InputError(f"{subject} be read; {problems}")
-        return compare_revisions(revisions, readable[0], systems, project.file)
+        chosen = readable[0] if names else _made_here(readable)
+        return compare_revisions(revisions if names else _listed(revisions, chosen), chosen, systems, project.file)
+
+
+def _made_here(readable: Sequence[Revision]) -> Revision:
+    """Return what runs of the workspace's machine are compared with: HEAD if made there, or else the first run."""
+    workspace = next((revision for revision in readable if revision.name == WORKSPACE), readable[0])
+
+    def rank(revision: Revision) -> tuple[bool, ...]:
+        usable = bool(revision.metrics) and not revision.all_made_elsewhere(workspace)
+        return (not usable, revision.name != HEAD, revision.name != BASELINE, not revision.commit)
+
+    return min(readable, key=rank)
+
+
+def _listed(revisions: Sequence[Revision], baseline: Revision) -> list[Revision]:
+    """Return the baseline first and what was made elsewhere last; workspace and `BASELINE` only where they differ."""
+    others = [r for r in revisions if r is not baseline]
+    named = [baseline, *(r for r in others if r.name not in (WORKSPACE, BASELINE))]
+    shown = [r for r in others if r in named or not any(r.equals(other) for other in named)]
+    return [baseline, *sorted(shown, key=lambda revision: revision.all_made_elsewhere(baseline))]
 
 
 def compare_revisions(
@@ -163,9 +163,18 @@ def compare_revisions(
         InputError: a parameter of ``baseline`` by which scores are compared has a wrong value.
     """
     bootstrap = PairedBootstrap(baseline, files)
-    rows = [_row(revision, baseline, systems, bootstrap) for revision in revisions]
+    dealt = groups(revisions)
+    baselines = next((group for group in dealt if baseline in group), [baseline])
+    references = by_seed([baseline, *baselines])
+
+    def row(revision: Revision) -> Row:
+        own = any(revision is reference for reference in references.values())
+        reference = revision if own else references.get(seed(revision), baseline)
+        return _row(revision, baseline, scores(revision, reference, systems, bootstrap), systems)
+
+    compared = [Group([row(r) for r in group], spreads(group, baselines, systems, bootstrap)) for group in dealt]
     present = [name for name in systems if any(name in r.metrics or name in r.timing for r in revisions)]
-    return Comparison(baseline, rows, present, bootstrap.level)
+    return Comparison(baseline, compared, present, bootstrap.level)
 
 
 def parameter_changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Change]:
@@ -194,9 +203,10 @@ def stage_runs(baseline: Revision, revision: Revision) -> list[StageRun]:
     return runs
 
 
-def _row(revision: Revision, baseline: Revision, systems: Sequence[str], bootstrap: PairedBootstrap) -> Row:
+def _row(revision: Revision, baseline: Revision, scores: Scores, systems: Sequence[str]) -> Row:
     if revision.problem:
-        return Row(revision, [], {}, {}, {}, 0, [])
+        return Row(revision, [], False, {}, {}, {}, 0, [])
+    elsewhere = revision.all_made_elsewhere(baseline)
     known = {output.hash for _, output in _outputs(baseline)}
     groups = {group: [output for path, output in _outputs(revision) if path.split("/")[0] == group] for group in GROUPS}
     added = {output.hash: output.size or 0 for outputs in groups.values() for output in outputs}
@@ -204,55 +214,13 @@ def _row(revision: Revision, baseline: Revision, systems: Sequence[str], bootstr
     return Row(
         revision=revision,
         changes=parameter_changes(baseline.parameters, revision.parameters),
-        scores={metric: dict(_scores(revision, baseline, metric, systems, bootstrap)) for metric in NAMES},
+        elsewhere=elsewhere,
+        scores=scores,
         times={system: _duration(revision.timing[system], baseline.timing.get(system, {})) for system in timed},
         bytes={g: sum(output.size or 0 for output in outputs) for g, outputs in groups.items() if revision.stages},
         added_bytes=sum(size for key, size in added.items() if key not in known),
-        runs=stage_runs(baseline, revision),
+        runs=[] if elsewhere else stage_runs(baseline, revision),
     )
-
-
-def _scores(
-    revision: Revision, baseline: Revision, metric: str, systems: Sequence[str], bootstrap: PairedBootstrap
-) -> Iterator[tuple[str, Score]]:
-    for system in systems:
-        metrics, reference = revision.metrics.get(system, {}), baseline.metrics.get(system, {})
-        if metrics.get(metric) is None:
-            continue
-        score = Score(metrics[metric], _interval((metrics.get("intervals") or {}).get(metric)))
-        if reference.get(metric) is not None and revision is not baseline:
-            verdict, interval = _verdict(revision, baseline, metric, system, bootstrap)
-            change = score.value - reference[metric]
-            score = replace(score, difference=change, difference_interval=interval, verdict=verdict)
-        yield system, score
-
-
-def _verdict(
-    revision: Revision, baseline: Revision, metric: str, system: str, bootstrap: PairedBootstrap
-) -> tuple[Verdict, Interval | None]:
-    """Return the verdict on a difference and, where its interval decides, that interval."""
-    here, there = (r.producer(METRICS.format(system)) for r in (revision, baseline))
-    if here is None or there is None:
-        return Verdict.UNAVAILABLE, None
-    if _test(here) != _test(there):
-        return Verdict.OTHER_TEST, None
-    if here.inputs.get(DETECTIONS.format(system)) == there.inputs.get(DETECTIONS.format(system)):
-        # Another score for the same detections: the code that evaluates was another.
-        same = revision.metrics[system][metric] == baseline.metrics[system][metric]
-        return (Verdict.SAME if same else Verdict.OTHER_TEST), None
-    interval = _interval(bootstrap.intervals(revision, system).get(metric))
-    if interval is None:
-        return Verdict.UNAVAILABLE, None
-    return (Verdict.UNCLEAR if interval[0] <= 0 <= interval[1] else Verdict.CLEAR), interval
-
-
-def _interval(limits: Mapping[str, float] | None) -> Interval | None:
-    return (limits["low"], limits["high"]) if limits else None
-
-
-def _test(evaluation: LockedStage) -> tuple[str | None, Any]:
-    """Return what a score depends on beside the detections: the test images and the overlap of a correct one."""
-    return evaluation.inputs.get(TEST_IMAGES), evaluation.parameter("evaluation.iou")
 
 
 def _duration(timing: Mapping[str, Any], reference: Mapping[str, Any]) -> Duration:

@@ -24,13 +24,16 @@ from typing import Any
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.core.errors import InputError
+from pipeline.core.machine import described
 from pipeline.presets import nested
 from pipeline.registry import all_systems
 
 WORKSPACE = "workspace"
+HEAD = "HEAD"
 PARAMS = "params.yaml"
 # Of each system.
 METRICS = "reports/metrics/{}.json"
+SCORES = "reports/scores/{}.json"
 TIMING = "reports/timing/{}.json"
 PRECISION_RECALL = "reports/precision_recall/{}.csv"
 DETECTIONS = "detections/{}.json"
@@ -77,7 +80,8 @@ class Revision:
         commit: its hash, empty for the workspace.
         problem: why it could not be read, as a sentence; everything below is empty then.
         parameters: nested, as in ``params.yaml``.
-        metrics: by system, those that were evaluated.
+        metrics: by system, those that were evaluated; where DVC's cache lacks them, the two mean APs that are in Git.
+        made_on: by system of these, the machines that made its detections (`pipeline.core.machine`); empty if unknown.
         timing: by system, those that were timed.
         curves: by system and class, points (recall, precision).
         costs: by stage, of those whose record can be read.
@@ -89,6 +93,7 @@ class Revision:
     problem: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    made_on: Mapping[str, Sequence[str]] = field(default_factory=dict)
     timing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Sequence[Point]]] = field(default_factory=dict)
     costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -106,6 +111,15 @@ class Revision:
     def producer(self, path: str) -> LockedStage | None:
         """Return the stage that has ``path`` among its outputs."""
         return next((stage for stage in self.stages.values() if path in stage.outputs), None)
+
+    def made_elsewhere(self, other: "Revision", system: str) -> bool:
+        """Return whether a system's figures come from another machine, or library, than another revision's."""
+        return self.made_on.get(system) != other.made_on.get(system)
+
+    def all_made_elsewhere(self, other: "Revision") -> bool:
+        """Return whether this is so for all systems that both evaluated, of which there is one at least."""
+        common = self.metrics.keys() & other.metrics.keys()
+        return bool(common) and all(self.made_elsewhere(other, system) for system in common)
 
     def equals(self, other: "Revision") -> bool:
         """Return whether two revisions differ in nothing but their names and commits."""
@@ -153,7 +167,7 @@ class Project:
     def default_names(self) -> list[str]:
         """Return HEAD, the workspace, and the experiments on top of HEAD, oldest first; without a commit the second."""
         head = self._git("rev-parse", "--verify", "--quiet", "HEAD")
-        return ["HEAD", WORKSPACE, *self._experiments(f"{head[:2]}/{head[2:]}")] if head else [WORKSPACE]
+        return [HEAD, WORKSPACE, *self._experiments(f"{head[:2]}/{head[2:]}")] if head else [WORKSPACE]
 
     def read(self, name: str, systems: Iterable[str]) -> Revision:
         """Return a revision with the figures of those of ``systems`` that it lists or, listing none, has.
@@ -202,13 +216,17 @@ class Project:
             for path in stage.outputs
             if path.startswith(f"{STAGE_REPORTS}/")
         }
+        scores = {s: file.get(s, {}) for s, file in mappings({s: SCORES.format(s) for s in shown}).items()}
+        timing = mappings({system: TIMING.format(system) for system in shown})
+        metrics = scores | mappings({system: METRICS.format(system) for system in shown})
         curves = {system: self._text(commit, PRECISION_RECALL.format(system), outputs) for system in shown}
         return Revision(
             name,
             commit,
             parameters=parameters,
-            metrics=mappings({system: METRICS.format(system) for system in shown}),
-            timing=mappings({system: TIMING.format(system) for system in shown}),
+            metrics=metrics,
+            made_on={s: _made_on(scores.get(s, {}), timing.get(s, {})) for s in metrics},
+            timing=timing,
             curves={s: _curves(text, PRECISION_RECALL.format(s)) for s, text in curves.items() if text is not None},
             costs=mappings(reports),
             stages=stages,
@@ -311,6 +329,14 @@ def _curves(text: str, file: str) -> dict[str, list[Point]]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file}: the columns class, recall and precision are expected, with numbers.") from error
     return curves
+
+
+def _made_on(scores: Mapping[str, Any], timing: Mapping[str, Any]) -> list[str]:
+    """Return the machines that made a system's figures; for runs that kept no record, the one that timed the system."""
+    if "made_on" in scores:
+        return list(scores["made_on"])
+    known = {"device_name", "device", "threads", "torch"} <= timing.keys()
+    return [described(timing["device_name"], timing["device"], timing["threads"], timing["torch"])] if known else []
 
 
 def _expanded(

@@ -17,11 +17,13 @@ from pipeline.compare.comparison import (
     Change,
     Comparison,
     Duration,
+    Group,
     Row,
-    Score,
     StageRun,
-    Verdict,
 )
+from pipeline.compare.revisions import Revision
+from pipeline.compare.scores import Interval, Score, Spread, Verdict
+from pipeline.compare.seeds import seed
 from pipeline.registry import all_systems
 
 WIDTH = 120
@@ -38,13 +40,19 @@ MARKS = {
     Verdict.CLEAR: "*",
     Verdict.UNAVAILABLE: "?",
     Verdict.OTHER_TEST: "!",
+    Verdict.OTHER_MACHINE: "!",
 }
 SCORES_NOTE = (
     "= the same detections, byte for byte; ~ the interval of the change includes 0, so it may be chance; * it does "
     "not: more than another draw of test images explains; ? no verdict, detections not at hand; ! not comparable, "
-    "other test images or other rules. The interval of a change comes from the same draws of images for both. Where "
-    "nothing changed, at 95 % about one comparison in twenty gets a * by chance. No interval covers another seed of "
-    "the training."
+    "other test images, other rules or made on another machine. The interval of a change comes from the same draws of "
+    "images for both. At 95 %, about one comparison in twenty gets a * by chance where nothing changed. "
+)
+ONE_SEED_NOTE = "No interval covers another seed of the training."
+SEEDS_NOTE = (
+    "Runs that differ in the seed alone are one group: their mean, ± the deviation of one run. A change of the mean is "
+    "taken over the seeds that both sides have; * where neither interval includes 0, that over draws of the test "
+    "images and the t-interval over the seeds. A run of a single seed is judged by the test images alone."
 )
 TIMES_NOTE = (
     "Median over the timed images, one at a time. A system is timed again when a stage before it or any detector's "
@@ -86,7 +94,7 @@ def tables(comparison: Comparison, metrics: Sequence[str]) -> list[Table]:
     return [
         Table(f"Compared with {comparison.baseline.label}", columns, remarks, prose=True),
         *scores[:-1],
-        replace(scores[-1], note=SCORES_NOTE),  # one legend serves all
+        replace(scores[-1], note=_scores_note(comparison)),  # one legend serves all
         _times(comparison),
         _bytes(comparison),
         _stages(comparison),
@@ -143,8 +151,9 @@ def as_csv(comparison: Comparison) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["revision", "kind", "name", "value", "low", "high"])
     baseline = {change.key: value_text(change.old) for row in comparison.rows for change in row.changes}
-    for row in comparison.rows:
-        for figure in _figures(row, baseline):
+    for group in comparison.groups:
+        figures = [(row, figure) for row in group.rows for figure in _figures(row, baseline)]
+        for row, figure in [*figures, *((group.rows[0], figure) for figure in _seed_figures(group))]:
             writer.writerow([row.revision.name, *figure, *[""] * (5 - len(figure))])
     return stream.getvalue()
 
@@ -174,12 +183,10 @@ def _remarks(row: Row, comparison: Comparison) -> list[str]:
     lines = [_change(change) for change in row.changes]
     if not lines:
         lines = ["baseline" if revision is comparison.baseline else "none"]
-    unjudged = [
-        all_systems()[system].title
-        for system in comparison.systems
-        if any(s[system].verdict is Verdict.UNAVAILABLE for s in row.scores.values() if system in s)
-    ]
-    if unjudged:
+    if moved := _with_verdict(row, comparison, Verdict.OTHER_MACHINE):
+        here, there = (_machines(r, comparison.systems) for r in (revision, comparison.baseline))
+        lines.append(f"{', '.join(moved)}: made on {here}; the baseline on {there}. Shown, not compared.")
+    if unjudged := _with_verdict(row, comparison, Verdict.UNAVAILABLE):
         missing = "detections or test images' index not at hand, here or there."
         lines.append(f"No verdict on {', '.join(unjudged)}: {missing}")
     if not revision.metrics:
@@ -190,6 +197,20 @@ def _remarks(row: Row, comparison: Comparison) -> list[str]:
     return lines
 
 
+def _with_verdict(row: Row, comparison: Comparison, verdict: Verdict) -> list[str]:
+    """Return the titles of the systems that a row has a verdict on."""
+    return [
+        all_systems()[system].title
+        for system in comparison.systems
+        if any(scores[system].verdict is verdict for scores in row.scores.values() if system in scores)
+    ]
+
+
+def _machines(revision: Revision, systems: Sequence[str]) -> str:
+    machines = dict.fromkeys(one for system in systems for one in revision.made_on.get(system, ()))
+    return "; ".join(machines) or "an unrecorded machine"
+
+
 def _change(change: Change) -> str:
     note = " (changes no result)" if change.key.split(".")[0] in WITHOUT_EFFECT else ""
     return f"{change.key}: {value_text(change.old)} -> {value_text(change.new)}{note}"
@@ -197,32 +218,76 @@ def _change(change: Change) -> str:
 
 def _scores(comparison: Comparison, metric: str) -> Table:
     title = f"{TITLES[metric]}: percent and its {100 * comparison.level:g} % interval; change and its own"
-    return _by_system(comparison, title, lambda row, system: _score(row.scores.get(metric, {}).get(system)))
+    rows = [cells for group in comparison.groups for cells in _group_scores(group, metric, comparison.systems)]
+    return Table(title, _columns(comparison), rows)
+
+
+def _scores_note(comparison: Comparison) -> str:
+    return SCORES_NOTE + (SEEDS_NOTE if any(group.spreads for group in comparison.groups) else ONE_SEED_NOTE)
+
+
+def _group_scores(group: Group, metric: str, systems: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the rows of a group: of several seeds the mean and its change, and below it each run's own score."""
+    if spreads := group.spreads.get(metric, {}):
+        number = max(spread.seeds for spread in spreads.values())
+        lines: Mapping[str, Callable[[Spread], str]] = {
+            f"{group.rows[0].revision.name}, {number} seeds": _mean,
+            "  change of the mean": _change_of_mean,
+            "  over test images": lambda spread: _limits(spread.over_images),
+            "  over seeds": lambda spread: _limits(spread.over_seeds),
+        }
+        for name, line in lines.items():
+            cells = [line(spreads[system]) if system in spreads else "" for system in systems]
+            if any(cells):
+                yield [name, *cells]
+    for row in group.rows:
+        found = row.scores.get(metric, {})
+        name = f"  seed {seed(row.revision)}: {row.revision.name}" if spreads else row.revision.label
+        judged = {system for system, spread in spreads.items() if spread.verdict}
+        yield [name, *(_score(found.get(system), judged=system in judged) for system in systems)]
 
 
 def _times(comparison: Comparison) -> Table:
     title = "Time for an image: ms, change"
-    return replace(_by_system(comparison, title, lambda row, system: _duration(row.times.get(system))), note=TIMES_NOTE)
+    rows = [
+        [row.revision.label, *(_duration(row.times.get(system)) for system in comparison.systems)]
+        for row in comparison.rows
+    ]
+    return Table(title, _columns(comparison), rows, TIMES_NOTE)
 
 
-def _by_system(comparison: Comparison, title: str, cell: Callable[[Row, str], str]) -> Table:
-    columns = ["revision", *(all_systems()[name].title for name in comparison.systems)]
-    rows = [[row.revision.label, *(cell(row, system) for system in comparison.systems)] for row in comparison.rows]
-    return Table(title, columns, rows)
+def _columns(comparison: Comparison) -> list[str]:
+    return ["revision", *(all_systems()[name].title for name in comparison.systems)]
 
 
-def _score(score: Score | None) -> str:
+def _score(score: Score | None, *, judged: bool) -> str:
+    """Return a score and its change; where the mean over seeds is ``judged``, without the change."""
     if score is None:
         return NONE
     text = f"{100 * score.value:.1f}"
     if score.interval:
         text += " {:.1f}-{:.1f}".format(*(100 * limit for limit in score.interval))
-    if score.verdict is not None and score.difference is not None:
-        change = "" if score.verdict is Verdict.SAME else f"{100 * score.difference:+z.1f} "
-        text += f"\n{change}{MARKS[score.verdict]}"
-    if score.difference_interval:
-        text += "\n{:+z.1f} to {:+z.1f}".format(*(100 * limit for limit in score.difference_interval))
-    return text
+    if score.verdict is None or judged:
+        return text
+    lines = [text, _marked(score.difference, score.verdict), _limits(score.difference_interval)]
+    return "\n".join(filter(None, lines))
+
+
+def _mean(spread: Spread) -> str:
+    return f"{100 * spread.mean:.1f} ± {100 * spread.deviation:.1f}"
+
+
+def _change_of_mean(spread: Spread) -> str:
+    return "" if spread.verdict is None else _marked(spread.difference, spread.verdict)
+
+
+def _marked(difference: float | None, verdict: Verdict) -> str:
+    change = "" if difference is None or verdict is Verdict.SAME else f"{100 * difference:+z.1f} "
+    return f"{change}{MARKS[verdict]}"
+
+
+def _limits(interval: Interval | None) -> str:
+    return "{:+z.1f} to {:+z.1f}".format(*(100 * limit for limit in interval)) if interval else ""
 
 
 def _duration(time: Duration | None) -> str:
@@ -238,7 +303,8 @@ def _bytes(comparison: Comparison) -> Table:
     for row in comparison.rows:
         sizes = [size_text(row.bytes[group]) if group in row.bytes else NONE for group in groups]
         total = size_text(sum(row.bytes.values())) if row.bytes else NONE
-        added = NONE if row.revision is comparison.baseline or not row.bytes else size_text(row.added_bytes)
+        own = row.revision is comparison.baseline or row.elsewhere or not row.bytes
+        added = NONE if own else size_text(row.added_bytes)
         rows.append([row.revision.label, *sizes, total, added])
     return Table("Bytes cached", ["revision", *groups, "all", "not in baseline"], rows, BYTES_NOTE)
 
@@ -249,7 +315,8 @@ def _stages(comparison: Comparison) -> Table:
         recorded = [run.seconds for run in row.runs if run.seconds is not None]
         total = f"{sum(recorded):.1f}" if recorded else NONE
         names = ", ".join(" ".join(filter(None, [run.stage, _seconds(run)])) for run in row.runs)
-        cells = [str(len(row.runs)), total, names or "none"] if row.revision.stages else [NONE, NONE, NONE]
+        known = row.revision.stages and not row.elsewhere
+        cells = [str(len(row.runs)), total, names or "none"] if known else [NONE, NONE, NONE]
         if row.revision is not comparison.baseline:
             rows.append([row.revision.label, *cells])
     return Table("Stages run again", ["revision", "number", "seconds", "stages"], rows, STAGES_NOTE, prose=True)
@@ -295,6 +362,7 @@ def _figures(row: Row, baseline: Mapping[str, str]) -> Iterator[tuple[object, ..
             yield "metric", name, score.value, *(score.interval or ())
             if score.difference is not None:
                 yield "change", name, round(score.difference, 6), *(score.difference_interval or ())
+            if score.verdict is not None:
                 yield "verdict", name, score.verdict
     for system, time in row.times.items():
         yield "milliseconds", system, round(time.milliseconds, 3)
@@ -303,3 +371,22 @@ def _figures(row: Row, baseline: Mapping[str, str]) -> Iterator[tuple[object, ..
     yield "bytes", "added", row.added_bytes
     for run in row.runs:
         yield "stage", run.stage, run.seconds
+
+
+def _seed_figures(group: Group) -> Iterator[tuple[object, ...]]:
+    """Yield the same of what several seeds have in common."""
+    for metric, spreads in group.spreads.items():
+        for system, spread in spreads.items():
+            name = f"{system}.{metric}"
+            yield "seeds", name, spread.seeds
+            yield "mean", name, round(spread.mean, 6)
+            yield "deviation", name, round(spread.deviation, 6)
+            if spread.difference is not None:
+                yield "mean change", name, round(spread.difference, 6), *(spread.over_images or ())
+                yield "mean change over seeds", name, round(spread.difference, 6), *_rounded(spread.over_seeds)
+            if spread.verdict is not None:
+                yield "mean verdict", name, spread.verdict
+
+
+def _rounded(interval: Interval | None) -> tuple[float, ...]:
+    return tuple(round(limit, 6) for limit in interval or ())

@@ -249,3 +249,82 @@ def test_a_lone_revision_and_markup_in_names_do_no_harm(compared: Any, boxline: 
     assert "| a\\|b\\<i> (" in result.stdout
     assert "a|b&lt;i&gt;" in Path("page.html").read_text()
     assert "Why a stage ran" not in Path("page.html").read_text()
+
+
+SCORES = {"map_voc07": 0.922, "map_coco": 0.8, "made_on": ["B (cpu), 8 threads, torch 2.0"]}
+HERE = {"map_voc07": 0.9, "map_coco": 0.8, "made_on": ["A (cpu), 2 threads, torch 2.0"]}
+
+
+@pytest.fixture
+def cloned(compared: Any) -> Any:
+    """HEAD holds scores and locks from elsewhere and no metrics; the experiments, `close` the older, are from here."""
+    for name in ("far", "close"):
+        compared.git("checkout", "-q", "--detach", experiment(compared, name))
+        compared.write("reports/scores/rcnn.json", {"rcnn": HERE})
+        compared.commit(name)
+        compared.git("tag", f"{name}-here")
+    compared.git("checkout", "-q", "main")
+    compared.git("rm", "-q", "reports/metrics/rcnn.json", "reports/timing/rcnn.json")
+    compared.write("reports/scores/rcnn.json", {"rcnn": SCORES})
+    compared.write("dvc.lock", re.sub(r"md5: \w{8}", "md5: 01234567", (compared.root / "dvc.lock").read_text()))
+    head = compared.commit("made elsewhere")
+    for name in ("close", "far"):
+        compared.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", f"{name}-here")
+    compared.git("checkout", "-q", "far-here", "--", ".")
+    return compared
+
+
+def experiment(project: Any, name: str) -> str:
+    return project.git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}")
+
+
+def test_a_run_of_ones_own_is_the_baseline_where_head_was_made_elsewhere(cloned: Any, boxline: Compare) -> None:
+    head = cloned.git("rev-parse", "HEAD")
+    cloned.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/baseline", "close-here")
+    text = boxline().stdout
+    parameters = block(text, "Compared with baseline")
+    assert next(iter(parameters)) == "baseline"
+    assert list(parameters)[-1] == "HEAD"
+    machines = "R-CNN: made on B (cpu), 8 threads, torch 2.0; the baseline on A (cpu), 2 threads, torch 2.0."
+    assert machines in parameters["HEAD"].replace(" | ", " ")
+    scores = block(text, "mAP")
+    # Committed scores are shown without any of DVC's cache, and apart.
+    assert scores["HEAD"] == "92.2 | !"
+    assert scores["baseline"] == "91.0 89.0-93.0"
+    assert scores["far"] == "70.0 66.0-74.0 | -21.0 * | -27.3 to -9.1"
+    assert re.split(" {2,}", block(text, "Stages run again")["HEAD"]) == ["-", "-", "-"]
+    assert re.split(" {2,}", block(text, "Stages run again")["far"])[0] == "3"
+    found = figures(boxline("--format", "csv").stdout)
+    assert found["HEAD", "verdict", "rcnn.map_voc07"][0] == "other machine"
+    assert ("HEAD", "change", "rcnn.map_voc07") not in found
+    assert not any(revision == "HEAD" and kind == "stage" for revision, kind, _ in found)
+
+
+def test_without_a_kept_baseline_the_oldest_run_from_here_is_it(cloned: Any, boxline: Compare) -> None:
+    assert "Compared with far" in boxline().stdout
+
+
+def test_head_is_the_baseline_where_it_was_made_here(cloned: Any, boxline: Compare) -> None:
+    cloned.git("commit", "-q", "-m", "mine")
+    head = cloned.git("rev-parse", "HEAD")
+    cloned.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/close", "close-here")
+    assert list(block(boxline().stdout, "Compared with HEAD")) == ["HEAD", "close"]
+
+
+def test_runs_of_several_seeds_are_one_group(compared: Any, boxline: Compare) -> None:
+    for seed, score in ((2, 0.91), (3, 0.92)):
+        compared.run(0.001, score, None, "0123456789", 5)
+        params = compared.root / "params.yaml"
+        params.write_text(params.read_text() + f"seed: {seed}\n")
+        compared.experiment(f"seed-{seed}", compared.git("rev-parse", "main"))
+    result = boxline("HEAD", "seed-2", "seed-3", "far", "--html", "page.html")
+    scores = block(result.stdout, "mAP")
+    group = re.sub(r" +", " ", scores["HEAD,"])
+    assert group.startswith("3 seeds 91.0 ± 1.0 | seed None: HEAD 90.0 88.0-92.0 | seed 2: seed-2 ")
+    assert scores["far"] == "70.0 66.0-74.0 | -20.0 * | -27.3 to -9.1"
+    assert "Runs that differ in the seed alone are one group" in " ".join(result.stdout.split())
+    assert "91.0 ± 1.0" in Path("page.html").read_text()
+    found = figures(boxline("HEAD", "seed-2", "seed-3", "--format", "csv").stdout)
+    assert found["HEAD", "seeds", "rcnn.map_voc07"][0] == "3"
+    assert found["HEAD", "mean", "rcnn.map_voc07"][0] == "0.91"
+    assert found["HEAD", "deviation", "rcnn.map_voc07"][0] == "0.01"

@@ -13,14 +13,13 @@ from pipeline.compare.comparison import (
     ABSENT,
     Change,
     Comparison,
-    Score,
     StageRun,
-    Verdict,
     compare_revisions,
     parameter_changes,
     stage_runs,
 )
 from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, LockedStage, Output, Revision
+from pipeline.compare.scores import Score, Verdict
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Evaluation
 from pipeline.data.index import ImageRecord, Index

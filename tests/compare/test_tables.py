@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.compare.comparison import ABSENT, Comparison, Score, Verdict, compare_revisions
+from pipeline.compare.comparison import ABSENT, Comparison, Group, compare_revisions
 from pipeline.compare.revisions import LockedStage, Output, Revision
+from pipeline.compare.scores import Score, Verdict
 from pipeline.compare.tables import as_markdown, as_text, reasons, size_text, tables, value_text
 
 SYSTEMS = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd"]
@@ -76,7 +77,7 @@ def test_six_systems_with_intervals_stand_beside_each_other() -> None:
     comparison = many(2, "an-experiment-with-a-name-that-goes-on")
     score = Score(0.931, (0.92, 0.94), -0.1, (-0.2001, 0.1001), Verdict.UNCLEAR)
     rows = [replace(row, scores={"map_voc07": dict.fromkeys(SYSTEMS, score)}) for row in comparison.rows]
-    text = as_text(tables(replace(comparison, rows=rows), ["map_voc07"]))
+    text = as_text(tables(replace(comparison, groups=[Group(rows, {})]), ["map_voc07"]))
     lines = [line.strip() for line in text.splitlines()]
     for cell in ("-10.0 ~", "-20.0 to +10.0"):
         assert any(re.search(rf"({re.escape(cell)} *){{6}}$", line) for line in lines)
