@@ -34,11 +34,14 @@ $(READY): requirements.txt pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+# The first run at a commit is kept as the experiment `baseline`, which later ones are compared with. DVC commits what
+# the named stage made: without a name all stages, those of systems that are not listed too.
 repro: env
-	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	dvc repro
+	@dvc exp list --name-only | grep -wx baseline >/dev/null || dvc exp save --quiet --name baseline report
 	@cat reports/summary/summary.txt
 
-check fast test format: export PATH := $(CURDIR)/$(BIN):$(PATH)
+repro check fast test format: export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 check: env
 	ruff check --quiet
