@@ -1,7 +1,7 @@
 """Where and how things run: device, workers, seeds, reading ahead, progress, and the frame of a ``main``.
 
 The order and the number of workers change no byte of any output: `item_rng` draws from the seed and the item alone,
-never from a running stream. Another device changes last bits.
+never from a running stream. Another device does (docs/comparing-runs.md).
 """
 
 import hashlib

@@ -181,7 +181,7 @@ class Report(Section):
 
 
 class Runtime(Section):
-    """Where things run. No stage lists these keys: workers change no byte, another device changes last bits."""
+    """Where things run. No stage lists these keys: workers change no byte, another device does."""
 
     device: str = "auto"
     """auto | cpu | cuda | cuda:1"""
