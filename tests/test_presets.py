@@ -175,7 +175,7 @@ def test_an_unknown_name_lists_near_ones(name: str, assignments: tuple[str, ...]
     ("assignment", "words"),
     [
         ("rcnn.svm.C=much", ["rcnn.svm.C is 'much'", "number"]),
-        ("rcnn.svm.C=-1", ["rcnn.svm.C is -1", "greater than 0"]),
+        ("rcnn.svm.C=-1", ["rcnn.svm.C is -1", "above 0"]),
         ("data=3", ["data is 3"]),
         ("data.source=[", ["data.source", "YAML"]),
         ("data.split.val=7", ["data.split.val is 7"]),

@@ -59,7 +59,13 @@ def similar_classes(classes: Sequence[str], sets: Mapping[str, Sequence[str]]) -
 
 
 def error_types(
-    index: Index, detections: Detections, label: int, similar: NDArray[np.bool_], threshold: float = 0.5
+    index: Index,
+    detections: Detections,
+    label: int,
+    similar: NDArray[np.bool_],
+    threshold: float = 0.5,
+    *,
+    nearest: bool = False,
 ) -> Iterator[TypedDetection]:
     """Yield the detections of class ``label`` with their types, best score first; a type depends on no later one.
 
@@ -73,6 +79,8 @@ def error_types(
         label: category id.
         similar: from `similar_classes`.
         threshold: overlap of a correct detection.
+        nearest: of all classes but its own, only that of the object that it overlaps most makes a detection Sim or Oth,
+            as in the toolkit's pies (``analyzeFalsePositives.m``); else Sim goes first, as in its trend.
     """
     images = {image.id: image for image in index.images}
     free = {image.id: image.labels == label for image in index.images}
@@ -86,7 +94,7 @@ def error_types(
             free[image.id][claimed] = False
             yield TypedDetection(row, None if image.ignore[claimed] else CORRECT, claimed)
         else:
-            yield TypedDetection(row, _error_type(image.labels[overlaps >= WEAK_IOU], label, similar), None)
+            yield TypedDetection(row, _error_type(image.labels, overlaps, label, similar, nearest), None)
 
 
 def type_positions(
@@ -114,19 +122,26 @@ def type_positions(
     return np.array([*islice((one.type for one in typed if one.type is not None), limit)], np.int64)
 
 
-def _error_type(touched: NDArray[np.int64], label: int, similar: NDArray[np.bool_]) -> int:
-    """Return the type of a wrong detection that touches objects of the classes ``touched``."""
+def _error_type(
+    labels: NDArray[np.int64], overlaps: NDArray[np.float32], label: int, similar: NDArray[np.bool_], nearest: bool
+) -> int:
+    """Return the type of a wrong detection from the ``labels`` of its image's objects and its overlaps with them."""
+    touched = labels[overlaps >= WEAK_IOU]
     if (touched == label).any():
         return LOC
-    if similar[label, touched].any():
-        return SIM
-    return OTH if len(touched) else BG
+    if not len(touched):
+        return BG
+    others = labels[[overlaps.argmax()]] if nearest else touched
+    return SIM if similar[label, others].any() else OTH
 
 
 def top_shares(
     index: Index, detections: Detections, sets: Mapping[str, Sequence[str]], threshold: float = 0.5
 ) -> NDArray[np.float64]:
     """Return the shares of the five `TYPES` among the top N detections, N being the number of objects of a class.
+
+    The rules are those of the toolkit's pies: the class of the nearest object decides (`error_types`), and a detection
+    that claims an object to ignore is Correct and one of the N.
 
     The shares of each class sum to 1 and the result is their mean, as in YOLO's figure 4; classes without objects
     or without detections do not take part. All zeros where none does.
@@ -135,8 +150,9 @@ def top_shares(
     shares = []
     for label in range(1, len(index.classes) + 1):
         objects = int(objects_per_image(index, label).sum())
-        types = type_positions(index, detections, label, similar, threshold=threshold, limit=objects)
-        if len(types):
+        typed = error_types(index, detections, label, similar, threshold, nearest=True)
+        types = [CORRECT if one.type is None else one.type for one in islice(typed, objects)]
+        if types:
             shares.append(np.bincount(types, minlength=len(TYPES)) / len(types))
     return np.mean(shares, axis=0) if shares else np.zeros(len(TYPES))
 

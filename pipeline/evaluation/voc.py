@@ -14,7 +14,8 @@ from pipeline.core.boxes import best_match
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
 
-# Tenths that equal the nearest double of k/10, so that a recall of 3/5 reaches 0.6: Matlab's 0:.1:1.
+# Exact tenths, the nearest doubles of k/10, so that a recall of 3/5 reaches 0.6. Matlab's 0:.1:1 has these but for 0.3,
+# which lies 5.6e-17 above: there a recall of exactly 3/10, of a multiple of ten objects, misses the fourth.
 RECALLS_DEVKIT = np.arange(11) / 10
 # Three of these lie a hair above their tenth (0.3, 0.6, 0.7), so that a recall of 3/5 misses the seventh.
 RECALLS_PY_FASTER_RCNN = np.arange(0.0, 1.1, 0.1)

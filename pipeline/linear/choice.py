@@ -4,17 +4,16 @@ On a few hundred images the paper's 0.001 can be so small that an SVM lets all o
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Detection, Svm
-from pipeline.detector import Description, detect_split
-from pipeline.evaluation.metrics import rankings
-from pipeline.evaluation.voc import area_ap
+from pipeline.detector import Candidates
+from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.voc import area_ap, rank
 from pipeline.limits import class_limits
-from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 
@@ -29,8 +28,8 @@ def with_chosen_c(
     """Return ``settings`` with a number for C, and the mean AP on val of each candidate, by the name of a metric.
 
     A number stays, without candidates. ``auto`` trains SVMs with each of ``C_values`` on the splits without val,
-    detects in val with the default settings of `Detection`, without box regression, and takes the C of the greatest
-    mean area AP, of equal ones the first.
+    detects in val with the default limits and suppression of `Detection`, without box regression, and takes the C of
+    the greatest mean area AP, of equal ones the first.
 
     Args:
         regions: of all ``splits``.
@@ -63,12 +62,14 @@ def with_chosen_c(
 
 def _mean_ap(train: TrainingSet, val: TrainingSet, settings: Svm, *, seed: int, workers: int) -> float:
     """Return the mean area AP on ``val``, one split, of SVMs trained on ``train``."""
-    (cache,), (index,) = val.caches, val.indices
+    (index,), detect = val.indices, Detection()
     svm, _ = train_svms(train, settings, seed=seed, workers=workers)
-    detect = Detection(box_regression=False)
-    limits = class_limits(detect.max_per_class, detect.per_class_budget, train.indices, "detect")
-    description = Description.of("svm", index.classes, detect=detect, limits=limits)
-    detector = LinearDetector(description, svm, None, CachedRegions(cache, index))
-    found, _ = detect_split(detector, index, Path(), workers)
-    ranked = rankings(index, found, IOU).values()
+    most = class_limits(detect.max_per_class, detect.per_class_budget, train.indices, "detect").in_image
+    found = []
+    for record, (regions, features) in zip(index.images, val.images(svm.layer), strict=True):
+        proposals = slice(len(record.boxes), None)  # the ground truth stands before them
+        candidates = Candidates.above(None, regions.boxes[proposals], svm(features)[proposals]).limit_by_class(most)
+        detections = candidates.suppress(detect.nms).detections()
+        found.append(replace(detections, image_ids=np.full(len(detections), record.id, np.int64)))
+    ranked = (rank(index, Detections.join(found), label, IOU) for label in range(1, len(index.classes) + 1))
     return float(np.mean([area_ap(each.recall, each.precision) for each in ranked if each.positives]))

@@ -95,6 +95,25 @@ def test_shares_of_the_top_n(make_index, make_detections):
     np.testing.assert_allclose(error_shares(shares), [0, 1 / 3, 0, 2 / 3])
 
 
+def test_the_pies_go_by_the_nearest_object(make_index, make_detections):
+    """A false cat overlaps a dog by 120 / 680 = .18 and a car by 280 / 520 = .54: the trend says Sim, the pies Oth."""
+    index = make_index(CLASSES, [(1, (60, 60, 80, 80)), (2, (14, 0, 34, 20)), (3, (0, 6, 20, 26))])
+    detections = make_detections((1, 1, CAT, 0.9))
+    assert types(index, detections) == [SIM]
+    assert top_shares(index, detections, PETS).tolist() == [0, 0, 0, 1, 0]
+    assert top_shares(index, detections, {"other": ("cat", "car")}).tolist() == [0, 0, 1, 0, 0]
+    touching = make_index(CLASSES, [(1, below(CAT, 0.2)), (3, CAT)])
+    assert top_shares(touching, detections, PETS).tolist() == [0, 1, 0, 0, 0], "its own class goes before the nearest"
+
+
+def test_the_pies_count_what_claims_a_difficult_object(make_index, make_detections):
+    """One object to find, so the first of three detections is all: it lies on a difficult cat."""
+    index = make_index(CLASSES, [(1, CAT, True), (1, CAR)])
+    detections = make_detections((1, 1, CAT, 0.9), (1, 1, (0, 60, 20, 80), 0.8), (1, 1, CAR, 0.7))
+    assert types(index, detections, limit=1) == [BG]
+    assert top_shares(index, detections, PETS).tolist() == [1, 0, 0, 0, 0]
+
+
 def test_no_errors_and_no_detections(scene, make_detections):
     perfect = make_detections((1, 1, CAT, 0.9), (1, 2, DOG, 0.9), (1, 3, CAR, 0.9))
     assert top_shares(scene, perfect, {}).tolist() == [1, 0, 0, 0, 0]

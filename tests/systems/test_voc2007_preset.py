@@ -66,7 +66,7 @@ def test_fast_and_faster_rcnn_are_the_papers_and_keep_conv1_1_to_conv2_2(p) -> N
 def test_yolo_has_24_convolutions_and_1470_outputs(p) -> None:
     y = p.yolo
     with torch.device("meta"):
-        network = Yolo(YoloShape.from_params(y.network, y.backbone, y.side, y.boxes, 20, y.head))
+        network = Yolo(YoloShape.from_params(y.backbone, y.side, y.boxes, 20, y.head))
         on_vgg16 = YoloShape("backbone", "vgg16", 448, 2, 20, ((1024, 2), (1024, 2), (1024, 1), (1024, 1)), (4096,))
         other = Yolo(on_vgg16)
     assert sum(isinstance(layer, nn.Conv2d) for layer in network.modules()) == 24
