@@ -53,7 +53,8 @@ TEST = json.dumps(
         "categories": [{"id": 1, "name": "one"}],
         "images": [{"id": i, "file_name": f"{i:03}", "width": 9, "height": 9, "sha256": ""} for i in range(1, 101)],
         "annotations": [
-            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 7, 7], "ignore": 0, "iscrowd": 0} for i in range(1, 101)
+            {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 7, 7], "ignore": 0, "iscrowd": 0}
+            for i in range(1, 101)
         ],
     }
 )
