@@ -200,7 +200,7 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
             with_values(sections.faster_rcnn.rpn, anchors=64, **schedule(160, 0.01, 130, 10, 40)),
         ),
         "yolo": (
-            lambda: Yolo(YoloShape("small", 96, 2, 2, ((24, 2), (24, 1)), (24,), shared=True), dropout=0.2),
+            lambda: Yolo(YoloShape("small", 96, 2, 2, ((32, 2), (32, 1)), (32,), shared=True), dropout=0.2),
             "conv",
             train_yolo,
             with_values(
@@ -208,7 +208,7 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
                 batch=4,
                 frozen_layers=0,
                 augment__jitter=0.05,
-                **schedule(240, 0.01, 200, 20, 80),
+                **schedule(500, 0.005, 400, 20, 100),
             ),
         ),
         "ssd": (
