@@ -140,18 +140,26 @@ def preset(
 @app.command()
 def validate(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", exists=True, help="Images with annotations, in VOC or COCO layout.")
+        Path,
+        typer.Argument(metavar="FOLDER", exists=True, help="Annotated images; docs/formats.md has the layouts."),
     ],
+    source: Annotated[
+        str, typer.Option(metavar="FORMAT", help="Read it as voc, coco, yolo, labelme, via or csv.")
+    ] = "auto",
 ) -> None:
     """Check a folder of annotated images.
 
-    As `dvc repro` would: objects are counted, each fault is named by file and line; nothing is written.
+    As `dvc repro` would: the layout is recognised, objects are counted, each fault is named by file and line; nothing
+    is written.
     """
     with errors_as_sentences():
         from pipeline.core.errors import InputError
         from pipeline.data.dataset import validate as check
+        from pipeline.data.formats.recognise import AUTO, FORMATS
 
-        report = check(folder)
+        if source not in (AUTO, *FORMATS):
+            raise typer.BadParameter(f"{source!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--source")
+        report = check(folder, source=source)
         typer.echo(report.table())
         if not report.ok:
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")

@@ -18,7 +18,8 @@ DOWNLOADS = Path(".scratch/fetch")
 def main(stage: Stage) -> None:
     data, fetched = stage.params.data, stage.out("data/fetched")
     source, root = data.source, stage.files
-    if (source == "digits" and root != fetched) or (source in ("voc", "coco") and root == fetched):
+    made = source == "digits" or source in ARCHIVES
+    if (source == "digits" and root != fetched) or (not made and root == fetched):
         right = fetched if source == "digits" else "the folder with your images and annotations"
         raise InputError(f"params.yaml: data.root is {root}; with source {source} it must be {right}.")
     with atomic(fetched) as folder:

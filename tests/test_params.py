@@ -65,7 +65,7 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("sppnet.bbox.layer", "conv5"), r"^p: sppnet\.bbox: layer is conv5, .* pool5, fc6 and fc7$"),
         (change("fast_rcnn.svm.C", "auto"), r"^p: fast_rcnn\.svm: auto is no C here, .*; a number would be right$"),
         (change("fast_rcnn.svm.layer", "pool5"), r"^p: fast_rcnn\.svm: layer is pool5, but .* on fc7$"),
-        (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'voc'"),
+        (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'auto'"),
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),
         (change("data.fit_splits", ["test"]), r"data\.fit_splits\.0 is 'test'"),

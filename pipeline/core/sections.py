@@ -55,15 +55,18 @@ class Coco(Section):
 
     images: str = "images"
     annotations: str | dict[Split, str] = "annotations.json"
-    """One file, or one for each split: {train: ..., val: ..., test: ...}."""
+    """One file, or one for each split: {train: ..., val: ..., test: ...}. auto: found, and the images' folders with
+    them."""
 
 
 class Data(Section):
     """Which images, which classes, which splits."""
 
-    source: Literal["digits", "voc", "coco", "voc2007", "voc2012", "voc0712"] = "digits"
-    """digits (generated here) | voc (a folder in VOC layout) | coco (a JSON file and images) | voc2007 | voc2012 |
-    voc0712 (trainval of both years, test of 2007)"""
+    source: Literal[
+        "digits", "auto", "voc", "coco", "yolo", "labelme", "via", "csv", "voc2007", "voc2012", "voc0712"
+    ] = "digits"
+    """digits (generated here) | auto (a folder in any layout of docs/formats.md) | voc, coco, yolo, labelme, via or csv
+    (a folder in that one) | voc2007 | voc2012 | voc0712 (trainval of both years, test of 2007)"""
     root: str = "data/fetched"
     """The folder with images and annotations; data/fetched is where the fetch stage puts what it makes or downloads."""
     classes: Annotated[tuple[str, ...], Distinct] | None = None

@@ -1,6 +1,5 @@
 """Reading a dataset in the format of COCO: images in a folder, objects in one JSON file, or one per split."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
+from pipeline.data.formats.tree import read_json
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
 from pipeline.data.voc import IMAGE_ENDINGS
@@ -59,14 +59,7 @@ def load_coco(path: Path, name: str) -> dict[str, list[dict[str, Any]]]:
     Raises:
         InputError: the file cannot be read, is no JSON, or lacks a section; the message calls it ``name``.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{name}:{error.lineno}: this is not JSON ({error.msg}, column {error.colno}).") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{name}: this is not JSON ({error}).") from error
+    content = read_json(path, name)
     if not isinstance(content, dict):
         raise InputError(f"{name}: holds a JSON {type(content).__name__}; a mapping with {SECTIONS} would be right.")
     for section in SECTIONS:

@@ -6,7 +6,6 @@ without writing a file. Both go through `build`, where `clean` turns annotated c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,7 +15,8 @@ from numpy.typing import ArrayLike
 from pipeline.core.boxes import Boxes, as_boxes, clip, from_voc
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Coco, Data, SplitShares
-from pipeline.data.coco import CocoPart, load_coco, read_coco
+from pipeline.data.coco import CocoPart, read_coco
+from pipeline.data.formats.recognise import AUTO, read_folder
 from pipeline.data.images import Scan, UnreadableImageError, scan_images
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.data.report import Report
@@ -64,9 +64,11 @@ def read_source(data: Data, report: Report) -> Source:
         InputError: there is no such folder, or it does not have the layout of the source.
     """
     root = Path(data.root)
-    if data.source == "coco":
+    if data.source == "coco" and data.coco.annotations != AUTO:
         return read_coco(root, coco_parts(data.coco), data.split, data.seed, report)
-    return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, data.seed, report)
+    if data.source == "digits" or data.source in YEARS:
+        return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, data.seed, report)
+    return read_folder(root, data.source, data.split, data.seed, report)
 
 
 def coco_parts(coco: Coco) -> list[CocoPart]:
@@ -92,9 +94,7 @@ def build(
     for split in SPLITS:
         kept = sorted((image for image in source.splits[split] if image.file in scans), key=lambda image: image.file)
         label_of = {name: i for i, name in enumerate(names, 1)}
-        records = (
-            _record(image, ids[image.file], scans[image.file], label_of, source.inclusive, report) for image in kept
-        )
+        records = (_record(image, ids[image.file], scans[image.file], label_of, source, report) for image in kept)
         splits[split] = Index(classes=names, images=tuple(records))
         report.count(split, splits[split])
     _check_whole(splits, report)
@@ -131,20 +131,22 @@ def _readable(
 
 
 def _record(
-    image: SourceImage, key: int, scan: Scan, label_of: Mapping[str, int], inclusive: bool, report: Report
+    image: SourceImage, key: int, scan: Scan, label_of: Mapping[str, int], source: Source, report: Report
 ) -> ImageRecord:
     """Make the record of one image from its usable objects, and note what was done to the others."""
     if image.size is not None and image.size != (scan.width, scan.height):
         claimed = " x ".join(f"{side:g}" if isinstance(side, float) else str(side) for side in image.size)
         message = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}, which counts."
         report.note("size differs from the image", image.where, message)
-    boxes, fates = clean([item.corners for item in image.objects], scan.width, scan.height, inclusive=inclusive)
+    unit = (scan.width, scan.height) * 2 if source.relative else (1, 1, 1, 1)
+    raw = np.array([item.corners for item in image.objects], np.float64).reshape(-1, 4) * unit
+    boxes, fates = clean(raw, scan.width, scan.height, inclusive=source.inclusive)
     kept = []
     for i, (item, fate) in enumerate(zip(image.objects, fates, strict=True)):
         if fate in ("kept", "clipped box") and item.name in label_of:
             kept.append(i)
         if fate != "kept":
-            corners = ", ".join(f"{value:g}" for value in item.corners)
+            corners = ", ".join(f"{value:g}" for value in raw[i])
             done = "cut to" if fate == "clipped box" else "dropped from"
             report.note(fate, item.where, f"{item.name} at ({corners}) was {done} {scan.width} x {scan.height} pixels.")
     return ImageRecord(
@@ -204,48 +206,16 @@ def _rounded(boxes: Boxes) -> Boxes:
     return np.round(boxes.astype(np.float64), DECIMALS).astype(np.float32)
 
 
-def validate(folder: Path, workers: int = 0) -> Report:
-    """Read ``folder``, a dataset in the layout of VOC or COCO, with all checks; nothing is written.
+def validate(folder: Path, workers: int = 0, source: str = AUTO) -> Report:
+    """Read ``folder`` in the format ``source``, or in the one that it has, with all checks; nothing is written.
 
     Splits that the dataset does not name are made with shares of 0.2. Nothing is raised: that a folder is no dataset is
     a problem in the report.
     """
     report = Report()
     try:
-        build(_read(folder, report), folder, None, False, workers, report)
+        build(read_folder(folder, source, SHARES, SEED, report), folder, None, False, workers, report)
     except InputError as error:
         if report.ok:
             report.problems.append(str(error))
     return report
-
-
-def _read(folder: Path, report: Report) -> Source:
-    try:
-        voc = find_voc(folder)
-    except InputError:
-        if parts := find_coco(folder):
-            return read_coco(folder, parts, SHARES, SEED, report)
-        raise
-    return read_voc(folder, voc, SHARES, SEED, report)
-
-
-def find_coco(folder: Path) -> list[CocoPart]:
-    """Find the COCO files of a folder, at most one level deep, and the folders of their images.
-
-    Among files of several kinds, those called ``instances`` count, as COCO calls its boxes. The folder of the images is
-    the one that holds the first image of the file. A file whose path names exactly one split is that split; any other
-    is a whole dataset.
-    """
-    parts = []
-    for path in sorted(chain(folder.glob("*.json"), folder.glob("*/*.json"))):
-        name = path.relative_to(folder).as_posix()
-        try:
-            content = load_coco(path, name)
-        except InputError:
-            continue
-        named = [split for split in SPLITS if split in name.lower()]
-        first = next((str(image.get("file_name")) for image in content["images"]), "")
-        places = [folder, path.parent, *sorted(place for place in folder.glob("**/") if place != folder)]
-        images = next((place for place in places if (place / first).is_file()), path.parent)
-        parts.append(CocoPart(name, images.relative_to(folder).as_posix(), named[0] if len(named) == 1 else None))
-    return [part for part in parts if "instances" in part.annotations] or parts

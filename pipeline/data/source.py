@@ -42,10 +42,12 @@ class Source:
     """A whole dataset as annotated: the images of each split.
 
     ``inclusive`` says that corners are VOC's, 1-based with the last pixel inside; else they are the project's.
+    ``relative`` says that they are the project's as shares of the upright image's sides.
     """
 
     inclusive: bool
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
+    relative: bool = False
 
 
 def is_text(name: str) -> bool:

@@ -1,0 +1,108 @@
+"""Which format a folder has, and what is said where that is not clear."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.core.sections import Data
+from pipeline.data.download import ARCHIVES
+from pipeline.data.formats.recognise import AUTO, FORMATS, PAGE
+
+XML = (
+    "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    "</object></annotation>"
+)
+
+
+def test_each_format_can_be_chosen_by_the_parameter() -> None:
+    sources = get_args(Data.model_fields["source"].annotation)
+    assert set(sources) == {"digits", AUTO, *FORMATS, *ARCHIVES}
+
+
+def test_two_readings_are_named_with_the_key_that_chooses(folder: Any) -> None:
+    for i in range(5):
+        folder.pictures(f"{i}.png")
+        folder.write(f"{i}.xml", XML)
+        folder.write(f"{i}.txt", "0 0.5 0.5 0.5 0.5\n")
+    folder.write("classes.txt", "dog\n")
+    assert folder.problem() == (
+        f"{folder.root}: can be read as VOC XML (5 files such as 0.xml), and as YOLO text (5 text files with the names "
+        "of images, such as 0.txt, and classes.txt); data.source: voc or data.source: yolo chooses."
+    )
+    assert folder.contents("voc")["test"].popitem()[1] == [("cat", (0, 0, 9, 9))]
+    assert folder.contents("yolo")["test"].popitem()[1] == [("dog", (40, 20, 120, 60))]
+
+
+def test_nothing_recognised_says_what_is_there_and_what_is_read(folder: Any) -> None:
+    folder.pictures("a.png", "b.png", "masks/a.png")
+    folder.write("notes.md", "# notes")
+    assert folder.problem() == (
+        f"{folder.root}: holds no annotations that are read (VOC XML, COCO JSON, YOLO text, LabelMe JSON, VIA JSON, "
+        "CSV of boxes), only 3 x .png, 1 x .md; docs/formats.md shows each layout."
+    )
+    assert "holds no annotations that are read (YOLO text)" in folder.problem("yolo")
+    assert Path(__file__).parents[3].joinpath(PAGE).is_file()
+
+
+def test_an_empty_folder_and_none(folder: Any) -> None:
+    assert "only no file" in folder.problem()
+    folder.root.rmdir()
+    assert "there is no such folder; data.root must name" in folder.problem()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "sentence"),
+    [
+        ("a.json", '{"images": [}', "a.json:1: this is not JSON"),
+        ("a.json", '{"images": [], "categories": []}', "a.json: has no list of mappings called 'annotations'"),
+        ("boxes.csv", "file,xmin,ymin,xmax,ymax\n", "boxes.csv:1: names file, xmin, ymin, xmax, ymax; a header with"),
+        ("p.txt", "0 0.5 0.5 0.5 0.5\n", "p.txt: looks like a YOLO label, but no file names its classes; data.yaml"),
+    ],
+)
+def test_the_reason_against_the_nearest_format_is_given(folder: Any, file: str, text: str, sentence: str) -> None:
+    folder.pictures("p.png")
+    folder.write(file, text)
+    assert sentence in folder.problem()
+    with pytest.raises(InputError, match=PAGE):
+        folder.contents()
+
+
+def test_a_list_and_a_folder_that_is_no_split(folder: Any) -> None:
+    for name in ("train/a", "val/b", "test/c", "more/d"):
+        folder.pictures(f"{name}.png")
+        folder.write(f"{name}.xml", XML)
+    folder.pictures("more/e.png")
+    report = folder.report()
+    assert report.notes["image in no split"] == ["more/d.png: no folder or list of a split has it: not used."]
+    assert report.notes["image without annotation"] == ["more/e.png: it has no annotation: not used."]
+    folder.write("train.txt", "a\nd\nz\n")
+    folder.write("test.txt", "more/d.png\ne\n")
+    assert folder.report().problems == [
+        "train.txt:3: names 'z', which is not the path or the name of one image.",
+        "test.txt:2: names more/e.png, which has no annotation.",
+        "train.txt:2: names more/d.png, which is in another split too: test.txt:1.",
+    ]
+
+
+def test_splits_that_are_missing_are_made(folder: Any) -> None:
+    for i in range(10):
+        folder.pictures(f"train/{i}.png")
+        folder.write(f"train/{i}.xml", XML)
+    assert {split: len(images) for split, images in folder.contents().items()} == {"train": 6, "val": 2, "test": 2}
+    assert len(folder.report().notes["split made here"]) == 2
+
+
+def test_annotations_without_image_or_with_two(folder: Any) -> None:
+    for i in range(5):
+        folder.pictures(f"images/{i}.png")
+        folder.write(f"xml/{i}.xml", XML)
+    folder.pictures("images/0.jpg")
+    folder.write("xml/lost.xml", XML)
+    folder.write("xml/4.xml", "<annotation><object></object></annotation>")
+    assert folder.report().problems == [
+        "xml/0.xml: may belong to images/0.jpg or images/0.png; one image of each name would be right.",
+        "xml/lost.xml: this annotation has no image of its name.",
+        "xml/4.xml:1: <object> has no <name>, or an empty one.",
+    ]
