@@ -81,6 +81,7 @@ def test_without_a_name_the_presets_are_listed(boxline: Boxline) -> None:
         (["preset", "digits", "--set", "rcnn.svm.C=-1"], 1, "rcnn.svm.C"),
         (["validate", "absent"], 2, "absent"),
         (["validate", "presets"], 1, "presets"),
+        (["validate", "presets", "--source", "pascal"], 2, "'pascal' is none of auto, voc, coco, yolo"),
         (["export", "rcnn"], 2, "rcnn"),
         (["export", "ssd"], 1, "systems/ssd/dvc.yaml:detect"),
         (["predict"], 2, "IMAGE|FOLDER|GLOB"),

@@ -19,6 +19,7 @@ Note = Literal[
     "image without annotation",
     "image without object",
     "shape without area",
+    "list not used",
     "layout recognised",
     "image in no split",
     "file that is no image",

@@ -64,8 +64,32 @@ def test_a_folder_of_the_users_is_left_alone(run_stage: Callable, project: Calla
     assert str(voc.root) not in (folder / "data/index/report.json").read_text(encoding="utf-8")
 
 
+def test_a_folder_is_recognised_in_the_stages(run_stage: Callable, project: Callable, tmp_path: Path) -> None:
+    from PIL import Image
+
+    root = tmp_path / "yolo"
+    for i, split in enumerate(("train", "val", "test")):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        Image.new("RGB", (100, 80), (i, 0, 0)).save(root / split / "images/a.png")
+        (root / split / "labels/a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (root / "classes.txt").write_text("cat\n")
+    folder = project(source="auto", root=str(root))
+    run_stage("fetch")
+    run_stage("index")
+    (image,) = Index.load(folder / "data/index/val.json").images
+    assert (image.file, image.boxes.tolist()) == ("val/images/a.png", [[25, 20, 75, 60]])
+    notes = read_json(folder / "data/index/report.json")["notes"]
+    assert notes["layout recognised"][0].startswith("YOLO text: 3 text files")
+
+
 def test_sources_and_roots_that_do_not_go_together(run_stage: Callable, project: Callable) -> None:
-    for source, root in (("digits", "mine"), ("voc", "data/fetched"), ("coco", "data/fetched")):
+    for source, root in (
+        ("digits", "mine"),
+        ("voc", "data/fetched"),
+        ("coco", "data/fetched"),
+        ("auto", "data/fetched"),
+    ):
         project(source=source, root=root)
         with pytest.raises(InputError, match=f"data.root is {root}; with source {source} it must be"):
             run_stage("fetch")

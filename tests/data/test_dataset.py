@@ -99,7 +99,7 @@ def test_problems_are_returned_not_raised(voc: Any, tmp_path: Path) -> None:
     assert validate(tmp_path / "none").problems[0].startswith(f"{tmp_path}/none: there is no such folder")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "some.json").write_text("[]")
-    assert "holds no annotations that are read" in validate(tmp_path / "empty").problems[0]
+    assert "some.json: holds a JSON list; a mapping with" in validate(tmp_path / "empty").problems[0]
 
 
 def test_a_coco_folder(coco: Any) -> None:

@@ -20,14 +20,15 @@ def find(tree: Tree) -> Layout | None:
     Among files of several kinds, those called ``instances`` count, as COCO calls its boxes.
 
     Raises:
-        InputError: a JSON file cannot be read, or no file has all that a COCO file needs and one has a part of it.
+        InputError: a JSON file cannot be read, or no file has all that a COCO file needs and one has a part of it or
+            is no mapping.
     """
-    shapes = {file: tree.json_shape(file) for file in tree.json_apart()}
+    shapes = {file: tree.json_shape(file) for file in tree.apart(".json")}
     files = [file for file, shape in shapes.items() if shape.keys.issuperset(SECTIONS)]
     files = [file for file in files if "instances" in file] or files
     if not files:
         for file, shape in shapes.items():
-            if not shape.keys.isdisjoint(SECTIONS):
+            if not shape.keys or not shape.keys.isdisjoint(SECTIONS):
                 load_coco(tree.root / file, file)
         return None
     parts = [_part(tree, file) for file in files]

@@ -26,7 +26,7 @@ def find(tree: Tree) -> Layout | None:
     with_image = [file for file in tree.ending(".json") if tree.images_of(file)]
     if not with_image or "shapes" not in tree.json_shape(with_image[0]).keys:
         return None
-    lost = [file for file in tree.json_apart() if "shapes" in tree.json_shape(file).keys]
+    lost = [file for file in tree.apart(".json") if "shapes" in tree.json_shape(file).keys]
     why = f"{len(with_image)} JSON files with shapes, such as {with_image[0]}"
     return Layout(why, partial(_read, tree, [*with_image, *lost]))
 

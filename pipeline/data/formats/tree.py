@@ -23,9 +23,6 @@ SPLIT = re.compile(
 )
 KINDS = ("image", "img", "jpegimage", "picture", "label", "annotation", "annot", "xml", "txt", "json", "labelme")
 """Folders that say what their files are, not which image they belong to; also with an s at the end."""
-LISTS = ("", "imagesets", "imagesets/main")
-"""Folders, in small letters, where a text file with the name of a split lists its images."""
-
 Listed = dict[str, dict[str, str]]
 """For each split the images that a list names, each with the file and line."""
 
@@ -66,9 +63,13 @@ class Tree:
     def images_of(self, file: str) -> list[str]:
         """Return the images with the name of ``file``, in its folder or in the folder that corresponds to it.
 
-        ``labels/train/1.txt``, ``train/labels/1.txt`` and ``train/1.txt`` all belong to ``train/images/1.jpg``.
+        ``labels/train/1.txt``, ``train/labels/1.txt`` and ``train/1.txt`` all belong to ``train/images/1.jpg``. Where
+        no folder corresponds, images anywhere with that name count, unless they are in another split.
         """
         found = self._by_key.get(_key(file), [])
+        if not found:
+            named = self._by_name.get(normalize("NFC", PurePosixPath(file).stem), [])
+            found = [image for image in named if not _apart(file, image)]
         beside = [image for image in found if PurePosixPath(image).parent == PurePosixPath(file).parent]
         return beside or found
 
@@ -77,7 +78,8 @@ class Tree:
 
         The path may be that of another machine: its longest end that is an image counts, below the folder of the
         file, then below the root. A bare name, perhaps without ending, is looked for in the file's folder and below,
-        then everywhere; None stands for no image, or for several.
+        then everywhere, as is the name of a path that is not here, if not in another split. None stands for no image,
+        or for several.
         """
         parts = PurePosixPath(normalize("NFC", name.replace("\\", "/"))).parts
         folder = PurePosixPath(beside).parent
@@ -87,7 +89,7 @@ class Tree:
                     return self._composed[path]
         found = self._by_name.get(parts[-1], []) if parts else []
         near = [image for image in found if PurePosixPath(image).is_relative_to(folder)] or found
-        return near[0] if len(near) == 1 else None
+        return near[0] if len(near) == 1 and not _apart("/".join(parts), near[0]) else None
 
     def json_shape(self, file: str) -> JsonShape:
         """Return the shape of a JSON file.
@@ -101,16 +103,23 @@ class Tree:
             self._shapes[file] = JsonShape(_keys(content), _keys(first))
         return self._shapes[file]
 
-    def json_apart(self) -> list[str]:
-        """Return the JSON files that do not have the name of an image: those that may describe many."""
-        return [file for file in self.ending(".json") if not self.images_of(file)]
+    def apart(self, ending: str) -> list[str]:
+        """Return the files of an ending that do not have the name of an image: those that may be about many."""
+        return [file for file in self.ending(ending) if not self.images_of(file)]
 
     def split_lists(self, report: Report) -> Listed:
-        """Read the text files that list the images of a split; a line that names no image is a problem."""
+        """Read the text files of one folder that list the images of a split; a line that names no image is a problem.
+
+        The folder is the first of those nearest to the root; files in others are noted.
+        """
+        files = [file for file in self.apart(".txt") if split_of(PurePosixPath(file).stem)]
+        folders = sorted({PurePosixPath(file).parent for file in files}, key=lambda folder: (len(folder.parts), folder))
         lists: Listed = {}
-        for file in self.ending(".txt"):
+        for file in files:
             path = PurePosixPath(file)
-            if path.parent.as_posix().lower().strip(".") in LISTS and (split := split_of(path.stem)):
+            if path.parent != folders[0]:
+                report.note("list not used", file, f"the lists in {folders[0]} are used.")
+            elif split := split_of(path.stem):
                 lists.setdefault(split, {}).update(self.read_list(file, report))
         return lists
 
@@ -180,6 +189,12 @@ def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:
 
 def _keys(value: Any) -> frozenset[str]:
     return frozenset(value) if isinstance(value, dict) else frozenset()
+
+
+def _apart(file: str, other: str) -> bool:
+    """Whether the folders of two files name different splits."""
+    splits = {split_of(path.rpartition("/")[0]) for path in (file, other)} - {None}
+    return len(splits) > 1
 
 
 def _key(file: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def find(tree: Tree) -> Layout | None:
     Raises:
         InputError: a JSON file cannot be read.
     """
-    shapes = {file: tree.json_shape(file) for file in tree.json_apart()}
+    shapes = {file: tree.json_shape(file) for file in tree.apart(".json")}
     files = [file for file, shape in shapes.items() if PROJECT in shape.keys or shape.inner >= ENTRY]
     return Layout(f"{' and '.join(files)}, with regions", partial(_read, tree, files)) if files else None
 

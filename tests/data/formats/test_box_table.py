@@ -33,6 +33,12 @@ def test_a_row_without_box_is_an_image_without_object(folder: Any) -> None:
     assert sum(report.images.values()) == 5
 
 
+def test_a_path_to_another_split_is_not_taken_for_the_image_of_that_name(folder: Any) -> None:
+    folder.pictures("train/0.png", "test/1.png")
+    folder.write("boxes.csv", f"{HEADER}train/0.png,cat,1,2,3,4\nold/1.png,cat,1,2,3,4\ntest/0.png,cat,1,2,3,4\n")
+    assert folder.problem() == "boxes.csv:4: names 'test/0.png', which is not the path or the name of one image."
+
+
 def test_a_path_of_another_machine(folder: Any) -> None:
     dataset(folder, r"C:\data\images\0.png,cat,1,2,3,4")
     assert next(images["0"] for images in folder.contents().values() if "0" in images) == [("cat", (1, 2, 3, 4))]

@@ -57,6 +57,7 @@ def test_an_empty_folder_and_none(folder: Any) -> None:
     [
         ("a.json", '{"images": [}', "a.json:1: this is not JSON"),
         ("a.json", '{"images": [], "categories": []}', "a.json: has no list of mappings called 'annotations'"),
+        ("a.json", '[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "a.json: holds a JSON list; a mapping with"),
         ("boxes.csv", "file,xmin,ymin,xmax,ymax\n", "boxes.csv:1: names file, xmin, ymin, xmax, ymax; a header with"),
         ("p.txt", "0 0.5 0.5 0.5 0.5\n", "p.txt: looks like a YOLO label, but no file names its classes; data.yaml"),
     ],
@@ -86,12 +87,36 @@ def test_a_list_and_a_folder_that_is_no_split(folder: Any) -> None:
     ]
 
 
+def test_lists_in_a_folder_below(folder: Any) -> None:
+    for name in "abc":
+        folder.pictures(f"mine/photos/{name}.png")
+        folder.write(f"mine/xml/{name}.xml", XML)
+    for split, name in (("train", "b"), ("val", "a"), ("test", "c")):
+        folder.write(f"mine/ImageSets/Main/{split}.txt", name)
+        folder.write(f"mine/ImageSets/Segmentation/{split}.txt", "a")
+    assert {split: list(images) for split, images in folder.contents().items()} == {
+        "train": ["b"],
+        "val": ["a"],
+        "test": ["c"],
+    }
+    assert folder.report().notes["list not used"][0] == (
+        "mine/ImageSets/Segmentation/test.txt: the lists in mine/ImageSets/Main are used."
+    )
+
+
 def test_splits_that_are_missing_are_made(folder: Any) -> None:
     for i in range(10):
         folder.pictures(f"train/{i}.png")
         folder.write(f"train/{i}.xml", XML)
     assert {split: len(images) for split, images in folder.contents().items()} == {"train": 6, "val": 2, "test": 2}
     assert len(folder.report().notes["split made here"]) == 2
+
+
+def test_one_name_in_two_splits_and_in_folders_of_any_name(folder: Any) -> None:
+    for split in ("train", "val", "test"):
+        folder.pictures(f"{split}/photos/0.png")
+        folder.write(f"{split}/boxes/0.xml", XML)
+    assert [list(images) for images in folder.contents().values()] == [["0"], ["0"], ["0"]]
 
 
 def test_annotations_without_image_or_with_two(folder: Any) -> None:
