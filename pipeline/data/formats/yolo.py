@@ -119,7 +119,8 @@ def _split_places(content: dict[Any, Any], file: str) -> dict[str, list[str]]:
 def _from_text(tree: Tree, file: str) -> Names:
     report = Report()
     lines = [line for _, line in read_lines(tree.root / file, file, report)]
-    report.stop_if_broken(str(tree.root))
+    if not report.ok:
+        raise InputError(report.problems[0])
     return Names(file, _checked(dict(enumerate(lines)), file), {})
 
 

@@ -39,6 +39,13 @@ def test_a_path_to_another_split_is_not_taken_for_the_image_of_that_name(folder:
     assert folder.problem() == "boxes.csv:4: names 'test/0.png', which is not the path or the name of one image."
 
 
+def test_shares_are_refused(folder: Any) -> None:
+    folder.pictures(*(f"{i}.jpg" for i in range(5)))
+    rows = "".join(f"{i},/m/01,1,0.1,0.9,0.2,0.8\n" for i in range(5))
+    folder.write("open-images.csv", f"ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax\n{rows}")
+    assert folder.problem().startswith("open-images.csv: has all boxes between 0 and 1, as shares of the sides; pixels")
+
+
 def test_a_path_of_another_machine(folder: Any) -> None:
     dataset(folder, r"C:\data\images\0.png,cat,1,2,3,4")
     assert next(images["0"] for images in folder.contents().values() if "0" in images) == [("cat", (1, 2, 3, 4))]

@@ -101,6 +101,12 @@ def test_files_that_name_other_classes(folder: Any) -> None:
     assert "labels/classes.txt: names other classes or splits than classes.txt; one would be right." in folder.problem()
 
 
+def test_classes_that_are_not_utf8(folder: Any) -> None:
+    dataset(folder)
+    (folder.root / "classes.txt").write_bytes("hämster\ndog\n".encode("latin-1"))
+    assert folder.problem() == f"{folder.root}: classes.txt: is not UTF-8 text. docs/formats.md shows what is read."
+
+
 def test_a_split_that_data_yaml_names_and_the_download_lacks(folder: Any) -> None:
     dataset(folder, 10)
     folder.write("data.yaml", "train: images\ntest: ../test/images\nnames: [cat, dog]\n")
