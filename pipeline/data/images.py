@@ -1,5 +1,6 @@
 """Image files: decoding any file that Pillow reads to RGB, decoded images held in memory, the scan of a dataset."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
@@ -11,11 +12,18 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import loader_processes, progress, worker_count
 from pipeline.core.storage import sha256
+
+FLAT = 16  # of 255: 12 bits stored as 16 have no more
+
+# No picture is refused, and no warning without a file name printed, for what is beside its pixels.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", module="PIL")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 K = TypeVar("K", bound=Hashable)
 A = TypeVar("A", bound=NDArray[Any])
@@ -35,16 +43,17 @@ class UnreadableImageError(InputError):
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return the image as ``(height, width, 3)`` uint8 RGB, upright by its EXIF orientation.
 
-    Grey, palette, CMYK and 16-bit images are converted; transparent ones are laid on black.
+    Grey, palette, CMYK and 16-bit images are converted; transparent ones are laid on black. Of deeper images, values
+    from 0 to 255 are taken as they are. EXIF data that cannot be read turn nothing.
 
     Raises:
-        UnreadableImageError: the file is missing, truncated, or no image.
+        UnreadableImageError: the file is missing, truncated, no image, or has other values than a grey image.
     """
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I") or upright.mode == "F":
-                return _from_wide(np.asarray(upright))
+            upright = _upright(image)
+            if _is_wide(upright):
+                return _from_wide(np.asarray(upright), sixteen=upright.mode.startswith("I;16"))
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 rgba = upright.convert("RGBA")
                 upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
@@ -57,11 +66,27 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise UnreadableImageError(path, f"the image cannot be decoded ({error})") from error
 
 
-def _from_wide(grey: NDArray) -> NDArray[np.uint8]:
-    """Scale a grey image of more than 8 bits to 8: 16-bit range where the values need it, else as they are."""
-    values = np.nan_to_num(grey.astype(np.float64))
-    if values.max(initial=0) > 255:
-        values = values / 257
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # so that what fails below is the EXIF data
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as broken files below
+        return image
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Whether an image is grey with more than 8 bits a pixel."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _from_wide(grey: NDArray, *, sixteen: bool) -> NDArray[np.uint8]:
+    """Return a grey image of more than 8 bits as RGB: with ``sixteen`` its whole range is scaled to 8 bits.
+
+    32-bit integers and floats have no range of their own; theirs must be that of 8 bits.
+    """
+    values = np.nan_to_num(grey.astype(np.float64)) / (257 if sixteen else 1)
+    if not -0.5 <= values.min(initial=0) <= values.max(initial=0) <= 255.5:
+        raise ValueError(f"values from {values.min():g} to {values.max():g}; 0 to 255, or 16 bits, would be right")
     narrow = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return np.repeat(narrow[:, :, None], 3, axis=2)
 
@@ -113,11 +138,21 @@ class ImageCache(ArrayCache[int, NDArray[np.uint8]]):
 
 @dataclass(frozen=True)
 class Scan:
-    """An image file: ``width`` and ``height`` in pixels after the EXIF rotation, and the SHA-256 of its bytes."""
+    """An image file.
+
+    Attributes:
+        width: in pixels, after the EXIF rotation.
+        height: in pixels, after the EXIF rotation.
+        sha256: of the file's bytes.
+        turned: whether the EXIF rotation swaps its sides.
+        flat: whether more than 8 bits a pixel became 17 neighbouring values of 256 or fewer, nearly one grey.
+    """
 
     width: int
     height: int
     sha256: str
+    turned: bool = False
+    flat: bool = False
 
 
 def scan_images(root: Path, files: Sequence[str], workers: int) -> dict[str, Scan | UnreadableImageError]:
@@ -132,7 +167,11 @@ def scan_images(root: Path, files: Sequence[str], workers: int) -> dict[str, Sca
 
 def _scan(root: Path, file: str) -> Scan | UnreadableImageError:
     try:
-        height, width, _ = read_image(root / file).shape
-        return Scan(width, height, sha256(root / file))
+        pixels = read_image(root / file)
+        height, width, _ = pixels.shape
+        with Image.open(root / file) as image:
+            turned, wide = image.size == (height, width) != (width, height), _is_wide(image)
+        flat = wide and int(np.ptp(pixels)) <= FLAT
+        return Scan(width, height, sha256(root / file), turned, flat)
     except UnreadableImageError as error:
         return error

@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipeline.data import images as image_cache
-from pipeline.data.images import ImageCache, UnreadableImageError, read_image
+from pipeline.data.images import ImageCache, Scan, UnreadableImageError, read_image, scan_images
 
 RED = (200, 30, 10)
+
+
+def scan(root: Path, file: str) -> Scan:
+    found = scan_images(root, [file], 1)[file]
+    assert isinstance(found, Scan)
+    return found
 
 
 def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
@@ -50,11 +57,48 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, ending: str) -> None:
     np.testing.assert_array_equal(read_image(path)[0, :, 0], [0, 1, 128, 255])
 
 
-def test_wide_modes_without_large_values_stay(tmp_path: Path) -> None:
+def test_sixteen_bits_are_scaled_by_the_file_not_by_its_values(tmp_path: Path) -> None:
+    for highest in (255, 256, 4095):
+        Image.fromarray(np.array([[0, highest]], np.uint16)).save(tmp_path / "deep.png")
+        assert read_image(tmp_path / "deep.png")[0, 1, 0] == round(highest / 257)
+        assert scan(tmp_path, "deep.png").flat
+    Image.fromarray(np.array([[0, 40000]], np.uint16)).save(tmp_path / "deep.png")
+    assert not scan(tmp_path, "deep.png").flat
+
+
+def test_deeper_modes_hold_eight_bit_values(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 7, 255]], np.int32)).save(tmp_path / "int.tif")
     Image.fromarray(np.array([[0, 6.6, np.nan]], np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "shares.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "int.tif")[0, :, 1], [0, 7, 255])
     np.testing.assert_array_equal(read_image(tmp_path / "float.tif")[0, :, 2], [0, 7, 0])
+    assert scan(tmp_path, "shares.tif").flat
+    for low, high in ((0, 4095), (-9, 9)):
+        Image.fromarray(np.array([[low, high]], np.int32)).save(tmp_path / "int.tif")
+        with pytest.raises(UnreadableImageError, match=f"values from {low} to {high}; 0 to 255, or 16 bits, would be"):
+            read_image(tmp_path / "int.tif")
+
+
+def test_text_and_orientation_that_cannot_be_read_cost_no_pixel(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("Raw profile type exif", "\nexif\n      20\n4578696600000008000201120003")
+    long = PngInfo()
+    long.add_text("a", "x" * 2_000_000, zip=True)
+    for name, more in (
+        ("exif.png", {"pnginfo": info}),
+        ("long.png", {"pnginfo": long}),
+        ("a.webp", {"exif": b"Exif\0\0XX\0\x08"}),
+    ):
+        Image.new("RGB", (6, 4), RED).save(tmp_path / name, **more)
+        assert read_image(tmp_path / name).shape == (4, 6, 3)
+
+
+def test_the_scan_says_whether_an_image_is_turned(tmp_path: Path) -> None:
+    for orientation, turned in ((1, False), (3, False), (6, True), (8, True)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+        assert scan(tmp_path, "a.jpg").turned is turned
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
