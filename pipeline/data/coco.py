@@ -30,7 +30,8 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
 
     Boxes become corners; category ids become names, so that files with different ids go together. Objects with
     ``iscrowd`` are crowds; these are to be ignored, and so are objects with ``ignore``, which the index of this project
-    writes. `source.complete` makes the splits that no file gives.
+    writes. Categories of one name, blanks around it left out, are one class. `source.complete` makes the splits that no
+    file gives.
     """
     images: dict[str, SourceImage] = {}
     lists: dict[str, list[str]] = {}
@@ -71,80 +72,110 @@ def load_coco(path: Path, name: str) -> dict[str, list[dict[str, Any]]]:
 
 def _read_part(root: Path, part: CocoPart, report: Report) -> list[SourceImage]:
     content = load_coco(root / part.annotations, part.annotations)
-    entry = _Entries(part.annotations, report)
-    names = _categories(content["categories"], entry)
-    images = _images(content["images"], entry)
-    if not images:
+    categories = _keyed(content["categories"], "category", "name", part.annotations, report, unique=False)
+    images = _keyed(content["images"], "image", "file_name", part.annotations, report, unique=True)
+    _note_repeated(categories, part.annotations, report)
+    if not content["images"]:
         report.problem(part.annotations, "lists no image.")
     objects: dict[Any, list[SourceObject]] = defaultdict(list)
     for i, annotation in enumerate(content["annotations"]):
         where = f"{part.annotations}: annotation {annotation.get('id', f'number {i + 1}')}"
-        if (item := _object(annotation, where, images, names, report)) is not None:
+        if (item := _object(annotation, where, images, categories, report)) is not None:
             objects[annotation["image_id"]].append(item)
     read = []
-    for key, image in images.items():
+    for key, image in images.entries.items():
         where = f"{part.annotations}: image {key}"
         if (file := _file(root, part.images, image["file_name"], where, report)) is not None:
-            size = (image["width"], image["height"]) if {"width", "height"} <= image.keys() else None
-            read.append(SourceImage(file, tuple(objects[key]), size, where))
+            read.append(SourceImage(file, tuple(objects[key]), _size(image), where))
     return read
 
 
 @dataclass(frozen=True)
-class _Entries:
-    """Access to the entries of one file that reports what is missing."""
+class _Keyed:
+    """Entries by their id; ``refused`` are the ids of those that cannot be used, each a problem already."""
 
-    file: str
-    report: Report
-
-    def keyed(self, entries: list[dict], kind: str, value: str) -> dict[Any, dict]:
-        """Return the entries by ``id``; ids and the texts called ``value`` must be unique."""
-        keyed: dict[Any, dict] = {}
-        values: set[str] = set()
-        for i, entry in enumerate(entries, 1):
-            where = f"{self.file}: {kind} number {i}"
-            key, text = entry.get("id"), entry.get(value)
-            if not isinstance(key, int | str):
-                self.report.problem(where, f"has {key!r} as 'id'; a number would be right.")
-            elif not isinstance(text, str) or not is_text(text):
-                self.report.problem(where, f"has {text!r} as {value!r}; a text would be right.")
-            elif key in keyed:
-                self.report.problem(where, f"has the id {key!r}, which another {kind} has too.")
-            elif text in values:
-                self.report.problem(where, f"has the {value} {text!r}, which another {kind} has too.")
-            else:
-                keyed[key] = entry
-                values.add(text)
-        return keyed
+    entries: dict[Any, dict]
+    refused: set[Any]
 
 
-def _categories(entries: list[dict], entry: _Entries) -> dict[Any, str]:
-    return {key: category["name"] for key, category in entry.keyed(entries, "category", "name").items()}
+def _keyed(entries: list[dict], kind: str, value: str, file: str, report: Report, *, unique: bool) -> _Keyed:
+    """Return the entries with a text called ``value``; their ids, and with ``unique`` the texts, must differ."""
+    keyed = _Keyed({}, set())
+    texts: set[str] = set()
+    for i, entry in enumerate(entries, 1):
+        where = f"{file}: {kind} number {i}"
+        key, text = entry.get("id"), entry.get(value)
+        if not isinstance(key, int | str):
+            report.problem(where, f"has {key!r} as 'id'; a number would be right.")
+        elif key in keyed.entries:
+            report.problem(where, f"has the id {key!r}, which another {kind} has too.")
+        elif not isinstance(text, str) or not is_text(text.strip()):
+            report.problem(where, f"has {text!r} as {value!r}; a text would be right.")
+            keyed.refused.add(key)
+        elif unique and text in texts:
+            report.problem(where, f"has the {value} {text!r}, which another {kind} has too.")
+            keyed.refused.add(key)
+        else:
+            keyed.entries[key] = entry
+            texts.add(text)
+    return keyed
 
 
-def _images(entries: list[dict], entry: _Entries) -> dict[Any, dict]:
-    return entry.keyed(entries, "image", "file_name")
+def _note_repeated(categories: _Keyed, file: str, report: Report) -> None:
+    keys: dict[str, list[str]] = defaultdict(list)
+    for key, category in categories.entries.items():
+        keys[category["name"].strip()].append(str(key))
+    for name, several in keys.items():
+        if len(several) > 1:
+            report.note("category given twice", file, f"{name!r} has the ids {', '.join(several)}: they are one class.")
 
 
-def _object(
-    annotation: dict, where: str, images: Mapping[Any, dict], names: Mapping[Any, str], report: Report
-) -> SourceObject | None:
+def _object(annotation: dict, where: str, images: _Keyed, categories: _Keyed, report: Report) -> SourceObject | None:
     missing = [key for key in ("image_id", "category_id", "bbox") if key not in annotation]
     if missing:
         report.problem(where, f"has no {' and no '.join(map(repr, missing))}.")
         return None
-    for key, known in (("image_id", images), ("category_id", names)):
-        if not isinstance(annotation[key], int | str) or annotation[key] not in known:
-            report.problem(where, f"has {key} {annotation[key]!r}, which no entry has as its id.")
+    for key, known in (("image_id", images), ("category_id", categories)):
+        value = annotation[key]
+        if isinstance(value, int | str) and value in known.refused:
+            return None
+        if not isinstance(value, int | str) or value not in known.entries:
+            other = str(value) in map(str, known.entries)
+            which = "which an entry has as its id in another JSON type" if other else "which no entry has as its id"
+            report.problem(where, f"has {key} {value!r}, {which}.")
             return None
     bbox = annotation["bbox"]
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
         report.problem(where, f"has {bbox!r} as 'bbox'; four numbers [x, y, width, height] would be right.")
         return None
+    flags = {key: _flag(annotation.get(key)) for key in ("iscrowd", "ignore")}
+    for key, flag in flags.items():
+        if flag is None:
+            report.problem(where, f"has {annotation[key]!r} as {key!r}; 0 or 1 would be right.")
+            return None
     x, y, width, height = map(float, bbox)
-    crowd = bool(annotation.get("iscrowd", 0))
-    ignore = crowd or bool(annotation.get("ignore", 0))
-    return SourceObject(names[annotation["category_id"]], (x, y, x + width, y + height), ignore, where, crowd)
+    name = categories.entries[annotation["category_id"]]["name"].strip()
+    crowd = bool(flags["iscrowd"])
+    return SourceObject(name, (x, y, x + width, y + height), crowd or bool(flags["ignore"]), where, crowd)
+
+
+def _flag(value: object) -> bool | None:
+    """Return what a JSON value says of yes and no, missing or null being no; None where it says neither."""
+    if value is None or value in (0, 1):
+        return bool(value)
+    text = value.strip().lower() if isinstance(value, str) else None
+    return {"": False, "0": False, "false": False, "1": True, "true": True}.get(text) if text is not None else None
+
+
+def _size(image: dict) -> tuple[float, float] | None:
+    """Return the size that an entry claims, None where it claims none; a text that is no number is left as it is."""
+    width, height = image.get("width"), image.get("height")
+    if width is None or height is None:
+        return None
+    try:
+        return float(width), float(height)
+    except (TypeError, ValueError, OverflowError):
+        return width, height
 
 
 def _is_number(value: object) -> bool:
@@ -157,11 +188,19 @@ def _file(root: Path, folder: str, file_name: str, where: str, report: Report) -
     path = PurePosixPath(folder, file_name)
     if path.is_absolute() or ".." in path.parts:
         report.problem(where, f"has the file_name {file_name!r}; it must lie below the folder of the images.")
-    elif not (root / path).is_file():
+    elif not is_file(root / path):
         report.problem(where, f"names {path}, but there is no such file.")
     else:
         return path.as_posix()
     return None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no file has a name that is too long for its disk."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _note_unused(root: Path, folders: set[str], images: Mapping[str, SourceImage], report: Report) -> None:

@@ -4,10 +4,12 @@
 without writing a file. Both go through `build`, where `clean` turns annotated corners into boxes inside the image.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +22,7 @@ from pipeline.data.formats.recognise import AUTO, read_folder
 from pipeline.data.images import Scan, UnreadableImageError, scan_images
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage
+from pipeline.data.source import Source, SourceImage, SourceObject
 from pipeline.data.voc import find_voc, read_voc
 
 YEARS = {"voc2007": ("2007",), "voc2012": ("2012",), "voc0712": ("2007", "2012")}
@@ -88,6 +90,7 @@ def build(
     """
     images = [image for split in source.splits.values() for image in split]
     names = _classes(images, classes, report)
+    _report_alike(names, report)
     scans = _readable(scan_images(root, [image.file for image in images], workers), skip_unreadable, report)
     ids = {file: i for i, file in enumerate(sorted(scans), 1)}
     splits = {}
@@ -116,6 +119,18 @@ def _classes(images: Sequence[SourceImage], declared: Sequence[str] | None, repo
     return tuple(declared)
 
 
+def _report_alike(classes: Sequence[str], report: Report) -> None:
+    """Note classes whose names differ by case, blanks and characters that do not show."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        shown = "".join(character for character in name if category(character) not in ("Cc", "Cf"))
+        alike["".join(shown.split()).casefold()].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            several = ", ".join(ascii(name) for name in names)
+            report.note("classes with almost one name", "the dataset", f"{several} are {len(names)} classes.")
+
+
 def _readable(
     scans: Mapping[str, Scan | UnreadableImageError], skip_unreadable: bool, report: Report
 ) -> dict[str, Scan]:
@@ -134,10 +149,11 @@ def _record(
     image: SourceImage, key: int, scan: Scan, label_of: Mapping[str, int], source: Source, report: Report
 ) -> ImageRecord:
     """Make the record of one image from its usable objects, and note what was done to the others."""
-    if image.size is not None and image.size != (scan.width, scan.height):
-        claimed = " x ".join(f"{side:g}" if isinstance(side, float) else str(side) for side in image.size)
-        message = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}, which counts."
-        report.note("size differs from the image", image.where, message)
+    _check_size(image, scan, report)
+    _check_objects(image, source.relative, report)
+    if scan.flat:
+        message = "is nearly one grey at 8 bits; values that fill the range of its file would be right."
+        report.note("image without contrast", image.file, message)
     unit = (scan.width, scan.height) * 2 if source.relative else (1, 1, 1, 1)
     raw = np.array([item.corners for item in image.objects], np.float64).reshape(-1, 4) * unit
     boxes, fates = clean(raw, scan.width, scan.height, inclusive=source.inclusive)
@@ -162,6 +178,47 @@ def _record(
     )
 
 
+def _check_size(image: SourceImage, scan: Scan, report: Report) -> None:
+    """Report a size other than the image's: a problem where the boxes must be those of another image."""
+    if image.size is None or image.size == (scan.width, scan.height):
+        return
+    claimed = " x ".join(f"{side:g}" if isinstance(side, float) else str(side) for side in image.size)
+    said = f"says {claimed} pixels, but the image has {scan.width} x {scan.height}"
+    if scan.turned and image.size == (scan.height, scan.width) and _holds(image.size, image.objects):
+        message = f"{said} once its EXIF orientation turns it; boxes of the upright image and its size would be right."
+        report.problem(image.where, message)
+    elif image.objects and _resized(image.size, (scan.width, scan.height)):
+        message = f"{said}; boxes of the image as it is and its size would be right."
+        report.problem(image.where, message)
+    else:
+        report.note("size differs from the image", image.where, f"{said}, which counts.")
+
+
+def _holds(size: tuple[float, float], objects: Sequence[SourceObject]) -> bool:
+    """Whether there are objects, and none reaches beyond an image of ``size``."""
+    return bool(objects) and all(item.corners[2] <= size[0] and item.corners[3] <= size[1] for item in objects)
+
+
+def _resized(claimed: tuple[float, float], actual: tuple[int, int]) -> bool:
+    """Whether a claimed size is that of an image enlarged or reduced: both sides differ by more than a tenth."""
+    if not all(isinstance(side, float) and side > 0 for side in claimed) or claimed == actual[::-1]:
+        return False
+    return all(not 0.9 <= side / real <= 1.1 for side, real in zip(claimed, actual, strict=True))
+
+
+def _check_objects(image: SourceImage, relative: bool, report: Report) -> None:
+    """Report boxes in shares of the image's sides, unless all are ``relative``, and objects that are given twice."""
+    values = np.array([item.corners for item in image.objects], np.float64)
+    if not relative and values.size and ((values >= 0) & (values <= 1)).all() and (values % 1 != 0).any():
+        message = "has all corners between 0 and 1; pixels, not shares of the image's sides, would be right."
+        report.problem(image.where, message)
+    seen: set[tuple] = set()
+    for item in image.objects:
+        if (item.name, item.corners) in seen:
+            report.note("same object twice", item.where, f"{item.name} has the box of another {item.name}; both count.")
+        seen.add((item.name, item.corners))
+
+
 def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
     """Report what makes a dataset useless as a whole, and images that are in two splits under two names."""
     if report.ok and not any(len(image.boxes) for index in splits.values() for image in index.images):
@@ -169,6 +226,11 @@ def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
     for split in ("train", "test"):
         if report.ok and not splits[split].images:
             report.problem(f"split {split}", "has no image; more images or another data.split would be right.")
+    if report.ok and all(image.crowd.all() for split in ("train", "val") for image in splits[split].images):
+        report.problem("the splits train and val", "have no object but crowds; training needs one of another kind.")
+    if report.ok and all(image.ignore.all() for image in splits["test"].images):
+        message = "has no object that counts, so that no score can come out; one, or another data.seed, would be right."
+        report.problem("split test", message)
     first: dict[str, tuple[str, str]] = {}
     for split, index in splits.items():
         for image in index.images:

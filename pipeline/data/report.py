@@ -23,9 +23,15 @@ Note = Literal[
     "layout recognised",
     "image in no split",
     "file that is no image",
+    "folder that is not read",
+    "list that is not read",
     "name given twice",
     "same image in two splits",
+    "same object twice",
+    "image without contrast",
     "class without object",
+    "classes with almost one name",
+    "category given twice",
     "split made here",
 ]
 DROPPED_BOX: tuple[Note, ...] = (

@@ -150,6 +150,11 @@ def _list(root: Path, folder: Path, endings: tuple[str, ...], report: Report) ->
             report.problem(ascii(file), "the name is not UTF-8; another name would be right.")
         elif path.suffix.lower() in endings:
             by_name[normalize("NFC", path.stem)].append(file)
+        elif path.is_dir():
+            count = sum(inner.suffix.lower() in endings for inner in path.rglob("*"))
+            report.note(
+                "folder that is not read", file, f"holds {count} files that could be used; move them to {folder.name}."
+            )
         else:
             report.note("file that is no image", file, f"it ends in none of {', '.join(endings)} and is not used.")
     for files in by_name.values():
@@ -176,12 +181,29 @@ def _read_lists(root: Path, folder: Path, files: _Files, report: Report) -> dict
                 report.problem(where, f"names {line!r}, but JPEGImages has no such image.")
             elif name not in files.annotations:
                 report.problem(where, f"names {line!r}, but Annotations has no {name}.xml.")
-            elif split != "trainval" and claimed.setdefault(name, where) != where:
+            elif claimed.setdefault(name, where) != where and split != "trainval":  # which may repeat its halves
                 report.problem(where, f"names {name!r}, which is in another split too: {claimed[name]}.")
             else:
                 names[name] = where
         lists[split] = list(names)
+    _report_other_lists(root, folder, lists, report)
     return lists
+
+
+def _report_other_lists(root: Path, folder: Path, lists: Mapping[str, list[str]], report: Report) -> None:
+    """Report the text files of ``ImageSets`` that are not read.
+
+    Lists of one class or for another task (``Main/cat_train.txt``, ``Layout/train.txt``) repeat a split that was read.
+    """
+    paths = [path for path in sorted((folder / "ImageSets").rglob("*.txt")) if path.is_file()]
+    others = [path for path in paths if path.stem.rpartition("_")[2] not in lists]
+    right = f"ImageSets/Main/{{{','.join(LISTS)}}}.txt"
+    if others and not lists:
+        where = others[0].relative_to(root).as_posix()
+        report.problem(where, f"is not read, nor is any other list; {right} would be right, or no text in ImageSets.")
+        return
+    for path in others:
+        report.note("list that is not read", path.relative_to(root).as_posix(), f"splits are read from {right}.")
 
 
 def _lines(path: Path, file: str, report: Report) -> list[tuple[str, str]]:
@@ -236,7 +258,7 @@ def parse_annotation(path: Path, name: str) -> VocAnnotation:
     root = _parse(path, name)
     if root.tag != "annotation":
         raise InputError(f"{name}:{root.get('line')}: the outermost element is <{root.tag}>, not <annotation>.")
-    return VocAnnotation(tuple(_object(element, name) for element in root.findall("object")), _size(root, name))
+    return VocAnnotation(tuple(_object(element, name) for element in root.findall("object")), _size(root))
 
 
 def _parse(path: Path, name: str) -> Element:
@@ -286,11 +308,11 @@ def _object(element: Element, name: str) -> SourceObject:
     return SourceObject(label, (x1, y1, x2, y2), difficult, f"{name}:{element.get('line')}")
 
 
-def _size(root: Element, name: str) -> tuple[float, float] | None:
-    size = root.find("size")
-    if size is None:
+def _size(root: Element) -> tuple[float, float] | None:
+    try:
+        return float(root.findtext("size/width", "")), float(root.findtext("size/height", ""))
+    except ValueError:  # the size is only compared with the image's
         return None
-    return _number(size, "width", name), _number(size, "height", name)
 
 
 def _number(parent: Element, tag: str, name: str) -> float:

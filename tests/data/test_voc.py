@@ -264,7 +264,6 @@ def test_all_problems_are_told_together(voc: Any, read: Read) -> None:
             "<annotation><object><name>cat</name><bndbox>\n<xmin>left</xmin></bndbox></object></annotation>",
             "train.xml:2: <xmin> is 'left'; a number",
         ),
-        ("<annotation><size>\n<width/><height>2</height></size></annotation>", "train.xml:2: <size> has no <width>"),
     ],
 )
 def test_broken_annotations(voc: Any, read: Read, text: str, message: str) -> None:
@@ -355,3 +354,92 @@ def test_one_worker_and_many_agree(voc: Any, make_data: Callable, tmp_path: Path
         dataset.splits["train"].save(tmp_path / f"{workers}.json")
         assert dataset.report.clipped_boxes == 12
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
+
+
+def test_an_image_of_trainval_and_test_is_told(voc: Any, read: Read) -> None:
+    for name in "abc":
+        voc.pair(name)
+    voc.list("trainval", "a", "b", "c")
+    voc.list("test", "c")
+    with pytest.raises(
+        InputError, match=r"test.txt:1: names 'c', which is in another split too: ImageSets/Main/trainval.txt:3\."
+    ):
+        read()
+    voc.list("trainval", "a", "b")
+    voc.list("train", "a")  # trainval repeats its halves
+    assert read().report.images == {"train": 1, "val": 1, "test": 1}
+
+
+def test_lists_that_are_not_read(voc: Any, read: Read) -> None:
+    for name in ("train", "val", "test"):
+        voc.pair(name)
+        voc.list(f"cat_{name}", f"{name} 1")
+    with pytest.raises(InputError, match=r"ImageSets/Main/cat_test.txt: is not read, nor is any other list; ImageSets"):
+        read()
+    voc.list("train", "train", "val")
+    voc.list("test", "test")
+    layout = voc.root / "ImageSets/Layout/train.txt"
+    layout.parent.mkdir()
+    layout.write_text("train")
+    assert read().report.notes["list that is not read"] == [
+        "ImageSets/Main/cat_val.txt: splits are read from ImageSets/Main/{train,val,trainval,test}.txt."
+    ]
+
+
+def test_boxes_of_the_stored_pixels_of_a_turned_image(voc: Any, read: Read) -> None:
+    three(voc)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 80)).save(voc.root / "JPEGImages/train.png", exif=exif)
+    with pytest.raises(
+        InputError, match=r"train.xml: says 100 x 80 pixels, but the image has 80 x 100 once its EXIF orientation turns"
+    ):
+        read()
+    voc.xml("train", ("cat", (11, 21, 30, 40)), size=(80, 100))
+    assert read().report.ok
+
+
+@pytest.mark.parametrize(
+    ("size", "stops"), [((1000, 800), True), ((80, 80), False), ((80, 100), False), ((0, 0), False)]
+)
+def test_a_size_that_both_sides_contradict_is_a_problem(voc: Any, read: Read, size: tuple, stops: bool) -> None:
+    three(voc)
+    voc.xml("train", ("cat", (11, 21, 30, 40)), size=size)
+    if stops:
+        with pytest.raises(InputError, match=r"train\.xml: says 1000 x 800 pixels, but the image has 100 x 80; boxes of"):
+            read()
+    else:
+        assert len(read().report.notes["size differs from the image"]) == 1
+
+
+@pytest.mark.parametrize("size", ["<size/>", "<size><width/><height/></size>", "<size><width>None</width></size>"])
+def test_a_size_that_says_nothing_is_none(voc: Any, read: Read, size: str) -> None:
+    three(voc)
+    text = (voc.root / "Annotations/train.xml").read_text()
+    voc.raw("train", text.replace("<size><width>100</width><height>80</height></size>", size))
+    assert "size differs from the image" not in read().report.as_json()["notes"]
+
+
+def test_boxes_in_shares_of_the_sides(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.xml("train", ("cat", (0.25, 0.1, 0.75, 1)), ("cat", (0, 0, 1, 1)))
+    with pytest.raises(InputError, match=r"train.xml: has all corners between 0 and 1; pixels, not shares"):
+        read()
+
+
+def test_names_that_look_alike_are_noted(voc: Any, read: Read) -> None:
+    three(voc)
+    voc.xml("train", ("Cat", (1, 1, 9, 9)), ("cat\u200b", (1, 1, 9, 8)), ("dog", (1, 1, 9, 7)))
+    assert read().report.notes["classes with almost one name"] == [
+        r"the dataset: 'Cat', 'cat', 'cat\u200b' are 3 classes."
+    ]
+
+
+def test_a_folder_among_the_images_is_counted(voc: Any, read: Read) -> None:
+    three(voc)
+    (voc.root / "JPEGImages/day1").mkdir()
+    for name in "ab":
+        voc.image(f"day1/{name}.png")
+    assert read().report.notes["folder that is not read"] == [
+        "JPEGImages/day1: holds 2 files that could be used; move them to JPEGImages."
+    ]
