@@ -9,6 +9,7 @@ images of a split. The official codes do so with a threshold that rises while th
 ``models/SYSTEM/detector.json``, so that the folder of models can be used elsewhere.
 """
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
 from pipeline.core.runtime import progress, read_ahead, worker_count
-from pipeline.core.storage import read_json, write_json
+from pipeline.core.storage import write_json
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
@@ -247,7 +248,7 @@ class Description:
         """
         path = folder / FILE
         try:
-            content = read_json(path)
+            content = json.loads(path.read_text(encoding="utf-8"))
             classes = tuple(content["classes"])
             thresholds = {classes.index(name) + 1: float(score) for name, score in content["score_thresholds"].items()}
             if content["system"] != system:

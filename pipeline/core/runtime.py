@@ -46,7 +46,11 @@ def device(name: str) -> "torch.device":
 
 def worker_count(requested: int) -> int:
     """Return how many workers to start: ``requested``, or one per usable core where it is 0."""
-    return requested if requested > 0 else len(os.sched_getaffinity(0))
+    if requested > 0:
+        return requested
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows give a process all cores
 
 
 def loader_workers(device: "torch.device", requested: int) -> int:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import InputError
+
 PARTIAL = ".partial"
 """Ends the name of what is still being written, here and in zarr's stores."""
 
@@ -55,8 +57,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file that this project wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file that this project wrote.
+
+    Raises:
+        InputError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: the file is damaged ({error}); remove it, and dvc repro or dvc checkout brings it back."
+        ) from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

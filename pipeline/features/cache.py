@@ -9,6 +9,7 @@ busy: images are decoded ahead of it, shards are compressed and written behind i
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -153,14 +154,18 @@ class FeatureCache:
         attributes: network, layers, settings: all that determines the values.
         offsets: ``(images + 1,)`` int64; rows ``offsets[i]:offsets[i + 1]`` belong to image ``i``.
         image_ids: ``(images,)`` int64.
+
+    Raises:
+        InputError: there is no such cache, or, here and wherever it is read, it is damaged.
     """
 
     def __init__(self, path: Path, stage: str) -> None:
         if not (path / "zarr.json").is_file():
             raise InputError(f"{path}: there is no feature cache; the stage {stage} writes it (dvc repro {stage}).")
-        self.path = path
-        self._group = zarr.open_group(path, mode="r")
-        self.attributes = dict(self._group.attrs)
+        self.path, self._stage = path, stage
+        with self.readable():
+            self._group = zarr.open_group(path, mode="r")
+            self.attributes = dict(self._group.attrs)
         self._arrays: dict[str, zarr.Array] = {}
         try:
             self.offsets: NDArray[np.int64] = self.table("offsets")
@@ -173,9 +178,21 @@ class FeatureCache:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Turn what a damaged file makes zarr raise into an `InputError`."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            raise InputError(
+                f"{self.path}: a file in it is damaged ({error}); remove the folder, and the stage {self._stage} "
+                "writes it anew."
+            ) from error
+
     def table(self, name: str) -> NDArray:
         """Return one of the small arrays, such as ``boxes`` (rows, 4) or ``is_ground_truth`` (rows,)."""
-        return np.asarray(self._group[name])
+        with self.readable():
+            return np.asarray(self._group[name])
 
     def layers(self) -> tuple[str, ...]:
         """Return the names of the cached layers."""
@@ -190,12 +207,14 @@ class FeatureCache:
         if layer not in self._arrays:  # opening one reads its description, which takes longer than a few rows
             if layer not in self.layers():
                 raise InputError(f"{self.path}: layer {layer} is not cached, only {', '.join(self.layers())}.")
-            self._arrays[layer] = self._group[f"features/{layer}"]
+            with self.readable():
+                self._arrays[layer] = self._group[f"features/{layer}"]
         return self._arrays[layer]
 
     def image(self, position: int, layer: str) -> NDArray:
         """Return the rows of the image at ``position``, ``(rows of the image, width)``."""
-        return self.array(layer)[self.offsets[position] : self.offsets[position + 1]]
+        with self.readable():
+            return self.array(layer)[self.offsets[position] : self.offsets[position + 1]]
 
     def rows(self, position: int, layer: str, which: NDArray[np.int64]) -> NDArray:
         """Return some rows of the image at ``position``, ``(len(which), width)``; ``which`` counts from its first."""
@@ -205,8 +224,10 @@ class FeatureCache:
         start, stop = first + int(which.min()), first + int(which.max()) + 1
         chunks = np.unique((first + which) // array.chunks[0])
         if len(chunks) > (stop - 1) // array.chunks[0] - start // array.chunks[0]:  # all that the stretch touches
-            return array[start:stop][first + which - start]
-        return array.oindex[first + which, :]
+            with self.readable():
+                return array[start:stop][first + which - start]
+        with self.readable():
+            return array.oindex[first + which, :]
 
     def images(self, layer: str, block_mb: float = 64) -> Iterator[tuple[int, NDArray]]:
         """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``."""
@@ -217,7 +238,8 @@ class FeatureCache:
             last = int(np.searchsorted(self.offsets, self.offsets[first] + rows, side="right")) - 1
             last = min(max(last, first + 1), len(self))
             start = self.offsets[first]
-            block = array[start : self.offsets[last]]
+            with self.readable():
+                block = array[start : self.offsets[last]]
             for position in range(first, last):
                 yield position, block[self.offsets[position] - start : self.offsets[position + 1] - start]
             first = last

@@ -132,7 +132,9 @@ class CachedRows:
 
     def _map(self, work: Callable[[int, NDArray], T], starts: Sequence[int], step: int) -> Iterator[tuple[int, T]]:
         def read(start: int) -> T:
-            return work(start, self.array[start : start + step])
+            with self.cache.readable():
+                block = self.array[start : start + step]
+            return work(start, block)
 
         yield from runtime.read_ahead(read, starts, workers=self.workers, ahead=self.workers)
 

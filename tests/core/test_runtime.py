@@ -37,6 +37,12 @@ def test_workers_are_the_number_asked_for_or_the_usable_cores() -> None:
     assert runtime.worker_count(0) == usable
 
 
+def test_workers_are_all_cores_where_no_process_is_bound_to_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert (runtime.worker_count(0), runtime.worker_count(3)) == (7, 3)
+
+
 def test_batches_are_prepared_by_processes_where_a_gpu_trains() -> None:
     assert runtime.loader_workers(torch.device("cpu"), 3) == 0
     assert runtime.loader_workers(torch.device("cuda"), 3) == 3

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import storage
+from pipeline.core.errors import InputError
 from pipeline.core.storage import Scratch
 
 
@@ -147,6 +148,13 @@ def test_json_goes_there_and_back(tmp_path_factory: pytest.TempPathFactory, valu
 def test_json_keeps_the_order_of_its_keys_and_letters_as_they_are(tmp_path: Path) -> None:
     storage.write_json(tmp_path / "a.json", {"b": "é", "a": [1]})
     assert (tmp_path / "a.json").read_bytes() == '{\n "b": "é",\n "a": [\n  1\n ]\n}\n'.encode()
+
+
+def test_json_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    for damaged in (b'{"key": [1,', b"", b"\xff\xfe"):
+        (tmp_path / "a.json").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.json: the file is damaged \("):
+            storage.read_json(tmp_path / "a.json")
 
 
 def test_sha256_of_a_file(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.features import cache as cache_module
 from pipeline.features.cache import CHUNK_BYTES, CacheWriter, Column, FeatureCache
+from pipeline.inspect.rows import CachedRows
 
 WIDTH = 512
 COLUMNS = (Column("fc7", WIDTH, "float16"), Column("pool5", 2 * WIDTH, "float32"))
@@ -157,6 +158,25 @@ def test_missing_and_foreign_caches(tmp_path, folder):
     write(write_ok)
     with pytest.raises(InputError, match="layer fc6 is not cached, only fc7, pool5"):
         FeatureCache(write_ok / "cache.zarr", "x").array("fc6")
+
+
+def test_a_damaged_cache_is_named_with_its_stage(folder):
+    write(folder)
+    path = folder / "cache.zarr"
+    shard = min(file for file in (path / "features/fc7/c").rglob("*") if file.is_file())
+    shard.write_bytes(shard.read_bytes()[:-100])
+    cache = FeatureCache(path, "the stage")
+    for read in (
+        lambda: list(cache.images("fc7")),
+        lambda: cache.image(0, "fc7"),
+        lambda: cache.rows(0, "fc7", np.array([0])),
+        lambda: list(CachedRows(cache, "fc7").map(lambda start, rows: rows)),
+    ):
+        with pytest.raises(InputError, match=r"cache\.zarr: a file in it is damaged .* the stage the stage writes it"):
+            read()
+    (path / "zarr.json").write_text("{")
+    with pytest.raises(InputError, match=r"cache\.zarr: a file in it is damaged"):
+        FeatureCache(path, "the stage")
 
 
 def test_a_kill_after_the_finished_cache_was_moved_away_starts_anew(tmp_path):
