@@ -20,7 +20,9 @@ from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples
 from pipeline.features.warp import WarpBatch, collect, warp_batch
-from pipeline.nets.backbones import Architecture, channels_last, normalise
+from pipeline.imaging import pad, pixels
+from pipeline.nets.backbones import Architecture, channels_last
+from pipeline.nets.geometry import Geometry
 from pipeline.training import Run, Task, classification_loss, train
 
 # Crops show the object and a sixteenth of its side around it.
@@ -28,6 +30,8 @@ _CROP = Region(size=64, padding=4, mode="warp")
 # A background crop overlaps every object by less than this, R-CNN's limit for SVM negatives.
 _BACKGROUND_IOU = 0.3
 _TRIES = 20
+# The longest side that the papers' detectors see (Fast R-CNN, section 5.2); 12 megapixels took VGG-16 10 GB.
+_LONGEST_SIDE = 1000
 
 
 class SpatialPyramid(nn.Module):
@@ -202,13 +206,18 @@ def _objects(position: int, image: ImageRecord, cache: ImageCache, size: int) ->
 
 
 def conv5_rms(conv: nn.Module, files: Sequence[Path], device: torch.device, limit: int = 16) -> float:
-    """Return the root mean square of ``conv``'s output over at most ``limit`` of the images; 1 where it is 0."""
+    """Return the root mean square of ``conv``'s output over at most ``limit`` of the images; 1 where it is 0.
+
+    An image is seen as it is, its longer side reduced to `_LONGEST_SIDE`, and padded where it gives no cell.
+    """
     conv = conv.to(device).eval()
+    smallest = Geometry.from_layers(conv).smallest()
     squares, values = 0.0, 0
     for file in files[:: max(1, -(-len(files) // limit))]:
-        pixels = normalise(torch.from_numpy(read_image(file)).to(device).permute(2, 0, 1))
+        image = read_image(file)
+        seen = pixels(image, min(1.0, _LONGEST_SIDE / max(image.shape)))
         with torch.inference_mode():
-            maps = conv(pixels[None])
+            maps = conv(pad([seen], device, smallest))
         squares += float(maps.double().pow(2).sum())
         values += maps.numel()
     return (squares / values) ** 0.5 if squares else 1.0

@@ -373,6 +373,27 @@ def test_a_dead_network_and_no_image_give_one(files):
     assert conv5_rms(dead, [], torch.device("cpu")) == 1
 
 
+@pytest.mark.parametrize("size", [(7, 300), (3, 3), (3000, 40)])
+def test_any_image_has_a_loudness(tmp_path, size):
+    Image.new("RGB", size, (200, 30, 10)).save(tmp_path / "odd.png")
+    conv = architecture("squeezenet1_0").conv()
+    assert np.isfinite(conv5_rms(conv, [tmp_path / "odd.png"], torch.device("cpu")))
+
+
+def test_a_large_image_is_reduced_before_it_is_measured(tmp_path):
+    seen = []
+
+    class Spy(nn.Sequential):
+        def forward(self, images):
+            seen.append(tuple(images.shape))
+            return images
+
+    Image.new("RGB", (4000, 3000), "white").save(tmp_path / "large.png")
+    white = normalise(torch.full((3, 1, 1), 255, dtype=torch.uint8)).pow(2).mean().sqrt().item()
+    assert conv5_rms(Spy(), [tmp_path / "large.png"], torch.device("cpu")) == pytest.approx(white, rel=1e-5)
+    assert seen == [(1, 3, 750, 1000)]
+
+
 def test_new_layers_do_not_see_how_loud_the_backbone_is():
     backbone = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
     loud = {name: tensor * 64 if name.startswith("features.15.") else tensor for name, tensor in backbone.items()}

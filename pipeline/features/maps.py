@@ -17,6 +17,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.nets.geometry import Geometry
 
 COLUMN = "cells"
+ASPECT = 8  # of the narrowest image whose shorter side becomes the scale; `boxline predict` pads beyond 6
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ def map_sizes(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Return ``input_hw``, ``factors`` and ``hw`` of `Entries` for images of ``sizes`` ``(width, height)``.
 
+    A longer side is at most `ASPECT` times the scale, and no side so short that it gives no cell: a strip of 3000 x 40
+    pixels would become 51,600 x 688. Each axis has its own factor.
+
     Raises:
         InputError: a scale is too small for the network.
     """
@@ -82,7 +86,12 @@ def map_sizes(
         )
     image_hw = np.repeat(np.array(sizes, np.int64).reshape(-1, 2)[:, ::-1], len(scales), axis=0)
     shorter = np.tile(np.array(scales, np.float64), len(sizes))
-    input_hw = np.floor(image_hw * (shorter / image_hw.min(axis=1, initial=1 << 40))[:, None] + 0.5).astype(np.int64)
+    by_short, by_long = (
+        shorter / image_hw.min(axis=1, initial=1 << 40),
+        ASPECT * shorter / image_hw.max(axis=1, initial=1),
+    )
+    resized = np.floor(image_hw * np.minimum(by_short, by_long)[:, None] + 0.5).astype(np.int64)
+    input_hw = np.maximum(resized, smallest)
     hw = np.array([[geometry.size(side) for side in pair] for pair in input_hw.tolist()], np.int64).reshape(-1, 2)
     return input_hw, (input_hw / image_hw)[:, ::-1], hw
 
@@ -183,6 +192,11 @@ class MapCache:
     def fingerprint(self) -> str:
         """Of the network and the scales, equal for all splits."""
         return str(self.attributes["fingerprint"])
+
+    @property
+    def channels(self) -> int:
+        """Of the cached cells."""
+        return int(self._cache.array(COLUMN).shape[1])
 
     @property
     def dtype(self) -> np.dtype:

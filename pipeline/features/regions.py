@@ -126,7 +126,8 @@ class RegionSamples:
 
     @classmethod
     def join(cls, parts: Sequence["RegionSamples"]) -> "RegionSamples":
-        """Put samples one after another."""
+        """Put samples one after another; of no part, none."""
+        parts = [_samples(0, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)), *parts]
         return cls(
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.boxes for part in parts]),

@@ -406,7 +406,9 @@ def test_a_size_that_both_sides_contradict_is_a_problem(voc: Any, read: Read, si
     three(voc)
     voc.xml("train", ("cat", (11, 21, 30, 40)), size=size)
     if stops:
-        with pytest.raises(InputError, match=r"train\.xml: says 1000 x 800 pixels, but the image has 100 x 80; boxes of"):
+        with pytest.raises(
+            InputError, match=r"train\.xml: says 1000 x 800 pixels, but the image has 100 x 80; boxes of"
+        ):
             read()
     else:
         assert len(read().report.notes["size differs from the image"]) == 1

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
 from pipeline.features.cache import CacheWriter
-from pipeline.features.maps import Entries, MapCache, cache_maps, entries
+from pipeline.features.maps import Entries, MapCache, cache_maps, entries, map_sizes
 from pipeline.nets.backbones import architecture, normalise
 from pipeline.nets.geometry import Geometry
 
@@ -113,6 +113,15 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     monkeypatch.setattr(CacheWriter, "write", write)
     assert len(list((tmp_path / "killed/done").iterdir())) == 3
     assert digest(cached(layout, conv, tmp_path / "killed", shard_mb=0.02, workers=2)) == digest(undisturbed)
+
+
+def test_a_strip_is_bounded_along_its_longer_side_and_has_a_cell() -> None:
+    net = architecture("squeezenet1_0")
+    geometry = Geometry.from_architecture(net)
+    input_hw, factors, hw = map_sizes([(3000, 40), (40, 3000), (2000, 2)], (688,), geometry)
+    assert input_hw.tolist() == [[73, 8 * 688], [8 * 688, 73], [geometry.smallest(), 8 * 688]]
+    np.testing.assert_allclose(factors[2], [8 * 688 / 2000, geometry.smallest() / 2])
+    assert hw.min() >= 1
 
 
 def test_a_scale_that_gives_no_cell_is_refused() -> None:

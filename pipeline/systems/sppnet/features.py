@@ -161,13 +161,13 @@ def region_features(
 
 def whole_images(maps: MapCache, levels: Sequence[int], device: torch.device) -> NDArray[np.float32]:
     """Return the pooled vectors of whole images at the first scale, ``(images, C * sum of squared levels)``."""
-    vectors = []
-    for image in maps.images():
+    vectors = np.empty((len(maps), maps.channels * sum(level**2 for level in levels)), np.float32)
+    for vector, image in zip(vectors, maps.images(), strict=True):
         height, width = image.hw[0].tolist()
         grid = torch.as_tensor(image.cells[0], device=device).float()
         whole = np.array([[0, 0, width, height]], np.int64)
-        vectors.append(pool_regions(grid, (height, width), whole, levels)[0].cpu().numpy())
-    return np.stack(vectors)
+        vector[:] = pool_regions(grid, (height, width), whole, levels)[0].cpu().numpy()
+    return vectors
 
 
 def training_set(

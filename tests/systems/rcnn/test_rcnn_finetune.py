@@ -103,6 +103,10 @@ def test_difficult_objects_are_a_parameter_and_crowds_never_train() -> None:
     assert listed(background) == [(0, LESS, 0), (0, BOTH, 0), (0, FAR, 0), (0, TENTH, 0)], "BOTH has .4 in the crowd"
 
 
+def test_a_split_without_images_gives_no_sample() -> None:
+    assert [len(samples) for samples in label_proposals([], [], settings())] == [0, 0]
+
+
 def test_images_without_objects_give_background_alone() -> None:
     records, proposals = images()
     foreground, background = label_proposals(records[1:2], proposals[1:2], settings())

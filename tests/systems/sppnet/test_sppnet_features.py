@@ -157,6 +157,23 @@ def test_a_head_of_other_maps_and_regions_of_other_images_are_refused(
         PooledRegions.from_proposals(maps, swapped, proposals, head(), HEAD, CPU)
 
 
+def test_a_split_without_images_has_no_vector(tmp_path: Path) -> None:
+    attributes = {"scales": [32], "fingerprint": "abc", "network": "small"}
+    path = cache_maps(
+        entries([], [], [], (32,), GEOMETRY),
+        architecture("small").conv(),
+        96,
+        folder=tmp_path,
+        dtype="float16",
+        shard_mb=1,
+        device=CPU,
+        workers=1,
+        attributes=attributes,
+        title="caching",
+    )
+    assert whole_images(MapCache(path, "stage"), LEVELS, CPU).shape == (0, 96 * 14)
+
+
 def test_whole_images_are_pooled_at_the_first_scale(maps: MapCache) -> None:
     vectors = whole_images(maps, LEVELS, CPU)
     for vector, image in zip(vectors, maps.images(), strict=True):
