@@ -4,17 +4,20 @@
 `write_annotation` and `write_image_set` write the same layout.
 """
 
+import codecs
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from unicodedata import normalize
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
-from xml.sax.xmlreader import AttributesImpl, Locator
+from xml.sax.xmlreader import AttributesImpl, InputSource, Locator
 
 import defusedxml.sax
 from defusedxml import DefusedXmlException
@@ -30,6 +33,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 LISTS = ("train", "val", "trainval", "test")
 YEAR = re.compile(r"VOC\d{4}")
+DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 PARSED_WITH_BAR = 1000  # annotation files from which on a progress bar is shown
 
 
@@ -263,9 +267,13 @@ def parse_annotation(path: Path, name: str) -> VocAnnotation:
 
 def _parse(path: Path, name: str) -> Element:
     tree = _LineTree()
+    source = InputSource()
     try:
-        with path.open("rb") as stream:
-            defusedxml.sax.parse(stream, tree)
+        content, encoding = _recoded(path.read_bytes(), name)
+        source.setByteStream(BytesIO(content))
+        source.setEncoding(encoding)
+        # A document type in another file is not read; what it alone defines is refused in `skippedEntity`.
+        defusedxml.sax.parse(source, tree, forbid_external=False)
     except SAXParseException as error:
         line = error.getLineNumber()
         raise InputError(f"{name}:{line}: this is not well-formed XML ({error.getMessage()}).") from error
@@ -274,6 +282,26 @@ def _parse(path: Path, name: str) -> Element:
     except OSError as error:
         raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
     return tree.builder.close()
+
+
+def _recoded(content: bytes, name: str) -> tuple[bytes, str | None]:
+    """Return an XML file as the parser reads it, and its encoding; None where the parser finds that out.
+
+    The parser knows no encoding of several bytes a character but UTF-8 and UTF-16; others, such as GBK, become UTF-8.
+    """
+    declared = DECLARED.match(content)
+    if not declared or declared[1].lower().startswith(b"utf-16"):
+        return content, None
+    encoding = declared[1].decode()
+    try:
+        utf8 = codecs.lookup(encoding).name == "utf-8"
+        return content if utf8 else content.decode(encoding).encode("utf-8"), "utf-8"
+    except LookupError as error:
+        raise InputError(
+            f"{name}:1: declares the encoding {encoding!r}, which is none; UTF-8 would be right."
+        ) from error
+    except UnicodeError as error:
+        raise InputError(f"{name}:1: is not in the encoding {encoding!r} that it declares ({error}).") from error
 
 
 class _LineTree(ContentHandler):
@@ -297,6 +325,10 @@ class _LineTree(ContentHandler):
     def characters(self, content: str) -> None:
         self.builder.data(content)
 
+    def skippedEntity(self, name: str) -> None:  # noqa: N802
+        if name != "[dtd]":
+            raise SAXParseException(f"undefined entity &{name};", None, self._locator or Locator())
+
 
 def _object(element: Element, name: str) -> SourceObject:
     label = _text(element, "name", name)
@@ -304,7 +336,7 @@ def _object(element: Element, name: str) -> SourceObject:
     if box is None:
         raise InputError(f"{name}:{element.get('line')}: this object ({label}) has no <bndbox>.")
     x1, y1, x2, y2 = (_number(box, corner, name) for corner in CORNERS)
-    difficult = element.find("difficult") is not None and _number(element, "difficult", name) != 0
+    difficult = element.find("difficult") is not None and _number(element, "difficult", name, finite=True) != 0
     return SourceObject(label, (x1, y1, x2, y2), difficult, f"{name}:{element.get('line')}")
 
 
@@ -315,10 +347,13 @@ def _size(root: Element) -> tuple[float, float] | None:
         return None
 
 
-def _number(parent: Element, tag: str, name: str) -> float:
+def _number(parent: Element, tag: str, name: str, *, finite: bool = False) -> float:
     text = _text(parent, tag, name)
     try:
-        return float(text)
+        number = float(text)
+        if finite and not math.isfinite(number):
+            raise ValueError(text)
+        return number
     except ValueError:
         child = parent.find(tag)
         assert child is not None

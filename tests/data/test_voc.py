@@ -255,6 +255,25 @@ def test_all_problems_are_told_together(voc: Any, read: Read) -> None:
             '<!DOCTYPE a [<!ENTITY b "boom">]>\n<annotation><object><name>&b;</name></object></annotation>',
             "train.xml: entity declarations are refused",
         ),
+        (
+            '<!DOCTYPE a SYSTEM "none.dtd">\n<annotation>\n<object><name>&b;</name></object></annotation>',
+            r"train.xml:3: this is not well-formed XML \(undefined entity &b;\)",
+        ),
+        ('<?xml version="1.0" encoding="ANSI"?>\n<annotation/>', "train.xml:1: declares the encoding 'ANSI', which is"),
+        (
+            '<?xml version="1.0" encoding="rot13"?>\n<annotation/>',
+            "train.xml:1: declares the encoding 'rot13', which is",
+        ),
+        (
+            '<?xml version="1.0" encoding="gbk"?>\n<annotation>\u732b</annotation>',
+            "train.xml:1: is not in the encoding 'gbk'",
+        ),
+        ('<?xml version="1.0" encoding="utf-16"?>\n<annotation/>', "train.xml:1: this is not well-formed XML"),
+        (
+            "<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+            "\n<difficult>nan</difficult></object></annotation>",
+            "train.xml:2: <difficult> is 'nan'; a number would be right",
+        ),
         ("<annotation>\n\n<object><bndbox/></object></annotation>", r"train.xml:3: <object> has no <name>"),
         (
             "<annotation>\n<object><name>cat</name></object></annotation>",
@@ -445,3 +464,22 @@ def test_a_folder_among_the_images_is_counted(voc: Any, read: Read) -> None:
     assert read().report.notes["folder that is not read"] == [
         "JPEGImages/day1: holds 2 files that could be used; move them to JPEGImages."
     ]
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "Shift_JIS", "euc-jp", "utf8", "UTF-8", "utf-16"])
+def test_annotations_are_read_in_the_encoding_that_they_declare(voc: Any, read: Read, encoding: str) -> None:
+    three(voc)
+    file = voc.root / "Annotations/train.xml"
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n' + file.read_text().replace("cat", "\u5c71")
+    file.write_bytes(text.encode(encoding))
+    assert read().splits["train"].classes == ("cat", "\u5c71")
+
+
+@pytest.mark.parametrize(
+    "kind", ['annotation SYSTEM "voc.dtd"', 'annotation PUBLIC "-//x" "http://x.invalid/voc.dtd"', "a"]
+)
+def test_a_document_type_elsewhere_is_not_read(voc: Any, read: Read, kind: str) -> None:
+    three(voc)
+    file = voc.root / "Annotations/train.xml"
+    file.write_text(f'<?xml version="1.0"?>\n<!DOCTYPE {kind}>\n' + file.read_text())
+    assert len(read().splits["train"].images[0].boxes) == 1
