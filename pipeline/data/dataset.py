@@ -27,6 +27,7 @@ from pipeline.data.voc import find_voc, read_voc
 
 YEARS = {"voc2007": ("2007",), "voc2012": ("2012",), "voc0712": ("2007", "2012")}
 DECIMALS = 3  # of a pixel: the precision of the index file
+LARGE = 1e6  # pixels from which on the cost of proposals is noted: 640 x 480 take 4 s
 FAR = 1e6  # pixels; beyond any image, and float32 still tells whole pixels apart
 # For `validate`, which has no parameters.
 SHARES = SplitShares(val=0.2, test=0.2)
@@ -231,12 +232,25 @@ def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
     if report.ok and all(image.ignore.all() for image in splits["test"].images):
         message = "has no object that counts, so that no score can come out; one, or another data.seed, would be right."
         report.problem("split test", message)
+    _note_large(splits, report)
     first: dict[str, tuple[str, str]] = {}
     for split, index in splits.items():
         for image in index.images:
             other, file = first.setdefault(image.sha256, (split, image.file))
             if other != split:
                 report.note("same image in two splits", image.file, f"({split}) has the bytes of {file} ({other}).")
+
+
+def _note_large(splits: Mapping[str, Index], report: Report) -> None:
+    """Note what proposals will cost, which are found in images of full size."""
+    large = [image for index in splits.values() for image in index.images if image.width * image.height > LARGE]
+    if large:
+        most = max(large, key=lambda image: image.width * image.height)
+        message = (
+            f"has {most.width} x {most.height} pixels; {len(large)} have more than {LARGE / 1e6:g} megapixel. Engine "
+            "opencv took 30 s for one of 1.2 megapixels and 344 s for one of 4.9; smaller copies would take less."
+        )
+        report.note("image that proposals take long for", most.file, message)
 
 
 def clean(corners: ArrayLike, width: int, height: int, *, inclusive: bool) -> tuple[Boxes, list[Fate]]:

@@ -29,6 +29,7 @@ Note = Literal[
     "same image in two splits",
     "same object twice",
     "image without contrast",
+    "image that proposals take long for",
     "class without object",
     "classes with almost one name",
     "category given twice",

@@ -483,3 +483,12 @@ def test_a_document_type_elsewhere_is_not_read(voc: Any, read: Read, kind: str) 
     file = voc.root / "Annotations/train.xml"
     file.write_text(f'<?xml version="1.0"?>\n<!DOCTYPE {kind}>\n' + file.read_text())
     assert len(read().splits["train"].images[0].boxes) == 1
+
+
+def test_large_images_say_what_proposals_cost(voc: Any, read: Read) -> None:
+    three(voc)
+    assert "image that proposals take long for" not in read().report.as_json()["notes"]
+    Image.new("RGB", (1200, 1000)).save(voc.root / "JPEGImages/train.png")
+    voc.xml("train", ("cat", (11, 21, 30, 40)), size=(1200, 1000))
+    (note,) = read().report.notes["image that proposals take long for"]
+    assert note.startswith("JPEGImages/train.png: has 1200 x 1000 pixels; 1 have more than 1 megapixel. Engine")
