@@ -23,7 +23,9 @@ def errors_as_sentences() -> Iterator[None]:
     The exit code is 1, the work failed, or 2, wrong use, where a name was given that does not exist.
     """
     from pipeline.core.errors import InputError
+    from pipeline.core.runtime import print_any_text
 
+    print_any_text()
     try:
         yield
     except InputError as error:

@@ -50,7 +50,13 @@ class Change:
 
 
 def available(folder: Path) -> dict[str, str]:
-    """Return the names of the presets in ``folder``, sorted, each with the first line of its opening comment."""
+    """Return the names of the presets in ``folder``, sorted, each with the first line of its opening comment.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; run this in the project's folder.")
     return {file.stem: _first_comment(file) for file in sorted(folder.glob("*.yaml"))}
 
 

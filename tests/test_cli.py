@@ -1,5 +1,6 @@
 """The command as a person uses it: output, exit codes, files."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
@@ -105,6 +107,34 @@ def test_outside_a_project_the_sentence_says_so(boxline: Boxline) -> None:
     assert result.exit_code == 1
     expected = "error: params.yaml: the file does not exist; run this in the project's folder.\n"
     assert result.stderr == expected
+
+
+@pytest.mark.parametrize("arguments", [["preset"], ["preset", "tiny"]])
+def test_without_a_folder_of_presets_the_sentence_says_where_to_run(boxline: Boxline, arguments: list[str]) -> None:
+    Path("presets").unlink()
+    result = boxline(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr == "error: presets: there is no such folder; run this in the project's folder.\n"
+
+
+def test_a_table_is_printed_in_an_encoding_without_its_letters(tmp_path: Path) -> None:
+    for folder in ("Annotations", "JPEGImages"):
+        (tmp_path / folder).mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    for number in range(3):
+        Image.new("RGB", (20 + number, 20)).save(tmp_path / f"JPEGImages/{number}.png")
+        text = f"<annotation><object><name>\u732b</name>{box}</object></annotation>"
+        (tmp_path / f"Annotations/{number}.xml").write_text(text, encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "validate", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "\\u732b" in run.stdout
 
 
 def test_validate_prints_the_numbers_of_a_real_dataset(boxline: Boxline, shared: Path) -> None:

@@ -139,7 +139,7 @@ def open_project() -> Iterator["Project"]:
     """Give the DVC project around the current folder.
 
     Raises:
-        InputError: the current folder is in no DVC project.
+        InputError: the current folder is in no DVC project, or that is in no Git repository.
     """
     from dvc.config import Config
 
@@ -147,6 +147,8 @@ def open_project() -> Iterator["Project"]:
     root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), None)
     if root is None:
         raise InputError("this folder is in no DVC project; run the command in the project's folder.")
+    if subprocess.run(["git", "rev-parse"], cwd=root, capture_output=True, check=False).returncode:
+        raise InputError(f"{root}: is in no Git repository; one with a commit for each run would be right.")
     folder = Path(Config(str(root / ".dvc")).get("cache", {}).get("dir") or root / ".dvc/cache")
     pipe = subprocess.PIPE
     with (

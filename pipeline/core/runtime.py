@@ -5,6 +5,7 @@ never from a running stream. Another device does (docs/comparing-runs.md).
 """
 
 import hashlib
+import io
 import os
 import sys
 from collections import deque
@@ -117,8 +118,15 @@ def progress(
             shown.update()
 
 
+def print_any_text() -> None:
+    r"""Let stdout write ``\u732b`` for what its encoding lacks, as stderr does, where it would raise an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a stage's or command's ``main``; turn an `InputError` into one line on stderr and exit code 1."""
+    print_any_text()
     try:
         main()
     except InputError as error:

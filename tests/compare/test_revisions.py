@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.compare.revisions import Revision, open_project
+from pipeline.core.errors import InputError
 
 
 def read(name: str) -> Revision:
@@ -62,6 +63,13 @@ def test_without_a_commit_there_is_the_workspace_alone(tmp_path: Path, monkeypat
     assert default_names() == ["workspace"]
     assert read("workspace").problem == ""
     assert read("HEAD").problem != ""
+
+
+def test_a_project_without_git_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="is in no Git repository"), open_project():
+        pass
 
 
 def test_a_commit_from_before_dvc_says_so(compared: Any) -> None:

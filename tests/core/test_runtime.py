@@ -141,3 +141,11 @@ def test_a_main_that_ends_well_just_ends() -> None:
     done: list[int] = []
     runtime.run(lambda: done.append(1))
     assert done == [1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_main_prints_any_text_in_any_encoding(encoding: str) -> None:
+    program = "from pipeline.core.runtime import run; run(lambda: print('\u732b'))"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    printed = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
+    assert printed == b"\\u732b\n"
