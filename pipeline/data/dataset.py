@@ -228,7 +228,7 @@ def _check_whole(splits: Mapping[str, Index], report: Report) -> None:
         if report.ok and not splits[split].images:
             report.problem(f"split {split}", "has no image; more images or another data.split would be right.")
     if report.ok and all(image.crowd.all() for split in ("train", "val") for image in splits[split].images):
-        report.problem("the splits train and val", "have no object but crowds; training needs one of another kind.")
+        report.problem("the splits train and val", "have no object to train on; one that is no crowd would be right.")
     if report.ok and all(image.ignore.all() for image in splits["test"].images):
         message = "has no object that counts, so that no score can come out; one, or another data.seed, would be right."
         report.problem("split test", message)

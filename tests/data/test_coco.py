@@ -266,7 +266,7 @@ def test_an_object_twice_is_noted(coco: Any, read: Read) -> None:
 @pytest.mark.parametrize(
     ("crowds", "message"),
     [
-        (range(3), "the splits train and val: have no object but crowds"),
+        (range(3), "the splits train and val: have no object to train on"),
         ([2], "split test: has no object that counts, so that no score can come out"),
     ],
 )

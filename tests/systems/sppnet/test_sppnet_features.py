@@ -171,7 +171,11 @@ def test_a_split_without_images_has_no_vector(tmp_path: Path) -> None:
         attributes=attributes,
         title="caching",
     )
-    assert whole_images(MapCache(path, "stage"), LEVELS, CPU).shape == (0, 96 * 14)
+    empty = MapCache(path, "stage")
+    assert whole_images(empty, LEVELS, CPU).shape == (0, 96 * 14)
+    none = ProposalSet.join([], [], "made up", {})
+    regions = PooledRegions.from_proposals(empty, Index(("a", "b"), ()), none, head(), HEAD, CPU)
+    assert list(regions.images("fc7")) == []
 
 
 def test_whole_images_are_pooled_at_the_first_scale(maps: MapCache) -> None:
