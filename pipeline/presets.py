@@ -28,6 +28,7 @@ HEADING = """All parameters of the pipeline, each key once; the file has the for
 A changed value re-runs the stages that list it in dvc.yaml, and what follows from them.
 `boxline preset NAME` writes the defaults with the differences of presets/NAME.yaml; an empty value is null."""
 WIDTH = 118
+INDEX = "data/index"  # where the stage `index` writes
 
 Values = dict[str, Any]
 """Parameter values, JSON values, by their dotted key."""
@@ -113,12 +114,13 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
         source: names the file in errors.
 
     Raises:
-        InputError: the text is not YAML, or the result is not a valid set of parameters; the sentence names the key.
+        InputError: the text is not YAML, or the result is not a valid set of parameters, or DVC could not take its
+            ``data.root``; the sentence names the key.
     """
     target = deepcopy(defaults())
     for key, value in values.items():
         _put(target, key, value)
-    parse(target, source)
+    _check_root(parse(target, source).data.root, source)
     fresh = _tree(target)
     if not text.strip():
         return _dump(fresh), []
@@ -128,6 +130,16 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     changes = list(_merge(present, fresh, target))
     written = _dump(fresh)
     return written if set(_comments(text)) <= set(_comments(written)) else _dump(present), changes
+
+
+def _check_root(root: str, source: str) -> None:
+    """Refuse a ``data.root`` that DVC, which reads it before any stage runs, cannot take as a dependency."""
+    said = f"{source}: data.root is {root!r}: "
+    if root.startswith("~"):
+        raise InputError(f"{said}~ is not expanded by DVC; the whole path would be right")
+    dataset, index = Path(root).resolve(), Path(INDEX).resolve()
+    if index.is_relative_to(dataset) or dataset.is_relative_to(index):
+        raise InputError(f"{said}the folder holds or is in {INDEX}, which the run writes; data/mine would be right")
 
 
 def template() -> str:

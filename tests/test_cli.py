@@ -109,6 +109,22 @@ def test_outside_a_project_the_sentence_says_so(boxline: Boxline) -> None:
     assert result.stderr == expected
 
 
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("data", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
+        (".", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
+        ("data/index/mine", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
+        ("~/pictures", "~ is not expanded by DVC; the whole path would be right"),
+    ],
+)
+def test_a_root_that_dvc_cannot_take_is_refused(boxline: Boxline, root: str, reason: str) -> None:
+    result = boxline("preset", "--set", f"data.root={root}")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: params.yaml: data.root is {root!r}: {reason}\n"
+    assert Path("params.yaml").read_text() == COMMITTED
+
+
 @pytest.mark.parametrize("arguments", [["preset"], ["preset", "tiny"]])
 def test_without_a_folder_of_presets_the_sentence_says_where_to_run(boxline: Boxline, arguments: list[str]) -> None:
     Path("presets").unlink()

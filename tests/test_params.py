@@ -66,19 +66,6 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("fast_rcnn.svm.C", "auto"), r"^p: fast_rcnn\.svm: auto is no C here, .*; a number would be right$"),
         (change("fast_rcnn.svm.layer", "pool5"), r"^p: fast_rcnn\.svm: layer is pool5, but .* on fc7$"),
         (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'auto'"),
-        (
-            change("data.root", "data"),
-            r"data\.root is 'data': the folder holds or is in data/index, .* data/mine would",
-        ),
-        (change("data.root", "."), r"data\.root is '\.': the folder holds or is in data/index"),
-        (
-            change("data.root", "data/index/mine"),
-            r"data\.root is 'data/index/mine': the folder holds or is in data/index",
-        ),
-        (
-            change("data.root", "~/pictures"),
-            r"data\.root is '~/pictures': ~ is not expanded by DVC; the whole path would be",
-        ),
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),
         (change("data.fit_splits", ["test"]), r"data\.fit_splits\.0 is 'test'"),

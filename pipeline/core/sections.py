@@ -1,7 +1,6 @@
 """The sections of ``params.yaml`` that no system owns, and blocks that several systems' sections share."""
 
 import math
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -19,24 +18,6 @@ from pipeline.core.params import (
     Split,
     distinct,
 )
-
-INDEX = "data/index"
-"""Where the stage `index` writes."""
-
-
-def _beside_the_index(root: str) -> str:
-    """Return the path of a dataset's folder that DVC takes as a dependency beside `INDEX`.
-
-    Raises:
-        ValueError: it holds the index or lies in it, or starts with ``~``.
-    """
-    if root.startswith("~"):
-        raise ValueError("~ is not expanded by DVC; the whole path would be right")
-    dataset, index = Path(root).resolve(), Path(INDEX).resolve()
-    if index.is_relative_to(dataset) or dataset.is_relative_to(index):
-        raise ValueError(f"the folder holds or is in {INDEX}, which the run writes; data/mine would be right")
-    return root
-
 
 Distinct = AfterValidator(distinct)
 NotEmpty = Field(min_length=1)
@@ -86,7 +67,7 @@ class Data(Section):
     ] = "digits"
     """digits (generated here) | auto (a folder in any layout of docs/formats.md) | voc, coco, yolo, labelme, via or csv
     (a folder in that one) | voc2007 | voc2012 | voc0712 (trainval of both years, test of 2007)"""
-    root: Annotated[str, AfterValidator(_beside_the_index)] = "data/fetched"
+    root: str = "data/fetched"
     """The folder with images and annotations; data/fetched is where the fetch stage puts what it makes or downloads."""
     classes: Annotated[tuple[str, ...], Distinct] | None = None
     """Empty: all classes in the data, sorted by name. A list: these, in this order; any other is an error."""
