@@ -185,8 +185,8 @@ class FeatureCache:
             yield
         except (ValueError, RuntimeError, OSError) as error:
             raise InputError(
-                f"{self.path}: a file in it is damaged ({error}); remove the folder, and the stage {self._stage} "
-                "writes it anew."
+                f"{self.path}: not a feature cache, or a file in it is damaged ({error}); remove it, and the stage "
+                f"{self._stage} writes it anew."
             ) from error
 
     def table(self, name: str) -> NDArray:

@@ -1,5 +1,6 @@
 """Reading revisions of a real repository: what there is, what there is not, and what disturbs."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def test_experiments_of_other_commits_are_not_listed(compared: Any) -> None:
 def test_without_a_commit_there_is_the_workspace_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc.repo import Repo
 
-    Repo.init(str(tmp_path), no_scm=True).close()
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    Repo.init(str(tmp_path)).close()
     monkeypatch.chdir(tmp_path)
     assert default_names() == ["workspace"]
     assert read("workspace").problem == ""

@@ -172,10 +172,13 @@ def test_a_damaged_cache_is_named_with_its_stage(folder):
         lambda: cache.rows(0, "fc7", np.array([0])),
         lambda: list(CachedRows(cache, "fc7").map(lambda start, rows: rows)),
     ):
-        with pytest.raises(InputError, match=r"cache\.zarr: a file in it is damaged .* the stage the stage writes it"):
+        with pytest.raises(
+            InputError,
+            match=r"cache\.zarr: not a feature cache, or a file in it is damaged .* the stage the stage writes it",
+        ):
             read()
     (path / "zarr.json").write_text("{")
-    with pytest.raises(InputError, match=r"cache\.zarr: a file in it is damaged"):
+    with pytest.raises(InputError, match=r"cache\.zarr: not a feature cache, or a file in it is damaged"):
         FeatureCache(path, "the stage")
 
 

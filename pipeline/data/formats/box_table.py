@@ -86,9 +86,6 @@ def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: 
                 objects[image].append(item)
             if split := _split(row, file):
                 lists.setdefault(split, {}).setdefault(image, where)
-        read = [item for items in objects.values() for item in items if item.where.startswith(f"{file}:")]
-        if read and all(0 <= value <= 1 for item in read for value in item.corners):
-            report.problem(file, "has all boxes between 0 and 1, as shares of the sides; pixels would be right.")
     images = [SourceImage(image, tuple(items), None, wheres[image]) for image, items in objects.items()]
     return gather(tree, images, lists or tree.split_lists(report), shares, seed, report)
 

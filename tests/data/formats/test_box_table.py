@@ -43,7 +43,9 @@ def test_shares_are_refused(folder: Any) -> None:
     folder.pictures(*(f"{i}.jpg" for i in range(5)))
     rows = "".join(f"{i},/m/01,1,0.1,0.9,0.2,0.8\n" for i in range(5))
     folder.write("open-images.csv", f"ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax\n{rows}")
-    assert folder.problem().startswith("open-images.csv: has all boxes between 0 and 1, as shares of the sides; pixels")
+    problems = folder.report().problems
+    assert len(problems) == 5
+    assert problems[0].startswith("open-images.csv:3: has all corners between 0 and 1; pixels, not shares")
 
 
 def test_a_path_of_another_machine(folder: Any) -> None:
