@@ -66,7 +66,7 @@ def test_training_curves_are_shown_even_of_a_short_run(tiny) -> None:
 
 def test_an_edit_reaches_the_stages_that_its_meaning_reaches(tiny) -> None:
     assert edited(tiny, "pipeline/data/coco.py", '"""', '"""Another sentence. ') == set()
-    reader = edited(tiny, "pipeline/data/coco.py", "import json\n", "import json\n\nNEW = 1\n")
+    reader = edited(tiny, "pipeline/data/coco.py", "\n\n\ndef read_coco", "\n\nNEW = 1\n\n\ndef read_coco")
     assert reader == {"index"}
     loss = edited(tiny, "pipeline/systems/ssd/training.py", "import torch\n", "import torch\n\nNEW = 1\n")
     assert "systems/ssd/dvc.yaml:train" in loss
