@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.core.runtime import item_seed
 from pipeline.core.sections import SplitShares
 from pipeline.data.index import SPLITS
+from pipeline.data.report import Report
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class Source:
 def is_text(name: str) -> bool:
     """Whether a name is not empty and can be written as UTF-8: bad bytes leave surrogates, halves of characters."""
     return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:
+    """Return the lines of a text file that are not blank, each behind ``name:line``; other than UTF-8 is a problem."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        report.problem(name, "is not UTF-8 text.")
+        return []
+    return [(f"{name}:{i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def complete(

@@ -27,7 +27,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, without_trainval
+from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, read_lines, without_trainval
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -175,9 +175,9 @@ def _read_lists(root: Path, folder: Path, files: _Files, report: Report) -> dict
         path = folder / "ImageSets" / "Main" / f"{split}.txt"
         if not path.is_file():
             continue
-        lines = _lines(path, path.relative_to(root).as_posix(), report)
         names: dict[str, str] = {}
-        for where, line in lines:
+        for where, text in read_lines(path, path.relative_to(root).as_posix(), report):
+            line = normalize("NFC", text)
             name = line if line in files.images else _without_ending(line)
             if name in names:
                 report.note("name given twice", where, f"{name} is already at {names[name]}.")
@@ -208,16 +208,6 @@ def _report_other_lists(root: Path, folder: Path, lists: Mapping[str, list[str]]
         return
     for path in others:
         report.note("list that is not read", path.relative_to(root).as_posix(), f"splits are read from {right}.")
-
-
-def _lines(path: Path, file: str, report: Report) -> list[tuple[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        report.problem(file, "is not UTF-8 text.")
-        return []
-    lines = enumerate(normalize("NFC", text).splitlines(), 1)
-    return [(f"{file}:{i}", line.strip()) for i, line in lines if line.strip()]
 
 
 def _without_ending(name: str) -> str:

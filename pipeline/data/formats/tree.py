@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from pipeline.core.errors import InputError
 from pipeline.data.report import Report
-from pipeline.data.source import is_text
+from pipeline.data.source import is_text, read_lines
 from pipeline.data.voc import IMAGE_ENDINGS
 
 SPLIT = re.compile(
@@ -175,16 +175,6 @@ def read_json(path: Path, name: str) -> Any:
         raise InputError(f"{name}:{error.lineno}: this is not JSON ({error.msg}, column {error.colno}).") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name}: this is not JSON ({error}).") from error
-
-
-def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:
-    """Return the lines of a text file that are not blank, each behind ``name:line``; other than UTF-8 is a problem."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        report.problem(name, "is not UTF-8 text.")
-        return []
-    return [(f"{name}:{i}", line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 
 def _keys(value: Any) -> frozenset[str]:

@@ -17,9 +17,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather, paired
 from pipeline.data.formats.shapes import bounds_of_points
-from pipeline.data.formats.tree import Listed, Tree, read_lines
+from pipeline.data.formats.tree import Listed, Tree
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text, read_lines
 
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
