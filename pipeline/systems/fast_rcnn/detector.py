@@ -16,7 +16,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import pad, pixels, scale_factor
-from pipeline.limits import Limits, class_limits
+from pipeline.limits import Limits, class_limits, load_indices
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
@@ -227,7 +227,7 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split and its proposals; see `pipeline.registry.System`."""
     detect = params.section(sections.FastRcnn).detect
-    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    fitted = load_indices(params.data.fit_splits)
     limits = limits_of(detect, fitted, "fast_rcnn.detect")
     description = Description.of("fast_rcnn", index.classes, proposals=params.proposals, detect=detect, **limits)
     network = load_network(Path("models/fast_rcnn"), detect.compressed)

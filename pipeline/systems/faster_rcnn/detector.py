@@ -20,6 +20,7 @@ from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
+from pipeline.limits import load_indices
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, limits_of, score_regions
@@ -197,7 +198,7 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split; see `pipeline.registry.System`."""
     detect = params.section(FasterRcnn).detect
-    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    fitted = load_indices(params.data.fit_splits)
     limits = limits_of(detect, fitted, "faster_rcnn.detect")
     description = Description.of("faster_rcnn", index.classes, detect=detect, **limits)
     return _load(description, Path("models/faster_rcnn"), device)

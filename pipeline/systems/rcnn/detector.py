@@ -12,7 +12,7 @@ from pipeline.core.sections import Features, Proposals, Region
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import FeatureCache
-from pipeline.limits import class_limits
+from pipeline.limits import class_limits, load_indices
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets.backbones import channels_last, normalise
 from pipeline.proposals.engines import propose
@@ -70,7 +70,7 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split, whose features are cached; see `pipeline.registry.System`."""
     rcnn = params.section(Rcnn)
-    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    fitted = load_indices(params.data.fit_splits)
     description = Description.of(
         "rcnn",
         index.classes,

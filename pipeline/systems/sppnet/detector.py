@@ -16,7 +16,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache, map_cells, map_sizes, maps_origin
-from pipeline.limits import class_limits
+from pipeline.limits import class_limits, load_indices
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, channels_last, normalise
@@ -94,7 +94,7 @@ def load(models: Path, device: torch.device) -> Detector:
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split, whose maps are cached; see `pipeline.registry.System`."""
     sppnet, folder = params.section(Sppnet), Path("models/sppnet")
-    fitted = [Index.load(Path(f"data/index/{split}.json")) for split in params.data.fit_splits]
+    fitted = load_indices(params.data.fit_splits)
     description = Description.of(
         "sppnet",
         index.classes,
