@@ -25,7 +25,10 @@ def main(stage: Stage) -> None:
     shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)
     network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{ssd.backbone}.safetensors")))
-    squares = (to_square(record.boxes, record.width, record.height, shape.side) for record in records)
+    squares = (
+        to_square(record.boxes[record.trained(settings.difficult)], record.width, record.height, shape.side)
+        for record in records
+    )
     (covered,) = coverage(((network.defaults.numpy(), square) for square in squares), [settings.match_iou])
     print(
         f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; they overlap "
