@@ -17,7 +17,9 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -25,11 +27,12 @@ from PIL import Image
 from torchvision.transforms import functional as transforms
 
 from pipeline.core import runtime
-from pipeline.core.sections import Region
+from pipeline.core.sections import CachePrecision, Region
 from pipeline.data.images import read_image
 from pipeline.features.regions import Regions, gather
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import MEAN, STD, channels_last, normalise
+from pipeline.nets.precision import caching
 from pipeline.systems.rcnn.features import AT_ONCE, cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--regions", type=int, default=300, help="per image")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="auto", choices=get_args(CachePrecision), help="of floor and stage")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0, help="decoding threads; 0: one per core")
     parser.add_argument("--batches", type=int, nargs="*", default=[], help="measure the floor at these batches too")
@@ -59,14 +63,17 @@ def main() -> None:
     regions = random_regions(sorted(args.folder.glob("*.jpg"))[: args.images], args.regions)
     count = len(regions.boxes)
     batch = network.net.batch(args.side, device)
-    print(f"{args.network}, {args.side} px, {count} regions of {len(regions.files)} images, batch {batch}, {device}")
+    print(
+        f"{args.network}, {args.side} px, {count} regions of {len(regions.files)} images, batch {batch}, {device}, "
+        f"precision {args.precision}"
+    )
 
     warped = warped_regions(regions, region, device)
     speeds: dict[str, list[float]] = {"floor": [], "stage": [], "usual": []}
     busy: list[float] = []
     for number in range(args.rounds + 1):  # the first round warms up
         seconds = {
-            "floor": timed(lambda: forward_alone(network, warped, args.layers, batch), device),
+            "floor": timed(lambda: forward_alone(network, warped, args.layers, batch, args.precision), device),
             "stage": timed(lambda: stage(network, regions, region, args, batch, device), device),
             "usual": timed(lambda: usual_way(network, regions, args, device), device),
         }
@@ -83,7 +90,8 @@ def main() -> None:
     if device.type == "cuda":
         print(f"share of the stage in which the GPU computes: {statistics.median(busy):.2f}")
     for other in args.batches:
-        seconds = min(timed(lambda: forward_alone(network, warped, args.layers, other), device) for _ in range(3))  # noqa: B023
+        alone = partial(forward_alone, network, warped, args.layers, other, args.precision)
+        seconds = min(timed(alone, device) for _ in range(3))
         print(f"floor at batch {other}: {count / seconds:.1f} regions/s")
 
 
@@ -108,9 +116,10 @@ def warped_regions(regions: Regions, region: Region, device: torch.device) -> to
     return torch.cat(parts).contiguous(memory_format=torch.channels_last)
 
 
-def forward_alone(network: RegionNetwork, warped: torch.Tensor, layers: list[str], batch: int) -> None:
-    half = warped.device.type == "cuda"
-    with torch.inference_mode(), torch.autocast(warped.device.type, torch.float16, half):
+def forward_alone(
+    network: RegionNetwork, warped: torch.Tensor, layers: list[str], batch: int, precision: CachePrecision
+) -> None:
+    with torch.inference_mode(), caching(precision, warped.device):
         for part in warped.split(max(batch, AT_ONCE // batch * batch)):
             network.head_taps(torch.cat([network.pool(network.conv(regions)) for regions in part.split(batch)]), layers)
 
@@ -129,6 +138,7 @@ def stage(
             dtype="float16",
             shard_mb=64,
             batch=batch,
+            precision=args.precision,
             device=device,
             workers=runtime.worker_count(args.workers),
             attributes={},

@@ -205,7 +205,7 @@ def _maps(sizes: Sizes, conv: nn.Module, number: int = 0) -> ImageMaps:
     size = sizes.picture[::-1]
     input_hw, factors, hw = map_sizes([size], sizes.params.sppnet.maps.scales, Geometry.from_layers(conv))
     pixels = _pixels(sizes, number)
-    return ImageMaps([map_cells(conv, pixels, sides) for sides in input_hw.tolist()], hw, factors)
+    return ImageMaps([map_cells(conv, pixels, sides, "auto") for sides in input_hw.tolist()], hw, factors)
 
 
 def _pixels(sizes: Sizes, number: int = 0) -> torch.Tensor:

@@ -93,7 +93,7 @@ class RcnnTimer:
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""
         clock = Clock(self._device)
-        list(region_taps(self._network, pixels, boxes, self._region, ("fc7",), self._batch, clock))
+        list(region_taps(self._network, pixels, boxes, self._region, ("fc7",), self._batch, "auto", clock))
         return clock.seconds
 
 
@@ -113,7 +113,7 @@ class SppnetTimer:
         clock = Clock(self._device)
         sizes = [(round(HEIGHT * scale / HEIGHT), round(WIDTH * scale / HEIGHT)) for scale in self._scales]
         with clock.phase("convolution"):
-            cells = [map_cells(self._conv, pixels, size) for size in sizes]
+            cells = [map_cells(self._conv, pixels, size, "auto") for size in sizes]
         hw = np.array([[self._geometry.size(side) for side in size] for size in sizes], np.int64)
         factors = np.array([[size[1] / WIDTH, size[0] / HEIGHT] for size in sizes])
         with torch.inference_mode():

@@ -310,7 +310,7 @@ def _rcnn_features(scale: Scale, regions: int) -> Callable[[], object]:
             where: dict[str, Any] = {"folder": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
             cache_regions(
                 gather([1], [file], [empty], [boxes_of(0, regions)]), network, region, ("pool5", "fc7"),
-                dtype="float16", shard_mb=64, batch=batch, **where,
+                dtype="float16", shard_mb=64, batch=batch, precision="auto", **where,
             )  # fmt: skip
 
     return run
@@ -325,7 +325,7 @@ def _sppnet_maps(scale: Scale, images: int) -> Callable[[], object]:
             sizes = [PICTURE[::-1]] * images
             layout = entries(range(images), _files(folder, images), sizes, scale.scales, Geometry.from_layers(conv))
             where: dict[str, Any] = {"folder": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
-            cache_maps(layout, conv, net.channels, dtype="float16", shard_mb=64, **where)
+            cache_maps(layout, conv, net.channels, dtype="float16", shard_mb=64, precision="auto", **where)
 
     return run
 

@@ -23,6 +23,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, item_seed, read_ahead
 from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
+from pipeline.nets.precision import training_precision
 
 if TYPE_CHECKING:
     from dvclive import Live
@@ -106,6 +107,7 @@ def train(
     """
     if schedule.steps == 0:
         return
+    precision = training_precision(precision, device)
     fabric = _fabric(device, precision)
     # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
     sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum, fused=True)

@@ -22,7 +22,8 @@ from pipeline.core.params import (
 Distinct = AfterValidator(distinct)
 NotEmpty = Field(min_length=1)
 Similarity = Annotated[str, Field(pattern="^[ctsf]+$"), Distinct]
-Precision = Literal["fp32", "tf32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+CachePrecision = Literal["auto", "fp32", "fp16", "bf16"]
 Network = Literal[
     "small", "squeezenet1_0", "alexnet", "vgg16", "mobilenet_v2", "resnet18", "resnet50", "extraction", "darknet"
 ]
@@ -123,8 +124,9 @@ class Backbone(Section):
 class Training(Section):
     """What all trainings have in common."""
 
-    precision: Precision = "fp32"
-    """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32)"""
+    precision: Precision = "auto"
+    """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32) | auto
+    (bf16 where processor or GPU have instructions for it, else fp32)"""
 
 
 class Pretrain(Section):
@@ -256,6 +258,9 @@ class Features(Section):
 
     layers: Annotated[tuple[Layer, ...], NotEmpty, Distinct] = ("pool5", "fc7")
     dtype: Literal["float16", "float32"] = "float16"
+    precision: CachePrecision = "auto"
+    """Of the network's pass: fp32 | fp16 | bf16 | auto (fp16 on a GPU, bf16 on a processor with instructions for it,
+    else fp32)"""
     shard_mb: PositiveFloat = 64
     """Raw size of one shard; a shard is the unit of writing and of resuming."""
     batch: Count = 0

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.core.errors import InputError
+from pipeline.core.sections import CachePrecision
 from pipeline.features.cache import CacheWriter, Column, FeatureCache, Piece, fill, saturate
 from pipeline.nets import weights
 from pipeline.nets.backbones import channels_last
 from pipeline.nets.geometry import Geometry
+from pipeline.nets.precision import caching
 
 COLUMN = "cells"
 ASPECT = 8  # of the narrowest image whose shorter side becomes the scale; `boxline predict` pads beyond 6
@@ -109,6 +111,7 @@ def cache_maps(
     folder: Path,
     dtype: str,
     shard_mb: float,
+    precision: CachePrecision = "fp32",
     device: torch.device,
     workers: int,
     attributes: dict[str, Any],
@@ -122,7 +125,7 @@ def cache_maps(
     conv = channels_last(conv, device).eval()
 
     def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
-        cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist())
+        cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist(), precision)
         start = int(layout.offsets[piece.entry])
         wanted = cells[piece.start - start : piece.stop - start]
         into[COLUMN][:] = saturate(wanted, into[COLUMN].dtype).cpu().numpy()
@@ -134,14 +137,15 @@ def cache_maps(
     return writer.path
 
 
-def map_cells(conv: nn.Module, pixels: torch.Tensor, input_hw: Sequence[int]) -> torch.Tensor:
+def map_cells(
+    conv: nn.Module, pixels: torch.Tensor, input_hw: Sequence[int], precision: CachePrecision = "fp32"
+) -> torch.Tensor:
     """Return the map of one normalised image ``(3, H, W)``, resized to ``input_hw``, row by row: ``(cells, C)``.
 
     Bilinear without antialiasing, as the released code resizes.
     """
     size = (int(input_hw[0]), int(input_hw[1]))
-    half = pixels.device.type == "cuda"
-    with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, enabled=half):
+    with torch.inference_mode(), caching(precision, pixels.device):
         resized = torch.nn.functional.interpolate(pixels[None], size=size, mode="bilinear", align_corners=False)
         maps = conv(resized.contiguous(memory_format=torch.channels_last))
         return maps[0].permute(1, 2, 0).flatten(0, 1)

@@ -35,6 +35,7 @@ def main(stage: Stage) -> None:
         dtype=settings.dtype,
         shard_mb=settings.shard_mb,
         batch=batch,
+        precision=settings.precision,
         device=stage.device,
         workers=stage.workers,
         attributes={

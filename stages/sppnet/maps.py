@@ -38,6 +38,7 @@ def main(stage: Stage) -> None:
         folder=stage.scratch.folder,
         dtype=settings.dtype,
         shard_mb=settings.shard_mb,
+        precision=settings.precision,
         device=stage.device,
         workers=stage.workers,
         attributes={

@@ -43,6 +43,7 @@ class WarpedRegions:
         features = description.section("features", Features)
         self._dtype = np.dtype(features.dtype)
         self._batch = features.batch or network.net.batch(self._region.size, device)
+        self._precision = features.precision
         self._network = channels_last(network, device)
         self._device = device
 
@@ -53,7 +54,9 @@ class WarpedRegions:
             boxes = propose(image, self._proposals)
         with clock.phase("pooling"):
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
-        parts = list(region_taps(self._network, pixels, boxes, self._region, layers, self._batch, clock))
+        parts = list(
+            region_taps(self._network, pixels, boxes, self._region, layers, self._batch, self._precision, clock)
+        )
         with clock.phase("heads"):
             taps = {layer: torch.cat([part[layer] for part in parts]) for layer in layers} if parts else {}
         return ImageRegions.from_taps(boxes, (image.shape[1], image.shape[0]), taps, self._dtype)

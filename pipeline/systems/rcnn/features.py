@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes
 from pipeline.core.clock import NULL_CLOCK, Clock
-from pipeline.core.sections import Region
+from pipeline.core.sections import CachePrecision, Region
 from pipeline.features.cache import CacheWriter, Column, Piece, fill, saturate
 from pipeline.features.regions import Regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import channels_last
+from pipeline.nets.precision import caching
 from pipeline.systems.rcnn.network import RegionNetwork
 
 # Regions that are warped at a time and go through the fc layers together: the weights of these (216 MB in AlexNet) are
@@ -31,6 +32,7 @@ def cache_regions(
     dtype: str,
     shard_mb: float,
     batch: int,
+    precision: CachePrecision = "fp32",
     device: torch.device,
     workers: int,
     attributes: dict[str, Any],
@@ -47,7 +49,7 @@ def cache_regions(
     columns = [Column(layer, widths[layer], dtype) for layer in layers]
 
     def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
-        forward(network, pixels, regions.boxes[piece.start : piece.stop], region, into, batch)
+        forward(network, pixels, regions.boxes[piece.start : piece.stop], region, into, batch, precision)
 
     rows = int(regions.offsets[-1])
     with CacheWriter(folder, columns, rows, shard_mb, regions.tables(), attributes) as writer:
@@ -65,14 +67,20 @@ def cache_regions(
 
 
 def forward(
-    network: RegionNetwork, pixels: torch.Tensor, boxes: Boxes, region: Region, into: dict[str, NDArray], batch: int
+    network: RegionNetwork,
+    pixels: torch.Tensor,
+    boxes: Boxes,
+    region: Region,
+    into: dict[str, NDArray],
+    batch: int,
+    precision: CachePrecision,
 ) -> None:
     """Fill ``into``, one array ``(N, width)`` for each layer, with the features of ``boxes`` (N, 4) of one image.
 
     ``pixels`` is the normalised image ``(3, H, W)`` on the network's device.
     """
     start = 0
-    for values in region_taps(network, pixels, boxes, region, tuple(into), batch):
+    for values in region_taps(network, pixels, boxes, region, tuple(into), batch, precision):
         stop = start + len(next(iter(values.values())))
         for layer, rows in values.items():
             into[layer][start:stop] = saturate(rows, into[layer].dtype).cpu().numpy()
@@ -86,6 +94,7 @@ def region_taps(
     region: Region,
     layers: Sequence[str],
     batch: int,
+    precision: CachePrecision = "fp32",
     clock: Clock = NULL_CLOCK,
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Yield the values of ``layers``, ``(n, width)`` each, for one stretch of ``boxes`` (N, 4) after another.
@@ -97,11 +106,12 @@ def region_taps(
         region: how they are warped.
         layers: names of taps.
         batch: regions that go through the convolutions at a time.
+        precision: of the network's pass.
         clock: times ``pooling`` (the warping), ``convolution`` and ``heads``.
     """
     at_once = max(batch, AT_ONCE // batch * batch)
     for start in range(0, len(boxes), at_once):
-        with torch.inference_mode(), torch.autocast(pixels.device.type, torch.float16, pixels.device.type == "cuda"):
+        with torch.inference_mode(), caching(precision, pixels.device):
             with clock.phase("pooling"):
                 warped = warp(pixels, boxes[start : start + at_once], region)
             pooled, maps = [], []

@@ -48,7 +48,7 @@ class MappedRegions:
     def __init__(self, description: Description, conv: nn.Module, head: PyramidHead, device: torch.device) -> None:
         self._proposals = description.section("proposals", Proposals)
         maps = description.section("maps", Maps)
-        self._scales, self._dtype = maps.scales, np.dtype(maps.dtype)
+        self._scales, self._dtype, self._precision = maps.scales, np.dtype(maps.dtype), maps.precision
         self._conv = channels_last(conv, device).eval()
         self._geometry = Geometry.from_layers(conv)
         self._head, self._device = head.to(device), device
@@ -63,7 +63,7 @@ class MappedRegions:
         with clock.phase("convolution"):
             pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1))
             input_hw, factors, hw = map_sizes([size], self._scales, self._geometry)
-            cells = [map_cells(self._conv, pixels, sides) for sides in input_hw.tolist()]
+            cells = [map_cells(self._conv, pixels, sides, self._precision) for sides in input_hw.tolist()]
             maps = ImageMaps([saturate(values, self._dtype) for values in cells], hw, factors)
         taps = region_features(self._head, maps, boxes, self._scales, self._geometry, layers, self._device, clock)
         return ImageRegions.from_taps(boxes, size, taps, self._dtype)

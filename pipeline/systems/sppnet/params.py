@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
-from pipeline.core.sections import BoxRegression, Detection, Network, RegionSampling, Svm
+from pipeline.core.sections import BoxRegression, CachePrecision, Detection, Network, RegionSampling, Svm
 
 
 class Maps(Section):
@@ -14,6 +14,8 @@ class Maps(Section):
     scales: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(distinct)] = (256,)
     """Shorter side of the image in pixels, one map for each (the paper: 480, 576, 688, 864, 1200; one scale: 688)."""
     dtype: Literal["float16", "float32"] = "float16"
+    precision: CachePrecision = "auto"
+    """See rcnn.features."""
     shard_mb: PositiveFloat = 64
 
 
