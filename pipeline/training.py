@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.errors import InputError
@@ -103,17 +104,23 @@ def train(
 
     Raises:
         InputError: a loss is not finite, or a weight after the step; the sentence names the step and the images of its
-            batch. Or this is a git repository without a commit.
+            batch. Or this is a git repository without a commit. Or ``schedule.average`` stands beside a validation.
     """
     if schedule.steps == 0:
         return
+    if schedule.average and task.validate:
+        raise InputError(
+            f"schedule.average is {schedule.average}, but validation chooses among the weights of single steps; 0 "
+            "would be right, or no validation."
+        )
     precision = training_precision(precision, device)
     fabric = _fabric(device, precision)
     # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
     sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum, fused=True)
     network, optimizer = fabric.setup(task.network.train(), sgd)
+    average = AveragedModel(task.network) if schedule.average else None
     checkpoint = scratch / CHECKPOINT
-    done = _resume(checkpoint, network, optimizer)
+    done = _resume(checkpoint, network, optimizer, average)
     log_every = max(1, min(10, schedule.steps // 20))
     unchecked: list[_Step] = []
     with (
@@ -137,6 +144,8 @@ def train(
             optimizer.zero_grad()
             fabric.backward(total)
             optimizer.step()
+            if average and step >= schedule.steps - schedule.average:
+                average.update_parameters(task.network)
             shown.update()
             if logs:
                 _log(live, step, losses)
@@ -146,11 +155,15 @@ def train(
                 if task.validate:
                     _log(live, step, {"validation_loss": torch.tensor(_validate(task, scratch, step + 1))})
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": step + 1}
+                if average:
+                    state["average"] = average.state_dict()
                 with atomic(checkpoint) as temporary:
                     torch.save(state, temporary)
     if task.validate:
         with safe_open(scratch / SNAPSHOT, "pt") as content:
             task.network.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
+    elif average:
+        task.network.load_state_dict(average.module.state_dict())
     task.network.eval()
 
 
@@ -270,13 +283,17 @@ def _not_finite(step: int, what: str, image_ids: Sequence[int]) -> InputError:
     )
 
 
-def _resume(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Give network and optimiser the state of ``checkpoint``; return the number of steps behind it, 0 without one."""
+def _resume(
+    checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: AveragedModel | None
+) -> int:
+    """Give all three the state of ``checkpoint``; return the number of steps behind it, 0 without one."""
     if not checkpoint.is_file():
         return 0
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
+    if average:
+        average.load_state_dict(state["average"])
     return state["steps"]
 
 

@@ -89,7 +89,7 @@ def by_hand(settings: Schedule, seed: int = 7) -> tuple[nn.Module, list[float]]:
     rates = [0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
     factors = {"0.weight": 1, "0.bias": 2, "3.weight": 10, "3.bias": 20}
     momentum = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
-    for step, rate in zip(range(settings.steps), rates, strict=True):
+    for step, rate in enumerate(rates[: settings.steps]):
         digest = hashlib.sha256(f"{seed}/step/{step}".encode()).hexdigest()
         torch.manual_seed(int(digest[:16], 16) // 2)
         loss = losses(net, batch(step))["loss"]
@@ -142,6 +142,28 @@ def test_steps_are_those_of_plain_torch(tmp_path: Path) -> None:
     for ours, theirs in zip(trained.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert not trained.training
+
+
+def test_the_average_is_the_mean_of_the_last_steps_weights(tmp_path: Path) -> None:
+    """Three steps of eight: of the weights that six, seven and eight steps end with."""
+    averaged = run(tmp_path, average=3)
+    ends = [by_hand(schedule(steps=steps))[0] for steps in (6, 7, 8)]
+    for ours, *theirs in zip(averaged.parameters(), *(end.parameters() for end in ends), strict=True):
+        torch.testing.assert_close(ours, torch.stack(theirs).mean(dim=0))
+
+
+@pytest.mark.parametrize("stop", [3, 4, 7])
+def test_an_average_goes_on_where_it_was_stopped(tmp_path: Path, stop: int) -> None:
+    """Checkpoints lie behind steps 3 and 6 of 8, the average begins behind step 4."""
+    with pytest.raises(ConnectionAbortedError):
+        run(tmp_path / "killed", until(stop), average=4)
+    assert same(run(tmp_path / "killed", average=4), run(tmp_path / "whole", average=4))
+
+
+def test_an_average_beside_a_validation_is_refused(tmp_path: Path) -> None:
+    task = Task(network(), losses, validate=lambda: 0.0)
+    with pytest.raises(InputError, match=r"schedule\.average is 2, .*; 0 would be right"):
+        train(task, batch, schedule(average=2), scratch=tmp_path, seed=7, device=CPU)
 
 
 def test_frozen_layers_do_not_move(tmp_path: Path) -> None:

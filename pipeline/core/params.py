@@ -49,7 +49,9 @@ class Section(BaseModel):
 
 
 class Schedule(Section):
-    """Gradient descent with momentum: a linear warmup over so many steps, then the rate times gamma at each decay."""
+    """Gradient descent with momentum: a linear warmup over so many steps, then the rate times gamma at each decay.
+    average: the weights are the mean of those after each of the last so many steps; 0: the last ones, as in the papers.
+    """
 
     steps: Count = 0
     lr: PositiveFloat = 0.001
@@ -58,4 +60,5 @@ class Schedule(Section):
     warmup: Count = 0
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0005
+    average: Count = 0
     checkpoint_every: Positive = 100
