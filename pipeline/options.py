@@ -36,7 +36,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 class CommandOfSystems(TyperCommand):
-    """A command whose help may name ``{systems}``, ``{exportable}`` ones, their ``{trainings}`` and ``{thresholds}``."""
+    """A command whose help may name ``{systems}``, ``{exportable}`` ones, ``{trainings}`` and ``{thresholds}``."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help, with the systems that there are."""
