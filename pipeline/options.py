@@ -36,7 +36,7 @@ def errors_as_sentences() -> Iterator[None]:
 
 
 class CommandOfSystems(TyperCommand):
-    """A command whose help texts may name ``{systems}``, ``{exportable}`` ones, and their default ``{thresholds}``."""
+    """A command whose help may name ``{systems}``, ``{exportable}`` ones, ``{trainings}`` and ``{thresholds}``."""
 
     def get_help(self, ctx: Any) -> str:
         """Return the help, with the systems that there are."""
@@ -45,6 +45,7 @@ class CommandOfSystems(TyperCommand):
         names = {
             "systems": ", ".join(all_systems()),
             "exportable": " or ".join(exportable()),
+            "trainings": "; ".join(f"{name} {', '.join(system.trainings)}" for name, system in all_systems().items()),
             "thresholds": ", ".join(f"{name} {system.shown_from:g}" for name, system in all_systems().items()),
         }
         for parameter in self.params:

@@ -1,9 +1,9 @@
 """The systems: all that one paper says stands in ``pipeline/systems/NAME/``, a room, behind one `System` object.
 
 What treats systems alike (evaluation, timing, report, predictions, comparison, inspection, help texts) asks the object
-and knows no names. A room has a ``system.py`` with its ``SYSTEM`` and a ``detector.py`` with ``load`` and
-``on_test_split``; adding a system is adding a room and writing its name into ``systems`` of ``params.yaml``
-(CONTRIBUTING.md).
+and knows no names. A room has a ``system.py`` with its ``SYSTEM``, a ``detector.py`` with ``load`` and
+``on_test_split``, and a ``batch_view.py`` with ``seen_batches`` where it trains networks; adding a system is adding a
+room and writing its name into ``systems`` of ``params.yaml`` (CONTRIBUTING.md).
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from pipeline.core.params import Section
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.batch_view import SeenBatches, TrainingImages
     from pipeline.data.index import Index
     from pipeline.detector import Detector
     from pipeline.params import Params
@@ -79,6 +80,7 @@ class System:
         shown_from: score from which a detection is shown where a person does not say; what scores mean differs.
         params: its section of ``params.yaml``, which has its name; None where it has none.
         onnx: whether `boxline export` writes it: it is one network on squares.
+        trainings: its stages that train a network on batches, as its ``dvc.yaml`` names them.
         published: rows of the paper's tables.
         published_speed: how fast the paper says it is; None where it says nothing.
     """
@@ -91,6 +93,7 @@ class System:
     shown_from: float
     params: type[Section] | None = None
     onnx: bool = False
+    trainings: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
     published_speed: PublishedSpeed | None = None
 
@@ -104,6 +107,16 @@ class System:
         It may read what the graph has cached of them, at the graph's paths, and computes the same as `load`'s.
         """
         return self._detector.on_test_split(params, index, device)
+
+    def seen_batches(self, params: "Params", images: "TrainingImages", stage: str) -> "SeenBatches":
+        """Return the batches of ``stage``, one of `trainings`; the room's ``batch_view.seen_batches``.
+
+        Args:
+            params: all of them.
+            images: of train and val.
+            stage: whose network is trained; nothing of it need have run, only the stages that it depends on.
+        """
+        return import_module(f"pipeline.systems.{self.name}.batch_view").seen_batches(params, images, stage)
 
     @property
     def _detector(self) -> Any:

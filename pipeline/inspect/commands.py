@@ -2,6 +2,7 @@
 
 import typer
 
+from pipeline.inspect.batch import batch
 from pipeline.inspect.diff import diff
 from pipeline.inspect.embedding import embedding
 from pipeline.inspect.export import export
@@ -9,8 +10,8 @@ from pipeline.inspect.image import image
 from pipeline.inspect.neighbours import neighbours
 from pipeline.inspect.summary import summary
 from pipeline.inspect.units import units
-from pipeline.options import errors_as_sentences
+from pipeline.options import CommandOfSystems, errors_as_sentences
 
 app = typer.Typer(rich_markup_mode=None)
-for command in (summary, units, image, neighbours, embedding, diff, export):
-    app.command()(errors_as_sentences()(command))
+for command in (summary, units, image, neighbours, embedding, diff, export, batch):
+    app.command(cls=CommandOfSystems)(errors_as_sentences()(command))

@@ -17,7 +17,7 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches, validation_loss
+from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches, trained_splits, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
 from pipeline.training import Task, chosen, classification_loss, publish_curves, train
@@ -28,9 +28,9 @@ def main(stage: Stage) -> None:
     settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
     backbone = Backbone.load(stage.dep(f"models/backbones/{sppnet.backbone}.safetensors"))
     net = architecture(backbone.network)
-    parts: dict[str, tuple[Split, ...]] = {"train": p.data.fit_splits}
+    parts: dict[str, tuple[Split, ...]] = {"train": trained_splits(settings, p.data.fit_splits)}
     if settings.validation_batches:
-        parts = {"train": ("train",), "val": ("val",)}
+        parts["val"] = ("val",)
     caches = {
         split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
         for splits in parts.values()

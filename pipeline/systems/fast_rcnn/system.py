@@ -11,6 +11,7 @@ SYSTEM = System(
     colour="#17a37a",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
     params=FastRcnn,
+    trainings=("train",),
     published=(
         Published("VGG16", "07", 66.9, 1.83, 0.32, "Tesla K40", "Fast R-CNN, table 4; Faster R-CNN, table 5"),
         Published("VGG16, truncated SVD", "07", 66.6, None, 0.22, "Tesla K40", "Fast R-CNN, table 4"),

@@ -12,6 +12,7 @@ from typing import Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,6 +40,23 @@ from pipeline.training import Run, Task, train
 
 CONVOLUTIONS = "conv."
 """Prefix of the parameters of all convolutions, for ``frozen``."""
+
+
+@dataclass(frozen=True)
+class DrawnRegions:
+    """The regions of one image that a step trains on, and how it sees the image.
+
+    Attributes:
+        view: of the image.
+        boxes: ``(R, 4)`` float32 in pixels of the image, mirrored where the view is.
+        labels: ``(R,)`` int64, 0 for background.
+        offsets: ``(R, 4)`` float32, from each region to its object.
+    """
+
+    view: View
+    boxes: Boxes
+    labels: NDArray[np.int64]
+    offsets: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class RegionBatches:
         if not any(len(image.foreground) for image in regions):
             raise InputError("no region overlaps an object; the training splits need annotated objects.")
         self._records, self._regions, self._images = records, regions, images
-        self._statistics, self._geometry, self._shape = statistics, network.geometry, network.shape
+        self.statistics, self._geometry, self._shape = statistics, network.geometry, network.shape
         self._settings, self._seed = settings, seed
         self._used = [position for position, image in enumerate(regions) if len(image)]
         wide = np.array([records[position].width >= records[position].height for position in self._used])
@@ -94,30 +112,58 @@ class RegionBatches:
 
     def __call__(self, step: int) -> RegionBatch:
         """Return the batch of ``step``."""
+        drawn = self.drawn(step)
+        records = [self._records[each.view.position] for each in drawn]
+        cells = []
+        for number, (each, record) in enumerate(zip(drawn, records, strict=True)):
+            own = to_cells(each.boxes, each.view.factor, self._geometry, (record.width, record.height))
+            cells.append(np.concatenate([np.full((len(own), 1), number), own.astype(np.int64)], axis=1))
+        return RegionBatch(
+            tuple(each.view for each in drawn),
+            tuple(each.view.pixels(self._images) for each in drawn) if self._images is not None else (),
+            torch.from_numpy(np.concatenate(cells)),
+            torch.from_numpy(np.concatenate([each.labels for each in drawn])),
+            torch.from_numpy(np.concatenate([self.statistics.normalise(each.offsets, each.labels) for each in drawn])),
+            tuple(record.id for record in records),
+        )
+
+    def drawn(self, step: int) -> list[DrawnRegions]:
+        """Return the regions of the images of ``step``."""
         rng = item_rng(self._seed, "regions", step)
-        views, cells, labels, targets, ids = [], [], [], [], []
-        for number, (place, mirrored) in enumerate(self._order(step)):
-            record, regions = self._records[self._used[place]], self._regions[self._used[place]]
+        drawn = []
+        for place, mirrored in self._order(step):
+            position = self._used[place]
+            record, regions = self._records[position], self._regions[position]
             short = int(rng.choice(self._shape.short_sides))
             factor = scale_factor(record.width, record.height, short, self._shape.long_side)
             rows = draw(regions, self._settings, rng)
             boxes, offsets = regions.boxes[rows], regions.targets[rows]
             if mirrored:
                 boxes, offsets = mirror(boxes, record.width), offsets * MIRRORED
-            own = to_cells(boxes, factor, self._geometry, (record.width, record.height))
-            views.append(View(self._used[place], factor, mirrored))
-            cells.append(np.concatenate([np.full((len(rows), 1), number), own.astype(np.int64)], axis=1))
-            labels.append(regions.labels[rows])
-            targets.append(self._statistics.normalise(offsets, regions.labels[rows]))
-            ids.append(record.id)
-        return RegionBatch(
-            tuple(views),
-            tuple(view.pixels(self._images) for view in views) if self._images is not None else (),
-            torch.from_numpy(np.concatenate(cells)),
-            torch.from_numpy(np.concatenate(labels)),
-            torch.from_numpy(np.concatenate(targets)),
-            tuple(ids),
-        )
+            drawn.append(DrawnRegions(View(position, factor, mirrored), boxes, regions.labels[rows], offsets))
+        return drawn
+
+
+def region_batches(
+    network: FastRcnn,
+    records: Sequence[ImageRecord],
+    proposals: Sequence[Boxes],
+    images: ImageCache | None,
+    settings: RegionTraining,
+    seed: int,
+    by_aspect: bool = False,
+) -> RegionBatches:
+    """Return what makes the batches that `train_detector` trains on, without pixels if ``images`` is None.
+
+    Raises:
+        InputError: no image has a foreground region.
+    """
+    regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
+    groups = network.shape.classes + 1
+    statistics = TargetStatistics.none(groups)
+    if settings.normalise_targets:
+        statistics = target_statistics(regions, groups - 1, settings.flip)
+    return RegionBatches(records, regions, images, statistics, network, settings, seed, by_aspect)
 
 
 def score_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -168,18 +214,11 @@ def train_detector(
     for. If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`). ``by_aspect`` is that of
     `pipeline.imaging.ImageOrder`: Faster R-CNN's code groups the images of a step, Fast R-CNN's does not.
     """
-    regions = [label_regions(image, boxes, settings) for image, boxes in zip(records, proposals, strict=True)]
-    groups = network.shape.classes + 1
-    statistics = TargetStatistics.none(groups)
-    if settings.normalise_targets:
-        statistics = target_statistics(regions, groups - 1, settings.flip)
     channels_last(network, run["device"])
     maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
-    batches = RegionBatches(
-        records, regions, None if maps else images, statistics, network, settings, run["seed"], by_aspect
-    )
+    batches = region_batches(network, records, proposals, None if maps else images, settings, run["seed"], by_aspect)
     if "offsets" not in new:
-        unfold(network.offsets, statistics)
+        unfold(network.offsets, batches.statistics)
     network.dropout.p = settings.dropout
     train(
         Task(
@@ -193,7 +232,7 @@ def train_detector(
         title=title,
         **run,
     )
-    fold(network.offsets, statistics)
+    fold(network.offsets, batches.statistics)
     network.eval()
 
 

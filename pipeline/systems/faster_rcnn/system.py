@@ -11,6 +11,7 @@ SYSTEM = System(
     colour="#d6456b",
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
     params=FasterRcnn,
+    trainings=("rpn@1", "detector@1", "rpn@2", "detector@2"),
     published=(
         # Without proposals: convolutions and region-wise part, 0.141 and 0.047.
         Published("VGG16", "07", 69.9, 0.198, 0.188, "Tesla K40", "Faster R-CNN, tables 3 and 5"),

@@ -11,6 +11,7 @@ SYSTEM = System(
     colour="#2f6fed",
     shown_from=0.0,  # An SVM decides at 0, and so does the demo of the official code.
     params=Rcnn,
+    trainings=("finetune",),
     published=(
         Published("AlexNet, fc7 + boxes", "07", 58.5, 13, None, "a GPU", "R-CNN, section 2.2, table 2"),
         Published("AlexNet (S)", "07", 58.5, None, 9.8, "Tesla K40", "Fast R-CNN, table 4"),

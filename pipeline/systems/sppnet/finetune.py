@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core.params import Split
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
 from pipeline.features.pyramid import pool_cuts, project
-from pipeline.features.regions import RegionSampler
+from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.network import PyramidHead
-from pipeline.systems.sppnet.params import Window
+from pipeline.systems.sppnet.params import PyramidFinetune, Window
 from pipeline.training import LabelledBatch, to_device
 
 
@@ -110,15 +111,25 @@ class PooledBatches:
 
     def __call__(self, step: int) -> PooledBatch:
         """Return the batch of ``step``."""
-        rng = item_rng(self._seed, "pooled windows", self._purpose, step)
-        samples = self._draw(rng, flip=False)
-        images, scales = samples.images, rng.integers(len(self._maps.scales), size=len(samples))
+        samples, scales = self.drawn(step)
+        images = samples.images
         factors, hw = self._maps.factors[images, scales], self._maps.hw[images, scales]
         corners = project(samples.boxes, factors, hw, self._geometry, self._window.rule)
         keys = zip(images.tolist(), scales.tolist(), corners.tolist(), strict=True)
         cuts = [self._cells[image, scale][y1:y2, x1:x2] for image, scale, (x1, y1, x2, y2) in keys]
         pooled = pool_cuts(cuts, self._levels)
         return PooledBatch(pooled, torch.from_numpy(samples.labels), tuple(images.tolist()))
+
+    def drawn(self, step: int) -> tuple[RegionSamples, NDArray[np.int64]]:
+        """Return the regions of ``step`` and the position ``(N,)`` of each one's scale."""
+        rng = item_rng(self._seed, "pooled windows", self._purpose, step)
+        samples = self._draw(rng, flip=False)
+        return samples, rng.integers(len(self._maps.scales), size=len(samples))
+
+
+def trained_splits(settings: PyramidFinetune, fit_splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    """Return the splits whose windows are trained on: those of val choose the snapshot where ``settings`` says so."""
+    return ("train",) if settings.validation_batches else fit_splits
 
 
 def validation_loss(head: PyramidHead, batches: PooledBatches, count: int, device: torch.device) -> float:

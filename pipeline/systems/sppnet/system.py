@@ -11,6 +11,7 @@ SYSTEM = System(
     colour="#e0862a",
     shown_from=0.0,  # An SVM decides at 0.
     params=Sppnet,
+    trainings=("finetune",),
     published=(
         Published("ZF-5, 1 scale", "07", 58.0, None, 0.142, "a GPU", "SPP-net, table 10"),
         Published("ZF-5, 5 scales", "07", 59.2, None, 0.382, "a GPU", "SPP-net, table 10"),

@@ -14,6 +14,7 @@ SYSTEM = System(
     shown_from=0.5,  # A probability: at one half the class is more likely than all else.
     params=Ssd,
     onnx=True,
+    trainings=("train",),
     published=(
         # First what the authors' code and this project train; the paper's older rows are without expansion.
         Published("SSD300 with expansion, one image", "07+12", 77.2, 1 / 46, 1 / 46, "Titan X", EXPANDED),

@@ -113,6 +113,27 @@ class MatchedBatches:
         )
 
 
+def matched_batches(
+    network: Ssd, records: Sequence[ImageRecord], images: ImageCache, settings: SsdTraining, seed: int
+) -> MatchedBatches:
+    """Return what makes the batches that `train_ssd` trains on.
+
+    Raises:
+        InputError: no image has an object to train on.
+    """
+    side = network.shape.side
+    squares = SquareBatches(
+        records,
+        images,
+        Augmentation(side, settings.augment),
+        side=side,
+        per_step=settings.batch,
+        difficult=settings.difficult,
+        seed=seed,
+    )
+    return MatchedBatches(squares, network.defaults.cpu().numpy(), settings.match_iou)
+
+
 def train_ssd(
     network: Ssd,
     records: Sequence[ImageRecord],
@@ -125,17 +146,7 @@ def train_ssd(
     Raises:
         InputError: no image has an object to train on, or a loss is not finite.
     """
-    side = network.shape.side
-    squares = SquareBatches(
-        records,
-        images,
-        Augmentation(side, settings.augment),
-        side=side,
-        per_step=settings.batch,
-        difficult=settings.difficult,
-        seed=run["seed"],
-    )
-    batches = MatchedBatches(squares, network.defaults.cpu().numpy(), settings.match_iou)
+    batches = matched_batches(network, records, images, settings, run["seed"])
     channels_last(network, run["device"])
     train(
         Task(

@@ -12,6 +12,7 @@ SYSTEM = System(
     shown_from=0.2,  # A probability times the overlap that it expects; darknet's demo starts here.
     params=YoloV1,
     onnx=True,
+    trainings=("train",),
     published=(Published("24 convolutions", "07+12", 63.4, 1 / 45, 1 / 45, "Titan X", "YOLO, table 1"),),
     published_speed=PublishedSpeed("45 images/s", "Titan X", "YOLO, table 1"),
 )

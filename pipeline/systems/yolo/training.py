@@ -138,14 +138,14 @@ class CellBatches:
         return CellBatch(batch.images, targets, batch.image_ids)
 
 
-def train_yolo(
-    network: Yolo,
-    records: Sequence[ImageRecord],
-    images: ImageCache,
-    settings: YoloTraining,
-    **run: Unpack[Run],
-) -> None:
-    """Train ``network`` in place."""
+def cell_batches(
+    network: Yolo, records: Sequence[ImageRecord], images: ImageCache, settings: YoloTraining, seed: int
+) -> CellBatches:
+    """Return what makes the batches that `train_yolo` trains on.
+
+    Raises:
+        InputError: no image has an object to train on.
+    """
     side = network.shape.side
     squares = SquareBatches(
         records,
@@ -154,8 +154,20 @@ def train_yolo(
         side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
-        seed=run["seed"],
+        seed=seed,
     )
+    return CellBatches(squares, side, network.grid)
+
+
+def train_yolo(
+    network: Yolo,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: YoloTraining,
+    **run: Unpack[Run],
+) -> None:
+    """Train ``network`` in place."""
+    batches = cell_batches(network, records, images, settings, run["seed"])
     channels_last(network, run["device"])
     train(
         Task(
@@ -164,7 +176,7 @@ def train_yolo(
             rates=dict.fromkeys(("head.", "fc."), settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
         ),
-        CellBatches(squares, side, network.grid),
+        batches,
         settings.schedule,
         title="training YOLO",
         **run,

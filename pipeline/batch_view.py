@@ -1,0 +1,149 @@
+"""A training step's batch as a person sees it: pictures with marks, the same for all systems.
+
+A room's ``batch_view.py`` makes the batches of its trainings without training and turns one into a `BatchView`, which
+`boxline inspect batch` draws and counts.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes
+from pipeline.core.params import Split
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord, Index
+from pipeline.proposals.store import ProposalSet
+
+# Of decoded images held in memory; a view reads those of one step.
+IMAGES_MB = 256
+
+
+class Role(StrEnum):
+    """What a mark is to the training."""
+
+    OBJECT = "object"
+    """An object that something in the batch is trained to find."""
+    WEAK = "weak"
+    """An object whose examples all overlap it by less than the threshold, which tells them from background."""
+    LOST = "lost"
+    """An object that nothing in the batch is trained to find."""
+    POSITIVE = "positive"
+    """An example of an object: an anchor, a default box, a region."""
+    CELL = "cell"
+    """The same, where the example is a part of the picture."""
+    NEGATIVE = "negative"
+    """An example of background."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Boxes of one kind on a picture.
+
+    Attributes:
+        role: of all of them.
+        name: of the kind, for legend and table.
+        boxes: ``(N, 4)`` float32 in pixels of the picture; they may reach beyond it.
+        group: tells positive kinds apart: category id, or number of the map, from 1.
+        texts: to write at the boxes, one each; or none.
+    """
+
+    role: Role
+    name: str
+    boxes: Boxes
+    group: int = 0
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeenPicture:
+    """A picture of a batch as the network sees it.
+
+    Attributes:
+        title: says what it is, in a word or two.
+        pixels: ``(H, W, 3)`` uint8 RGB.
+        marks: what is trained on it, the lowest first; a kind without boxes may stand here to be counted.
+    """
+
+    title: str
+    pixels: NDArray[np.uint8]
+    marks: tuple[Marks, ...]
+
+
+@dataclass(frozen=True)
+class SeenBatches:
+    """How the batches of a training are made and shown.
+
+    Attributes:
+        steps: how many steps it has.
+        make: makes the batch of a step, counted from 0, as the training gets it.
+        view: returns the pictures of a step's batch.
+    """
+
+    steps: int
+    make: Callable[[int], Any]
+    view: Callable[[int], tuple[SeenPicture, ...]]
+
+
+class TrainingImages:
+    """The images of some splits, one after another, as trainings count them.
+
+    Args:
+        indices: of the splits.
+        root: folder that file names are relative to.
+
+    Attributes:
+        records: of the images.
+        classes: of the dataset.
+        pixels: of the images.
+    """
+
+    def __init__(self, indices: Mapping[Split, Index], root: Path) -> None:
+        self._indices, self._root = indices, root
+        self.records: list[ImageRecord] = [image for index in indices.values() for image in index.images]
+        self.classes = next(iter(indices.values())).classes
+        self.pixels = ImageCache([root / image.file for image in self.records], IMAGES_MB)
+        self._positions = {image.id: position for position, image in enumerate(self.records)}
+
+    def of(self, splits: Iterable[Split]) -> "TrainingImages":
+        """Return the images of some of the splits, in this order."""
+        return TrainingImages({split: self._indices[split] for split in splits}, self._root)
+
+    def proposals(self, folder: Path) -> list[Boxes]:
+        """Return each image's proposals from the files ``SPLIT.h5`` of ``folder``.
+
+        Raises:
+            InputError: a file is missing or of other images.
+        """
+        return [
+            boxes for split, index in self._indices.items() for boxes in ProposalSet.load(folder / f"{split}.h5", index)
+        ]
+
+    def title(self, position: int, mirrored: bool = False) -> str:
+        """Return the name of the image at ``position``, without folders and suffix."""
+        return PurePosixPath(self.records[position].file).stem + (", mirrored" if mirrored else "")
+
+    def title_of(self, image_id: int) -> str:
+        """Return the name of the image with this id."""
+        return self.title(self._positions[image_id])
+
+
+def object_marks(boxes: Boxes, texts: Sequence[str], *kinds: tuple[Role, str, NDArray[np.bool_]]) -> tuple[Marks, ...]:
+    """Return the objects ``boxes`` (G, 4) with their ``texts``, for each kind those that its mask ``(G,)`` chooses."""
+    return tuple(
+        Marks(role, name, boxes[mask], texts=tuple(np.array(texts, object)[mask])) for role, name, mask in kinds
+    )
+
+
+def region_marks(boxes: Boxes, labels: NDArray[np.int64], classes: Sequence[str]) -> tuple[Marks, ...]:
+    """Return regions ``boxes`` (R, 4) by their ``labels`` (R,), 0 for background; only kinds that there are."""
+    return tuple(
+        Marks(Role.POSITIVE, classes[label - 1], boxes[labels == label], label)
+        if label
+        else Marks(Role.NEGATIVE, "background", boxes[labels == 0])
+        for label in np.unique(labels).tolist()
+    )
