@@ -1,6 +1,7 @@
 """SPP-net's fine-tuning batches: the right windows, pooled from the right maps, the same for any worker."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
+from pipeline.training import Batches
 
 CPU = torch.device("cpu")
 NET = architecture("small")
@@ -74,7 +76,7 @@ def windows(count: int, label: int, seed: int) -> RegionSamples:
     return RegionSamples(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
 
 
-def batches(maps: MapCache, levels: tuple[int, ...] = (3, 1), **changed: Any) -> PooledBatches:
+def batches(maps: MapCache | JoinedMaps, levels: tuple[int, ...] = (3, 1), **changed: Any) -> PooledBatches:
     draw = RegionSampler(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
     return PooledBatches(
         maps, draw, NET, WINDOW, levels, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed}
@@ -117,6 +119,14 @@ def test_what_goes_to_processes_that_make_batches_holds_no_maps(maps: MapCache) 
     made = batches(maps)
     made(0)
     assert len(pickle.dumps(made)) < 20_000
+
+
+def test_batches_from_shared_arrays_are_the_same(maps: MapCache, tmp_path: Path) -> None:
+    made = batches(JoinedMaps([maps, maps]))
+    there = pickle.loads(pickle.dumps(Batches(made, tmp_path / "arrays.bin")))
+    for step in (0, 5):
+        assert torch.equal(there[step].pooled, made(step).pooled)
+        assert torch.equal(there[step].labels, made(step).labels)
 
 
 def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
