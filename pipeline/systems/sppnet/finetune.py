@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
-from pipeline.features.pyramid import pool_cuts, project
-from pipeline.features.regions import RegionSampler
+from pipeline.features.pyramid import choose_scale, pool_cuts, project
+from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.network import PyramidHead
@@ -79,7 +79,7 @@ class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
 
 
 class PooledBatches:
-    """Makes the batch of a step; each region takes a scale at random, as in the released code.
+    """Makes the batch of a step.
 
     Args:
         maps: of the images that the samples' positions refer to.
@@ -90,6 +90,8 @@ class PooledBatches:
         seed: of the draws.
         purpose: part of the seed, so that training and validation draw different samples.
         megabytes: of maps held in memory.
+        random_scale: whether each region takes a scale at random, as the released code trains, or the one that it has
+            in detection, on which that code validates (``spp_finetune_voc.m``).
     """
 
     def __init__(
@@ -103,22 +105,34 @@ class PooledBatches:
         seed: int,
         purpose: str,
         megabytes: float,
+        random_scale: bool = True,
     ) -> None:
         self._maps, self._cells, self._draw = maps, CachedMaps(maps, megabytes), draw
         self._geometry, self._window, self._levels = Geometry.from_architecture(net), window, levels
-        self._seed, self._purpose = seed, purpose
+        self._seed, self._purpose, self._random_scale = seed, purpose, random_scale
 
     def __call__(self, step: int) -> PooledBatch:
         """Return the batch of ``step``."""
         rng = item_rng(self._seed, "pooled windows", self._purpose, step)
         samples = self._draw(rng, flip=False)
-        images, scales = samples.images, rng.integers(len(self._maps.scales), size=len(samples))
+        images, scales = samples.images, self._scales(samples, rng)
         factors, hw = self._maps.factors[images, scales], self._maps.hw[images, scales]
         corners = project(samples.boxes, factors, hw, self._geometry, self._window.rule)
         keys = zip(images.tolist(), scales.tolist(), corners.tolist(), strict=True)
         cuts = [self._cells[image, scale][y1:y2, x1:x2] for image, scale, (x1, y1, x2, y2) in keys]
         pooled = pool_cuts(cuts, self._levels)
         return PooledBatch(pooled, torch.from_numpy(samples.labels), tuple(images.tolist()))
+
+    def _scales(self, samples: RegionSamples, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the position of each sample's scale, ``(N,)``."""
+        maps, window = self._maps, self._window
+        if self._random_scale:
+            return rng.integers(len(maps.scales), size=len(samples))
+        chosen = [
+            choose_scale(box, maps.factors[image], maps.scales, window.side, window.rule)
+            for image, box in zip(samples.images, samples.boxes, strict=True)
+        ]
+        return np.concatenate(chosen)
 
 
 def validation_loss(head: PyramidHead, batches: PooledBatches, count: int, device: torch.device) -> float:

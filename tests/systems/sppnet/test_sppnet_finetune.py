@@ -152,6 +152,31 @@ def test_images_of_several_splits_are_counted_on(maps: MapCache) -> None:
     assert second.images == tuple(image + 3 for image in first.images)
 
 
+def test_held_out_windows_are_seen_at_the_scale_of_detection(maps: MapCache) -> None:
+    """Of scales 48 and 96 of 60 pixels: 60 pixels are the square of 48 at 48, 30 pixels at 96."""
+    corners = np.array([[0, 0, 60, 60], [10, 20, 40, 50]], np.float32)
+    kinds = [
+        RegionSamples(np.array([1]), box[None], np.array([label]), np.zeros(1, np.bool_))
+        for label, box in zip((2, 0), corners, strict=True)
+    ]
+    draw = RegionSampler(*kinds, SETTINGS, "stage")
+    expected = []
+    for scale, box in enumerate(corners):
+        hw = maps.hw[1, scale]
+        ((x1, y1, x2, y2),) = project(box, maps.factors[1, scale], hw, Geometry.from_architecture(NET), WINDOW.rule)
+        grid = maps.cells(1, scale).reshape(*hw, 96)[y1:y2, x1:x2]
+        expected.append(SpatialPyramid((3, 1))(torch.from_numpy(grid).float().permute(2, 0, 1)[None])[0])
+    seen = {}
+    for random_scale in (False, True):
+        made = PooledBatches(
+            maps, draw, NET, WINDOW, (3, 1), seed=1, purpose="val", megabytes=1, random_scale=random_scale
+        )
+        seen[random_scale] = torch.cat([made(step).labelled().inputs for step in range(3)])
+    rows = torch.stack([expected[label == 0] for label in ([2] * 3 + [0] * 5) * 3])
+    assert torch.equal(seen[False], rows)
+    assert not torch.equal(seen[True], rows)
+
+
 def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
     head = PyramidHead(PyramidShape("small", "abc", 96, WINDOW.rule, WINDOW.side, (3, 1), 8, outputs=3)).eval()
     made = batches(maps, purpose="val")
