@@ -212,6 +212,15 @@ def test_saturation_and_hue_are_those_of_hsv(saturation: float, hue: float) -> N
         assert np.abs(np.array(expected) * 255 - result).max() <= 6  # OpenCV keeps hue in steps of two degrees
 
 
+def test_a_hue_beyond_the_end_goes_on_at_the_start() -> None:
+    """Hue 175 + 10 is 5, ten degrees: red with a sixth of its 200 in green. The official code's 185 is that too."""
+    import cv2
+
+    start, official = (cv2.cvtColor(np.array([[[hue, 255, 200]]], np.uint8), cv2.COLOR_HSV2RGB) for hue in (175, 185))
+    turned = distort(start, Draws([False, False, False, True, True], [10.0]))
+    assert turned.tolist() == official.tolist() == [[[200, 33, 0]]]
+
+
 def test_contrast_may_come_last() -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     first = distort(image, Draws([False, True, True, False, True], [1.5, 0.5]))
