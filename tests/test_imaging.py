@@ -2,10 +2,12 @@
 
 import pickle
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.imaging import (
     ImageOrder,
@@ -144,6 +146,18 @@ def test_steps_hold_wide_or_tall_images(count: int, per_step: int, flip: bool) -
         assert len({tuple(one) for one in passes}) > 1
         kinds = [bool(wide[step[0][0]]) for step in steps]
         assert sum(a != b for a, b in pairwise(kinds)) > len(passes)
+
+
+@pytest.mark.parametrize(("grouped", "computed"), [(False, 1.145), (True, 1.053)])
+def test_grouped_photographs_compute_less_padding(shared: Path, grouped: bool, computed: float) -> None:
+    """Pixels of a padded pair for each of its images' own, 100 photographs of VOC at 600 and at most 1,000 pixels."""
+    sizes = [Image.open(file).size for file in sorted((shared / "data/voc100/JPEGImages").glob("*.jpg"))]
+    shapes = np.array([resized_shape(*size, scale_factor(*size, 600, 1000)) for size in sizes])
+    wide = np.array([width >= height for width, height in sizes])
+    order = ImageOrder(len(sizes), 2, True, 1, wide if grouped else None)
+    pairs = [shapes[[position for position, _ in order(step)]] for step in range(1000)]
+    padded, own = (2 * sum(pair.max(axis=0).prod() for pair in pairs), sum(pair.prod(axis=1).sum() for pair in pairs))
+    assert padded / own == pytest.approx(computed, abs=0.01)
 
 
 def test_images_that_are_all_wide_or_all_tall_come_in_the_plain_order() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pipeline.core.sections import Detection
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, limit_split
+from pipeline.evaluation.voc import eleven_point_ap
 from pipeline.limits import Limits, class_limits
 from pipeline.systems.fast_rcnn.detector import limits_of
 from pipeline.systems.fast_rcnn.params import FastDetection
@@ -109,6 +110,21 @@ def test_sppnet_keeps_what_the_released_code_keeps_of_all_classes_but_the_last()
     assert released(scores) == [40_000, 40_000, 10_000]
     assert counts == [40_000, 40_000, 40_000]
     assert thresholds == {}, "no class has a least score"
+
+
+def test_five_boxes_an_image_find_no_more_than_360_of_805_red_cells() -> None:
+    """BCCD's test split: with the best five of every image on average even perfect scores end at a recall of .447."""
+    images, objects = 72, 805
+    cells = np.bincount(np.arange(objects) % images)
+    index = index_of(cells[:, None].tolist(), ["RBC"])
+    split = [Candidates(np.zeros((n, 4), np.float32), np.ones(n, np.int64), np.ones(n), np.arange(n)) for n in cells]
+    found = {}
+    for budget in (5, Sppnet().detect.per_class_budget):
+        limits = class_limits(None, budget, [index], "k")
+        kept, _ = limit_split(split, [budget and budget * images for budget in limits.on_average])
+        hits = np.arange(1, sum(map(len, kept)) + 1)
+        found[budget] = hits[-1] / objects, eleven_point_ap(hits / objects, np.ones(len(hits)))
+    assert found == {5: (pytest.approx(0.447, abs=5e-4), pytest.approx(5 / 11)), None: (1, pytest.approx(1))}
 
 
 def test_many_objects_of_a_class_are_not_cut() -> None:

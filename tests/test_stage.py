@@ -92,6 +92,19 @@ def test_a_systems_backbone_is_read_by_that_system_alone(project: Path) -> None:
     assert "vgg.safetensors" in after["pretrain@vgg16"][0]
 
 
+def test_the_number_of_proposals_at_test_trains_nothing(project: Path) -> None:
+    """Round 2 proposes again, to measure the recall with that number; the training splits' proposals stay the same."""
+
+    def read() -> dict[str, dict]:
+        p = params.load()
+        return {each.address: Stage(each, (), p).plain(each.params) for each in declarations(p)}
+
+    before = read()
+    set_parameters("faster_rcnn.detect.proposals.post_nms_top_n=100")
+    changed = {address for address, values in read().items() if before[address] != values}
+    assert {address.rpartition(":")[2] for address in changed if "faster_rcnn" in address} == {"proposals@2", "detect"}
+
+
 def test_an_entry_of_a_mapping_is_a_parameter_of_its_own(project: Path) -> None:
     set_parameters("ssd.backbone=vgg16", "backbones.vgg16={init: published, weights: vgg.safetensors}")
     stage = Stage.of("stages.pretrain", ["vgg16"])

@@ -2,7 +2,9 @@
 
 import csv
 import hashlib
+import pickle
 import subprocess
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.sections import Schedule
 from pipeline.training import (
     CHECKPOINT,
+    Batches,
     Task,
     chosen,
     learning_rate,
@@ -209,6 +212,32 @@ def test_worker_processes_change_no_weight(tmp_path: Path) -> None:
     task = Task(net, losses, rates={"3.": 10})
     train(task, make, schedule(), scratch=tmp_path / "spawned", seed=7, device=CPU, workers=1)
     assert same(net, run(tmp_path / "alone"))
+
+
+def test_processes_that_make_batches_share_one_copy_of_the_arrays(tmp_path: Path) -> None:
+    """Of any kind of array; none of them can be changed there."""
+    arrays = [
+        np.random.default_rng(0).random((1 << 17, 8), np.float32),
+        np.zeros((0, 4), np.float32),
+        np.asfortranarray(np.arange(12).reshape(3, 4)),
+        np.arange(10)[::2],
+        np.array([True, False, True]),
+        np.array(7),
+    ]
+    content = pickle.dumps(Batches(arrays.__getitem__, tmp_path / "arrays.bin"))
+    assert len(content) < 2000
+    tracemalloc.start()
+    processes = [pickle.loads(content) for _ in range(2)]
+    copies = [[process[step] for step in range(len(arrays))] for process in processes]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < arrays[0].nbytes / 100
+    for copy in copies:
+        for ours, theirs in zip(copy, arrays, strict=True):
+            assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+            assert np.array_equal(ours, theirs)
+        with pytest.raises(ValueError, match="read-only"):
+            copy[0][0] = 1
 
 
 def test_zero_steps_change_nothing(tmp_path: Path) -> None:

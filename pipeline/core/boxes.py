@@ -169,6 +169,9 @@ def encode(reference: Any, target: Any) -> Any:
 
     ``dx = (gx - px) / pw``, ``dy`` alike, ``dw = log(gw / pw)``, ``dh`` alike, with centres and plain sides (R-CNN,
     appendix C). Both arguments are arrays, or both are tensors, of shape ``(N, 4)`` with positive sides.
+
+    Half-open boxes give what py-faster-rcnn's "+1" sides give. The codes of R-CNN, SPP-net and Fast R-CNN take
+    ``x2 - x1`` of last pixels for a side, which makes the offsets of small boxes a little larger.
     """
     xp = _namespace(reference)
     size, goal = reference[:, 2:] - reference[:, :2], target[:, 2:] - target[:, :2]

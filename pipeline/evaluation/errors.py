@@ -172,7 +172,8 @@ def error_trend(
     """Return how the shares of the error types change from the best-scored errors to the first `MOST_ERRORS`.
 
     R-CNN's figure 5, which draws sets of classes, by the toolkit behind it (``displayFPTrend.m``): all classes go down
-    their rankings in step, as scores of different classes cannot be compared, and N counts the errors of all of them.
+    their rankings in step, as scores of different classes cannot be compared, and N counts the errors of all of them
+    (the toolkit's N counts BG twice).
 
     Returns:
         ``(P,)`` N, rising by a factor of about the square root of 2, and ``(P, 4)`` the shares of Loc, Sim, Oth and BG

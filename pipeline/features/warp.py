@@ -29,7 +29,8 @@ def placements(boxes: Boxes, width: int, height: int, region: Region) -> tuple[N
     """Return the pixels of the image that the region of each box (N, 4) shows, and the part of the square they fill.
 
     Both are ``(x1, y1, x2, y2)``, int64, half-open, of shape ``(N, 4)``: the first in the image, with at least one
-    pixel a side, the second in the square of ``region.size`` pixels.
+    pixel a side, the second in the square of ``region.size`` pixels. Both ends of the second are rounded; the official
+    code rounds its start and its width, which puts the end of one region in 300 a pixel further on.
     """
     boxes = as_boxes(boxes).astype(np.float64)
     size = np.array([width, height, width, height])
@@ -38,10 +39,12 @@ def placements(boxes: Boxes, width: int, height: int, region: Region) -> tuple[N
         half = np.repeat(half.max(axis=1, keepdims=True), 2, axis=1)
     reach = half * region.size / (region.size - 2 * region.padding)
     # The official code adds half the "+1" width to a 1-based corner, which is half a pixel right of and below the true
-    # centre, and its rounded corners are inclusive: one pixel more on the far side.
+    # centre, and its rounded corners are inclusive: one pixel more on the far side. It takes a box that is not enlarged
+    # as it is.
+    further = 1 if region.padding or region.mode == "square" else 0
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    wanted = np.concatenate([_round(centre + 1 - reach) - 1, _round(centre + 1 + reach)], axis=1)
-    extent = np.tile(wanted[:, 2:] - wanted[:, :2], 2)
+    wanted = np.concatenate([_round(centre + 1 - reach) - 1, _round(centre + further + reach)], axis=1)
+    extent = np.maximum(np.tile(wanted[:, 2:] - wanted[:, :2], 2), 1)
     start = np.tile(wanted[:, :2], 2)
     shown = np.clip(wanted, 0, size)
     shown[:, :2] = np.minimum(shown[:, :2], size[:2] - 1)

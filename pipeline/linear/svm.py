@@ -71,7 +71,7 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
         title = f"mining hard negatives, {len(miners)} classes"
         for image, features in progress(regions.images(settings.layer), title, total=len(regions)):
             overlaps = image.overlaps(len(miners))
-            scores = _model(miners, scale, settings.layer)(features)
+            scores = _model(miners, scale, settings.layer, features.shape[1])(features)
             # Minus infinity is the score of a class without an SVM; other features than finite ones give NaN.
             regions.check(image, settings.layer, np.where(scores == -np.inf, 0, scores))
             for label, miner in enumerate(miners):
@@ -86,7 +86,7 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
         sum(miner.unconverged for miner in miners),
         [miner.lost for miner in miners],
     )
-    return _model(miners, scale, settings.layer), report
+    return _model(miners, scale, settings.layer, regions.width(settings.layer)), report
 
 
 @dataclass
@@ -207,8 +207,7 @@ def _retrain(miners: Sequence[_Miner], workers: int) -> None:
         miner.accept(svm)
 
 
-def _model(miners: Sequence[_Miner], scale: float, layer: str) -> LinearModel:
-    width = max((miner.positives.shape[1] for miner in miners), default=0)
+def _model(miners: Sequence[_Miner], scale: float, layer: str, width: int) -> LinearModel:
     return LinearModel(
         weights=np.stack([np.zeros(width, np.float32) if m.weights is None else m.weights for m in miners]),
         bias=np.array([miner.bias for miner in miners], np.float32),

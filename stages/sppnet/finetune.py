@@ -52,6 +52,7 @@ def main(stage: Stage) -> None:
             seed=p.seed,
             purpose=part,
             megabytes=p.runtime.image_cache_mb * len(maps[part]) / images,
+            random_scale=part == "train",
         )
         for part in parts
         if part == "train" or len(windows[part][0])

@@ -168,6 +168,20 @@ def test_encode_by_hand() -> None:
     np.testing.assert_allclose(offsets, [[1.0, -0.25, math.log(2), math.log(0.5)]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("reference", "target", "dx", "dw"),
+    [
+        # Corners that name the last pixel. With x2 - x1 for a side: -.1053 and 0; .1333, .2364; .2020, .1840.
+        ([3, 1, 22, 20], [1, 1, 20, 20], -2 / 20, 0),
+        ([10, 10, 25, 25], [10, 10, 29, 29], 2 / 16, math.log(20 / 16)),
+        ([10, 10, 109, 109], [20, 20, 139, 139], 20 / 100, math.log(120 / 100)),
+    ],
+)
+def test_sides_count_both_end_pixels(reference: list, target: list, dx: float, dw: float) -> None:
+    offsets = boxes.encode(boxes.from_voc([reference]), boxes.from_voc([target]))
+    assert offsets[0, [0, 2]] == pytest.approx([dx, dw], abs=1e-6)
+
+
 @given(st.lists(st.tuples(box, box), min_size=1, max_size=8))
 def test_decode_inverts_encode_with_numpy_and_torch_alike(pairs: list) -> None:
     reference, target = boxes.as_boxes([p[0] for p in pairs]), boxes.as_boxes([p[1] for p in pairs])

@@ -149,6 +149,16 @@ def test_worked_example_of_the_two_recall_grids():
     assert eleven_point_ap(*WORKED_EXAMPLE) == pytest.approx(0.5455, abs=5e-5)
 
 
+def test_three_of_ten_objects_reach_a_recall_of_three_tenths():
+    """Of ten objects five are found, at ranks 1, 2, 3, 11 and 21. Matlab's 0:.1:1 has .3 + 5.6e-17 and says .3605."""
+    correct = np.isin(np.arange(1, 22), [1, 2, 3, 11, 21])
+    ranking = Ranking(np.linspace(1, 0, 21, dtype=np.float32), correct, 10)
+    assert eleven_point_ap(ranking.recall, ranking.precision) == pytest.approx((4 + 4 / 11 + 5 / 21) / 11)  # .4183
+    matlab = RECALLS_DEVKIT.copy()
+    matlab[3] += 5.55e-17
+    assert eleven_point_ap(ranking.recall, ranking.precision, matlab) == pytest.approx(0.3605, abs=5e-5)
+
+
 def test_area_of_the_worked_example():
     assert area_ap(*WORKED_EXAMPLE) == pytest.approx(0.2 * 1 + 0.4 * 0.75)
 

@@ -115,6 +115,18 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert digest(cached(layout, conv, tmp_path / "killed", shard_mb=0.02, workers=2)) == digest(undisturbed)
 
 
+def test_each_axis_has_its_own_factor() -> None:
+    """The released code takes one for both, from first to last pixel, and leaves the image on the longer side."""
+    (input_hw,), ((along_x, along_y),), _ = map_sizes(
+        [(500, 281)], [1200], Geometry.from_architecture(architecture("alexnet"))
+    )
+    assert input_hw.tolist() == [1200, 2135]
+    assert (500 * along_x, 281 * along_y) == pytest.approx((2135, 1200))
+    released = (1200 - 1) / (281 - 1)
+    assert 499 * released > 2135
+    assert 461 * (released - along_x) == pytest.approx(5.6, abs=0.05)  # pixels, a third of a cell
+
+
 def test_a_strip_is_bounded_along_its_longer_side_and_has_a_cell() -> None:
     net = architecture("squeezenet1_0")
     geometry = Geometry.from_architecture(net)

@@ -1,5 +1,6 @@
 """Region warping, and batches of warped regions."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from pipeline.core.boxes import from_voc
 from pipeline.core.sections import Region
@@ -58,6 +60,31 @@ def test_windows_follow_the_official_code(box, mode):
     assert tuple(filled[0, :2]) == (left, top)
     # Where both edges of an axis are rounded the official code may step one pixel over the square and shrink back.
     assert np.abs(filled[0, 2:] - filled[0, :2] - (wide, high)).max() <= 1
+
+
+def test_where_both_ends_are_rounded_one_pixel_may_differ():
+    """Here columns 12 to 211; the official code rounds 12 and a width of 200, and fills one more."""
+    shown, filled = placements(np.array([[11, 68, 498, 368]], np.float32), 500, 375, PAPER)
+    clipped, (left, _), (wide, _) = matlab_window((12, 69, 498, 368), 500, 375, 227, 16, False)
+    assert (shown[0].tolist(), clipped) == ([0, 43, 500, 375], (1, 44, 500, 375))
+    assert (filled[0, [0, 2]].tolist(), (left, left + wide)) == ([12, 211], (12, 212))
+
+
+def test_without_context_a_box_is_shown_as_it_is():
+    """So does the official code, which rounds what it enlarges alone; a square is enlarged."""
+    boxes = np.array([[11, 68, 498, 368], [0, 0, 500, 375], [3, 3, 4, 9], [7.2, 7.2, 7.4, 7.4]], np.float32)
+    bare = Region(size=227, padding=0, mode="warp")
+    shown, filled = placements(boxes, 500, 375, bare)
+    assert shown.tolist() == [[11, 68, 498, 368], [0, 0, 500, 375], [3, 3, 4, 9], [7, 7, 8, 8]]
+    assert filled.tolist() == [[0, 0, 227, 227]] * 4
+    square, _ = placements(boxes[:1], 500, 500, Region(size=227, padding=0, mode="square"))
+    assert square.tolist() == [[11, 0, 499, 463]]
+
+
+@pytest.mark.parametrize(("padding", "right"), [(15, True), (16, False), (20, False)])
+def test_context_leaves_room_for_the_box(padding, right):
+    with nullcontext() if right else pytest.raises(ValidationError, match="less than half of size 32"):
+        Region(size=32, padding=padding)
 
 
 def test_scale_is_227_over_195():

@@ -174,6 +174,13 @@ def test_a_class_without_objects_or_without_negatives_is_never_detected(
     assert (report.positives, report.trainings) == ([1], [0])
 
 
+def test_without_any_object_no_class_is_ever_detected(training_set: Callable, solver: Recorder) -> None:
+    model, report = train(training_set(("cat", "dog"), image([], [1, 2]), image([], [3])))
+    assert solver.calls == []
+    assert np.isneginf(model(np.ones((3, 2)))).all()
+    assert (report.positives, report.negatives, report.trainings) == ([0, 0], [0, 0], [0, 0])
+
+
 def test_the_hardest_negatives_are_kept_when_there_are_too_many(training_set: Callable, solver: Recorder) -> None:
     regions = training_set(("cat",), image([(1, OBJECT)], [3, 0, -1, 2, 1, 1]), image([], [0.5]))
     _, report = train(regions, max_negatives=3)

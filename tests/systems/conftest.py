@@ -162,8 +162,7 @@ class Trainable:
             scratch=scratch,
             seed=1,
             device=torch.device("cpu"),
-            workers=0,
-            **(options or {}),
+            **{"workers": 0} | (options or {}),
         )
         return network
 

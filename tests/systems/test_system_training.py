@@ -1,6 +1,10 @@
 """All systems learn eight small images, from the same code: what holds for each of their trainings."""
 
 import pickle
+import warnings
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +36,17 @@ class Failing:
             raise ConnectionAbortedError("killed here")
         self.read += 1
         return self._images[position]
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield the tensors and the numbers of a batch, those in its tuples and dataclasses too."""
+    if is_dataclass(value):
+        value = tuple(getattr(value, each.name) for each in fields(value))
+    if isinstance(value, tuple):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
 
 
 def detector(name: str, network, proposals, squares, settings) -> Detector:
@@ -107,6 +122,32 @@ def test_what_goes_to_processes_that_make_batches_holds_no_network(name, trainab
     for number, network in enumerate((plain, heavy)):
         trainables[name].fit(tmp_path / str(number), network)
     assert sizes[1] == sizes[0] < 100_000
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batches_from_shared_arrays_are_the_same(name, trainables, tmp_path, monkeypatch) -> None:
+    """What two processes that make batches map; they run here, one after the other."""
+    made: list = []
+    monkeypatch.setattr(training, "_in_order", lambda make, *_: made.append(make) or ())
+    trainables[name].fit(tmp_path / "run")
+    content = pickle.dumps(training.Batches(made[0], tmp_path / "arrays.bin"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of arrays that cannot be written
+        for process in (pickle.loads(content), pickle.loads(content)):
+            for step in range(4):
+                ours, theirs = (list(leaves(batch)) for batch in (process[step], made[0](step)))
+                assert len(ours) == len(theirs) > 4
+                assert all(map(np.array_equal, ours, theirs))
+
+
+@pytest.mark.slow
+def test_processes_that_make_batches_change_no_weight(trainables, tmp_path) -> None:
+    short = {"schedule__steps": 6, "schedule__decay_at": ()}
+    alone, spawned = (
+        trainables["fast_rcnn"].fit(tmp_path / str(count), options={"workers": count}, **short).state_dict()
+        for count in (0, 2)
+    )
+    assert all(torch.equal(tensor, spawned[name]) for name, tensor in alone.items())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -45,6 +45,8 @@ def test_alexnets_regions_have_the_papers_features(p) -> None:
     assert taps["fc7"].shape == (1, 4096)
     assert head.width_of("pool5") == 12_800
     assert 6 in s.pyramid, "the level that is AlexNet's pool5"
+    assert (s.window.rule, s.window.side, s.maps.scales) == ("released", 13 * 16, (480, 576, 688, 874, 1200))
+    assert p.proposals.max_per_image > 3735, "the most that fast mode gave of 40 photographs"
 
 
 def test_fast_and_faster_rcnn_are_the_papers_and_keep_conv1_1_to_conv2_2(p) -> None:
@@ -73,6 +75,9 @@ def test_yolo_has_24_convolutions_and_1470_outputs(p) -> None:
     assert network.fc[-1].out_features == 1470
     assert millions(network) == 271.7
     assert (other.grid, other.fc[-1].out_features) == (7, 1470)
+    # 17 convolutions, 50,176 x 4,096 and 4,096 x 1,470 by hand; with one stride of 2 it would be 893,926,968.
+    assert sum(weight.numel() for weight in other.parameters()) == 259_296_510
+    assert y.detect.nms == 0.5  # yolo.c
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, best_first, clip, decode, nms
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import progress
+from pipeline.core.runtime import progress, read_ahead
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pipeline.params import Params
 
 STAGES = "systems/faster_rcnn/dvc.yaml"
+# Images of a split that are decoded while the network works on one.
+IMAGES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def propose_all(
     """Return the proposals of ``records``, files below ``root``, at the network's first scale."""
     channels_last(network, device)
     proposals = []
-    for record in progress(records, title):
-        seen = resized([read_image(root / record.file)], network, device)
+    files = [root / record.file for record in records]
+    for _, image in progress(read_ahead(read_image, files, workers=1, ahead=IMAGES_AHEAD), title, total=len(files)):
+        seen = resized([image], network, device)
         proposals.append(propose(network, network.conv(seen.pixels), seen.shape, seen.factor, seen.size, settings))
     return ProposalSet.join(proposals, [record.id for record in records], "rpn", settings.model_dump(mode="json"))
 

@@ -15,7 +15,7 @@ from pipeline.core.params import Split
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
-from pipeline.features.pyramid import pool_cuts, project
+from pipeline.features.pyramid import choose_scale, pool_cuts, project
 from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
@@ -80,7 +80,7 @@ class CachedMaps(ArrayCache[tuple[int, int], NDArray]):
 
 
 class PooledBatches:
-    """Makes the batch of a step; each region takes a scale at random, as in the released code.
+    """Makes the batch of a step.
 
     Args:
         maps: of the images that the samples' positions refer to.
@@ -91,6 +91,8 @@ class PooledBatches:
         seed: of the draws.
         purpose: part of the seed, so that training and validation draw different samples.
         megabytes: of maps held in memory.
+        random_scale: whether each region takes a scale at random, as the released code trains, or the one that it has
+            in detection, on which that code validates (``spp_finetune_voc.m``).
     """
 
     def __init__(
@@ -104,10 +106,11 @@ class PooledBatches:
         seed: int,
         purpose: str,
         megabytes: float,
+        random_scale: bool = True,
     ) -> None:
         self._maps, self._cells, self._draw = maps, CachedMaps(maps, megabytes), draw
         self._geometry, self._window, self._levels = Geometry.from_architecture(net), window, levels
-        self._seed, self._purpose = seed, purpose
+        self._seed, self._purpose, self._random_scale = seed, purpose, random_scale
 
     def __call__(self, step: int) -> PooledBatch:
         """Return the batch of ``step``."""
@@ -124,7 +127,18 @@ class PooledBatches:
         """Return the regions of ``step`` and the position ``(N,)`` of each one's scale."""
         rng = item_rng(self._seed, "pooled windows", self._purpose, step)
         samples = self._draw(rng, flip=False)
-        return samples, rng.integers(len(self._maps.scales), size=len(samples))
+        return samples, self._scales(samples, rng)
+
+    def _scales(self, samples: RegionSamples, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the position of each sample's scale, ``(N,)``."""
+        maps, window = self._maps, self._window
+        if self._random_scale:
+            return rng.integers(len(maps.scales), size=len(samples))
+        chosen = [
+            choose_scale(box, maps.factors[image], maps.scales, window.side, window.rule)
+            for image, box in zip(samples.images, samples.boxes, strict=True)
+        ]
+        return np.concatenate(chosen)
 
 
 def trained_splits(settings: PyramidFinetune, fit_splits: tuple[Split, ...]) -> tuple[Split, ...]:

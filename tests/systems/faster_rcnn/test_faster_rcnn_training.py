@@ -203,8 +203,8 @@ def test_without_crossing_anchors_dropped_none_lies_in_the_padding(section, trai
 
 
 def test_anchors_that_fit_into_no_image_are_refused(squares, section, altered) -> None:
-    network = RegionProposalNetwork(RpnShape("small", 16, (512.0,), (1.0,), (96,), 128))
-    wanted = r"faster_rcnn.anchors.sides: found 512, but no anchor .* \(one has 112 x 96 pixels .* would be right"
+    network = RegionProposalNetwork(RpnShape("small", 16, (512.0,), (1.0,), (192,), 320))
+    wanted = r"faster_rcnn.anchors.sides: found 512, but no anchor .* \(one has 224 x 192 pixels .* would be right"
     with pytest.raises(InputError, match=wanted):
         AnchorBatches(squares[1], None, network, section.rpn, seed=1)
     batch = AnchorBatches(squares[1], None, network, altered(section.rpn, drop_crossing=False), seed=1)(0)

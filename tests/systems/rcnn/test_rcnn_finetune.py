@@ -15,6 +15,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples, label_proposals
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.params import Finetune
+from pipeline.training import Batches
 
 
 def settings(**changed: object) -> Finetune:
@@ -152,6 +153,14 @@ def test_what_goes_to_processes_that_make_batches_holds_no_pixels(cache: ImageCa
     made = batches(cache)
     made(0)
     assert len(pickle.dumps(made)) < 100_000
+
+
+def test_batches_from_shared_arrays_are_the_same(cache: ImageCache, tmp_path: Path) -> None:
+    made = batches(cache)
+    there = pickle.loads(pickle.dumps(Batches(made, tmp_path / "arrays.bin")))
+    for step in (0, 5):
+        assert listed(there[step].samples) == listed(made(step).samples)
+        assert all(map(torch.equal, there[step].pixels, made(step).pixels))
 
 
 def test_every_region_is_as_likely_as_any_other(cache: ImageCache) -> None:

@@ -1,6 +1,7 @@
 """SPP-net's fine-tuning batches: the right windows, pooled from the right maps, the same for any worker."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
+from pipeline.training import Batches
 
 CPU = torch.device("cpu")
 NET = architecture("small")
@@ -74,7 +76,7 @@ def windows(count: int, label: int, seed: int) -> RegionSamples:
     return RegionSamples(rng.integers(3, size=count), boxes, np.full(count, label), np.zeros(count, np.bool_))
 
 
-def batches(maps: MapCache, levels: tuple[int, ...] = (3, 1), **changed: Any) -> PooledBatches:
+def batches(maps: MapCache | JoinedMaps, levels: tuple[int, ...] = (3, 1), **changed: Any) -> PooledBatches:
     draw = RegionSampler(windows(20, 2, 1), windows(30, 0, 2), SETTINGS, "stage")
     return PooledBatches(
         maps, draw, NET, WINDOW, levels, **{"seed": 1, "purpose": "train", "megabytes": 100.0, **changed}
@@ -119,6 +121,14 @@ def test_what_goes_to_processes_that_make_batches_holds_no_maps(maps: MapCache) 
     assert len(pickle.dumps(made)) < 20_000
 
 
+def test_batches_from_shared_arrays_are_the_same(maps: MapCache, tmp_path: Path) -> None:
+    made = batches(JoinedMaps([maps, maps]))
+    there = pickle.loads(pickle.dumps(Batches(made, tmp_path / "arrays.bin")))
+    for step in (0, 5):
+        assert torch.equal(there[step].pooled, made(step).pooled)
+        assert torch.equal(there[step].labels, made(step).labels)
+
+
 def test_the_store_forgets_what_has_no_room(maps: MapCache) -> None:
     store = CachedMaps(maps, megabytes=0.02)
     for place in [(0, 0), (1, 1), (0, 0), (2, 0)]:
@@ -140,6 +150,31 @@ def test_images_of_several_splits_are_counted_on(maps: MapCache) -> None:
     first = batches(maps)(0)
     assert torch.equal(second.pooled, first.pooled)
     assert second.images == tuple(image + 3 for image in first.images)
+
+
+def test_held_out_windows_are_seen_at_the_scale_of_detection(maps: MapCache) -> None:
+    """Of scales 48 and 96 of 60 pixels: 60 pixels are the square of 48 at 48, 30 pixels at 96."""
+    corners = np.array([[0, 0, 60, 60], [10, 20, 40, 50]], np.float32)
+    kinds = [
+        RegionSamples(np.array([1]), box[None], np.array([label]), np.zeros(1, np.bool_))
+        for label, box in zip((2, 0), corners, strict=True)
+    ]
+    draw = RegionSampler(*kinds, SETTINGS, "stage")
+    expected = []
+    for scale, box in enumerate(corners):
+        hw = maps.hw[1, scale]
+        ((x1, y1, x2, y2),) = project(box, maps.factors[1, scale], hw, Geometry.from_architecture(NET), WINDOW.rule)
+        grid = maps.cells(1, scale).reshape(*hw, 96)[y1:y2, x1:x2]
+        expected.append(SpatialPyramid((3, 1))(torch.from_numpy(grid).float().permute(2, 0, 1)[None])[0])
+    seen = {}
+    for random_scale in (False, True):
+        made = PooledBatches(
+            maps, draw, NET, WINDOW, (3, 1), seed=1, purpose="val", megabytes=1, random_scale=random_scale
+        )
+        seen[random_scale] = torch.cat([made(step).labelled().inputs for step in range(3)])
+    rows = torch.stack([expected[label == 0] for label in ([2] * 3 + [0] * 5) * 3])
+    assert torch.equal(seen[False], rows)
+    assert not torch.equal(seen[True], rows)
 
 
 def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:

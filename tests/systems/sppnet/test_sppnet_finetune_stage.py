@@ -12,6 +12,7 @@ from pipeline.data.index import Index
 from pipeline.nets.backbones import architecture
 from pipeline.nets.weights import Backbone
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.sppnet.finetune import PooledBatches
 from pipeline.systems.sppnet.network import PyramidHead
 
 
@@ -47,8 +48,20 @@ def test_windows_are_those_of_train_or_of_all_fit_splits(
     def train(task: Any, batches: Any, *_: Any, **__: Any) -> None:
         trainings.append((task, [batches(step) for step in range(4)]))
 
+    made: list[dict[str, Any]] = []
+
+    def pooled(*arguments: Any, **settings: Any) -> PooledBatches:
+        made.append(settings)
+        return PooledBatches(*arguments, **settings)
+
     monkeypatch.setattr("stages.sppnet.finetune.train", train)
+    monkeypatch.setattr("stages.sppnet.finetune.PooledBatches", pooled)
     run_stage("sppnet.finetune")
+    assert sum(each["megabytes"] for each in made) == pytest.approx(1024), "runtime.image_cache_mb, of both together"
+    assert {each["purpose"]: each["random_scale"] for each in made} == {
+        "train": True,
+        **({"val": False} if validation else {}),
+    }
     ((task, drawn),) = trainings
     assert {image for batch in drawn for image in task.image_ids(batch)} == seen
     assert (task.validate is not None) == (validation > 0)

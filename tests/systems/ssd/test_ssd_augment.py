@@ -97,17 +97,22 @@ def parts_by_the_official_code(scale: tuple[float, float], count: int) -> np.nda
 
 
 @pytest.mark.parametrize(
-    ("scale", "width", "height", "full_width", "full_height"),
-    [((0.3, 1.0), 0.699, 0.622, 0.164, 0.066), ((0.5, 1.0), 0.800, 0.717, 0.227, 0.094)],
+    ("scale", "sides", "full", "aspect", "wide"),
+    [
+        ((0.3, 1.0), (0.699, 0.622), (0.164, 0.066), 1.161, 0.665),
+        ((0.5, 1.0), (0.800, 0.717), (0.227, 0.094), 1.142, 0.667),
+    ],
 )
-def test_parts_have_the_shapes_of_the_official_code(scale, width, height, full_width, full_height) -> None:
+def test_parts_have_the_shapes_of_the_official_code(scale, sides, full, aspect, wide) -> None:
     rng = np.random.default_rng(0)
     window, boxes = np.array([0, 0, 10_000, 10_000]), np.array([[0, 0, 10_000, 10_000]], np.float32)
     drawn = np.array([crop(window, boxes, (0,), scale, rng) for _ in range(12_000)])
     drawn = drawn[(drawn != window).any(axis=1)]  # half of the draws are the whole window
-    for sides in ((drawn[:, 2:] - drawn[:, :2]) / 10_000, parts_by_the_official_code(scale, 40_000)):
-        assert sides.mean(axis=0) == pytest.approx([width, height], abs=0.01)
-        assert (sides > 0.9998).mean(axis=0) == pytest.approx([full_width, full_height], abs=0.015)
+    for parts in ((drawn[:, 2:] - drawn[:, :2]) / 10_000, parts_by_the_official_code(scale, 40_000)):
+        assert parts.mean(axis=0) == pytest.approx(sides, abs=0.01)
+        assert (parts > 0.9998).mean(axis=0) == pytest.approx(full, abs=0.015)
+        assert np.median(parts[:, 0] / parts[:, 1]) == pytest.approx(aspect, abs=0.03)
+        assert (parts[:, 0] > parts[:, 1]).mean() == pytest.approx(wide, abs=0.02)
 
 
 def test_all_kinds_of_parts_that_exist_are_equally_likely() -> None:
@@ -210,6 +215,15 @@ def test_saturation_and_hue_are_those_of_hsv(saturation: float, hue: float) -> N
         h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
         expected = colorsys.hsv_to_rgb((h + hue / 180) % 1, min(1, s * saturation), v)
         assert np.abs(np.array(expected) * 255 - result).max() <= 6  # OpenCV keeps hue in steps of two degrees
+
+
+def test_a_hue_beyond_the_end_goes_on_at_the_start() -> None:
+    """Hue 175 + 10 is 5, ten degrees: red with a sixth of its 200 in green. The official code's 185 is that too."""
+    import cv2
+
+    start, official = (cv2.cvtColor(np.array([[[hue, 255, 200]]], np.uint8), cv2.COLOR_HSV2RGB) for hue in (175, 185))
+    turned = distort(start, Draws([False, False, False, True, True], [10.0]))
+    assert turned.tolist() == official.tolist() == [[[200, 33, 0]]]
 
 
 def test_contrast_may_come_last() -> None:

@@ -60,6 +60,13 @@ def test_as_many_as_published_on_maps_of_the_published_sizes(shape: SsdShape, ce
     assert len(default_boxes(maps)) == total == sum(each.cells**2 * each.per_cell for each in maps)
 
 
+def test_maps_have_caffes_cells_at_other_sides_too() -> None:
+    """346 pixels are 173, 87, 44 and 22 cells where all poolings round up; 86, 43 and 21 where they round down."""
+    with torch.device("meta"):
+        taps, _ = Ssd(SSD300).trunk(torch.zeros(1, 3, 346, 346))
+    assert [tap.shape[2] for tap in taps] == [44, 22]
+
+
 @pytest.mark.parametrize("shape", [SSD300, SSD512])
 def test_they_are_torchvisions_with_the_published_sizes(shape: SsdShape) -> None:
     maps = map_boxes(shape)

@@ -60,11 +60,12 @@ def test_shared_layers_are_the_papers_with_blocks_on_the_diagonal() -> None:
 
 
 def test_shared_weights_grow_with_units_and_not_with_cells() -> None:
-    def weights(grid_side: int, shared: bool) -> int:
+    def weights(grid_side: int, shared: bool, units: int = 128) -> int:
         with torch.device("meta"):
-            network = Yolo(YoloShape("small", grid_side * 8, 2, 3, ((128, 1),), (128,), shared))
+            network = Yolo(YoloShape("small", grid_side * 8, 2, 3, ((128, 1),), (units,), shared))
         assert network.grid == grid_side
         return sum(parameter.numel() for parameter in network.fc.parameters())
 
     assert weights(18, True) == weights(9, True) == 128 * 128 + 128 + 13 * 128 + 13
     assert weights(9, False) == 81 * 128 * 128 + 128 + 81 * 13 * 128 + 81 * 13
+    assert round(weights(18, False, 324 * 128) / 1e9, 1) == 1.9, "128 units a cell that see the whole map"

@@ -1,11 +1,15 @@
 """Targets and loss of YOLO against hand-made cells and plain loops."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from defusedxml import ElementTree
 
+from pipeline.core.boxes import from_voc
+from pipeline.imaging import to_square
 from pipeline.systems.yolo.loss import cell_targets, lost_objects, responsible, yolo_losses
 from pipeline.systems.yolo.network import split
 from pipeline.systems.yolo.params import YoloWeights
@@ -40,6 +44,18 @@ def test_lost_objects_are_counted_over_all_images() -> None:
     assert lost_objects([shared, boxes_of(), sliver], 80, 4) == (2, 1)
     assert lost_objects([shared, boxes_of(), sliver], 80, 20) == (2, 1)
     assert lost_objects([shared[1:], sliver], 80, 4) == (1, 1)
+
+
+def test_the_objects_of_bccd_that_share_a_cell(shared: Path) -> None:
+    """945 cells of 72 test photographs of 640 x 480 pixels, by the number of grid cells along a side."""
+    images = []
+    for name in (shared / "data/bccd/ImageSets/Main/test.txt").read_text().split():
+        objects = ElementTree.parse(shared / f"data/bccd/Annotations/{name}.xml").iter("bndbox")
+        boxes = from_voc([[float(one.find(key).text) for key in ("xmin", "ymin", "xmax", "ymax")] for one in objects])
+        images.append(torch.from_numpy(to_square(boxes, 640, 480, 300)))
+    assert (len(images), sum(map(len, images))) == (72, 945)
+    lost = {grid: lost_objects(images, 300, grid) for grid in (7, 9, 10, 11, 13, 14, 18)}
+    assert lost == {7: (45, 0), 9: (19, 0), 10: (15, 0), 11: (10, 0), 13: (7, 0), 14: (4, 0), 18: (2, 0)}
 
 
 def test_slivers_are_passed_over_and_a_centre_on_the_border_stays_inside() -> None:

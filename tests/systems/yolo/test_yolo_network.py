@@ -34,6 +34,26 @@ def test_the_papers_network_has_the_published_number_of_weights() -> None:
     assert parameters(network) == 271_703_550
 
 
+def test_the_signal_keeps_its_size_through_all_24_layers() -> None:
+    """By darknet's rule, uniform and with a third of He's variance, a third of the power is left at each layer."""
+    torch.manual_seed(0)
+    head = ((1024, 1), (1024, 2), (1024, 1), (1024, 1))
+    network = Yolo(YoloShape("extraction", 448, 2, 20, head, (8,), False)).eval()
+    seen: list[float] = []
+    network.head.register_forward_hook(lambda module, inputs, output: seen.append(output.square().mean().sqrt().item()))
+    images = torch.randint(256, (1, 3, 448, 448), dtype=torch.uint8)
+    with torch.inference_mode():
+        network(images)
+        for layer in network.modules():
+            if isinstance(layer, nn.Conv2d):
+                bound = (2 / layer.weight[0].numel()) ** 0.5
+                layer.weight.uniform_(-bound, bound)
+        network(images)
+    ours, darknets = seen
+    assert 0.5 < ours < 2
+    assert darknets < 1e-5
+
+
 def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
     with torch.device("meta"):
         network = Yolo(YoloShape("darknet", 448, 2, 20, ((1024, 1), (1024, 1)), (256, 4096), False))
