@@ -38,7 +38,7 @@ def with_masks(objects: Sequence[SourceObject], path: Path, name: str, annotatio
     values = read_values(path, name)
     found = numbers(values)
     masks = [encode(values == number, name) for number in found]
-    corners = np.array([item.corners for item in objects], np.float64).reshape(-1, 4)
+    corners = np.clip(np.reshape([item.corners for item in objects], (-1, 4)), 0, max(values.shape))
     overlaps = np.nan_to_num(iou([bounds(mask) for mask in masks], from_voc(corners)))  # (masks, objects)
     owner = dict(zip(*(side.tolist() for side in linear_sum_assignment(overlaps, maximize=True)), strict=True))
     for i, number in enumerate(found):

@@ -110,8 +110,12 @@ def test_a_mask_of_another_size_and_a_broken_one(voc: Any, read: Read) -> None:
         read()
 
 
-def test_boxes_that_are_no_numbers_take_no_mask(voc: Any, read: Read) -> None:
+@pytest.mark.filterwarnings("error")
+def test_boxes_that_are_no_numbers_take_no_mask_and_those_beyond_the_image_do(voc: Any, read: Read) -> None:
     voc.image("train.png")
-    voc.xml("train", ("cat", ("nan", 11, 30, 30)), ("cat", (11, 11, 30, 30)), more="<difficult>1</difficult>")
-    png(voc, ((10, 10, 30, 30), 1))
-    assert read().splits["train"].images[0].masked.tolist() == [True]
+    boxes = [("nan", 11, 30, 30), (11, 11, 30, 30), (91, 11, 1e300, 30)]
+    voc.xml("train", *(("cat", box) for box in boxes), more="<difficult>1</difficult>")
+    drawn = np.asarray(png(voc, ((10, 10, 30, 30), 1), ((90, 10, 110, 30), 2)))
+    image = read().splits["train"].images[0]
+    np.testing.assert_array_equal(image.mask(0), drawn == 1)
+    np.testing.assert_array_equal(image.mask(1), drawn == 2)
