@@ -144,7 +144,7 @@ def validate(
         typer.Argument(metavar="FOLDER", exists=True, help="Annotated images; docs/formats.md has the layouts."),
     ],
     source: Annotated[
-        str, typer.Option(metavar="FORMAT", help="Read it as voc, coco, yolo, labelme, via or csv.")
+        str, typer.Option(metavar="FORMAT", help="Read it as voc, coco, yolo, labelme, via, csv or masks.")
     ] = "auto",
 ) -> None:
     """Check a folder of annotated images.

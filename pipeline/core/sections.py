@@ -64,10 +64,10 @@ class Data(Section):
     """Which images, which classes, which splits."""
 
     source: Literal[
-        "digits", "auto", "voc", "coco", "yolo", "labelme", "via", "csv", "voc2007", "voc2012", "voc0712"
+        "digits", "auto", "voc", "coco", "yolo", "labelme", "via", "csv", "masks", "voc2007", "voc2012", "voc0712"
     ] = "digits"
-    """digits (generated here) | auto (a folder in any layout of docs/formats.md) | voc, coco, yolo, labelme, via or csv
-    (a folder in that one) | voc2007 | voc2012 | voc0712 (trainval of both years, test of 2007)"""
+    """digits (generated here) | auto (a folder in any layout of docs/formats.md) | voc, coco, yolo, labelme, via, csv
+    or masks (a folder in that one) | voc2007 | voc2012 | voc0712 (trainval of both years, test of 2007)"""
     root: str = "data/fetched"
     """The folder with images and annotations; data/fetched is where the fetch stage puts what it makes or downloads."""
     classes: Annotated[tuple[str, ...], Distinct] | None = None

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
+from pipeline.data.formats.shapes import Corners
 from pipeline.data.formats.tree import read_json
+from pipeline.data.masks import Mask, RunLengths, bounds
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
 from pipeline.data.voc import IMAGE_ENDINGS
 
 SECTIONS = ("images", "annotations", "categories")
+LONGEST = 1 << 31  # pixels; beyond any image, and COCO's run lengths are 32-bit numbers
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
 
     Boxes become corners; category ids become names, so that files with different ids go together. Objects with
     ``iscrowd`` are crowds; these are to be ignored, and so are objects with ``ignore``, which the index of this project
-    writes. Categories of one name, blanks around it left out, are one class. `source.complete` makes the splits that no
-    file gives.
+    writes. An object with a ``segmentation`` and without ``bbox`` has the box around its mask. Categories of one name,
+    blanks around it left out, are one class. `source.complete` makes the splits that no file gives.
     """
     images: dict[str, SourceImage] = {}
     lists: dict[str, list[str]] = {}
@@ -131,7 +136,8 @@ def _note_repeated(categories: _Keyed, file: str, report: Report) -> None:
 
 
 def _object(annotation: dict, where: str, images: _Keyed, categories: _Keyed, report: Report) -> SourceObject | None:
-    missing = [key for key in ("image_id", "category_id", "bbox") if key not in annotation]
+    needed = ("image_id", "category_id") if annotation.get("segmentation") else ("image_id", "category_id", "bbox")
+    missing = [key for key in needed if key not in annotation]
     if missing:
         report.problem(where, f"has no {' and no '.join(map(repr, missing))}.")
         return None
@@ -144,19 +150,74 @@ def _object(annotation: dict, where: str, images: _Keyed, categories: _Keyed, re
             which = "which an entry has as its id in another JSON type" if other else "which no entry has as its id"
             report.problem(where, f"has {key} {value!r}, {which}.")
             return None
-    bbox = annotation["bbox"]
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
-        report.problem(where, f"has {bbox!r} as 'bbox'; four numbers [x, y, width, height] would be right.")
+    try:
+        mask = _mask(annotation.get("segmentation"), where)
+        corners = _corners(annotation.get("bbox"), mask, where)
+    except InputError as error:
+        report.problems.append(str(error))
         return None
     flags = {key: _flag(annotation.get(key)) for key in ("iscrowd", "ignore")}
     for key, flag in flags.items():
         if flag is None:
             report.problem(where, f"has {annotation[key]!r} as {key!r}; 0 or 1 would be right.")
             return None
-    x, y, width, height = map(float, bbox)
     name = categories.entries[annotation["category_id"]]["name"].strip()
     crowd = bool(flags["iscrowd"])
-    return SourceObject(name, (x, y, x + width, y + height), crowd or bool(flags["ignore"]), where, crowd)
+    return SourceObject(name, corners, crowd or bool(flags["ignore"]), where, crowd, mask)
+
+
+def _corners(bbox: Any, mask: Mask | None, where: str) -> Corners:
+    """Return the corners of a ``bbox``, or those around the mask where there is none."""
+    if bbox is None and mask is not None:
+        try:
+            return bounds(mask)
+        except ValueError as error:
+            raise InputError(f"{where}: has run lengths beyond the 'size' of its 'segmentation'.") from error
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)):
+        raise InputError(f"{where}: has {bbox!r} as 'bbox'; four numbers [x, y, width, height] would be right.")
+    x, y, width, height = map(float, bbox)
+    return x, y, x + width, y + height
+
+
+def _mask(segmentation: Any, where: str) -> Mask | None:
+    """Return the mask of a ``segmentation``, None where it is left out or empty, as other tools write it.
+
+    Raises:
+        InputError: it is neither a list of polygons nor run lengths.
+    """
+    if segmentation in (None, "", {}, [], [[]]):
+        return None
+    match segmentation:
+        case {"size": [int(height), int(width)], "counts": str() | list() as counts} if _are_runs(
+            height, width, counts
+        ):
+            return RunLengths(width, height, counts)
+        case dict():
+            right = "'size' [height, width] and 'counts', a text or a list of numbers from 0, would be right"
+            raise InputError(f"{where}: has {_short(segmentation)} as 'segmentation'; {right}.")
+    if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
+        right = "a list of polygons [x, y, x, y, x, y], or run lengths, would be right"
+        raise InputError(f"{where}: has {_short(segmentation)} as 'segmentation'; {right}.")
+    for i, part in enumerate(segmentation, 1):
+        if not all(map(_is_number, part)):
+            raise InputError(f"{where}: polygon {i} of 'segmentation' is {_short(part)}; numbers would be right.")
+        if len(part) < 6 or len(part) % 2:
+            right = "pairs x, y of 3 or more points would be right"
+            raise InputError(f"{where}: polygon {i} of 'segmentation' has {len(part)} numbers; {right}.")
+    return tuple(np.array(part, np.float64).reshape(-1, 2) for part in segmentation)
+
+
+def _are_runs(height: int, width: int, counts: str | list[Any]) -> bool:
+    if not (0 < height < LONGEST and 0 < width < LONGEST):
+        return False
+    if isinstance(counts, str):
+        return counts.isascii()
+    return all(isinstance(length, int) and 0 <= length < LONGEST for length in counts)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _flag(value: object) -> bool | None:

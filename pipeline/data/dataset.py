@@ -21,6 +21,7 @@ from pipeline.data.coco import CocoPart, read_coco
 from pipeline.data.formats.recognise import AUTO, read_folder
 from pipeline.data.images import Scan, UnreadableImageError, scan_images
 from pipeline.data.index import SPLITS, ImageRecord, Index
+from pipeline.data.masks import RunLengths, compress
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject
 from pipeline.data.voc import find_voc, read_voc
@@ -176,7 +177,45 @@ def _record(
         labels=np.array([label_of[image.objects[i].name] for i in kept], np.int64),
         ignore=np.array([image.objects[i].ignore for i in kept], np.bool_),
         crowd=np.array([image.objects[i].crowd for i in kept], np.bool_),
+        masks=_masks([image.objects[i] for i in kept], scan, source.relative, report),
     )
+
+
+def _masks(objects: Sequence[SourceObject], scan: Scan, relative: bool, report: Report) -> tuple[str | None, ...]:
+    """Return the masks of an image's objects, nothing where none has one, and note what was done to them."""
+    for item in objects:
+        mask = item.mask
+        if isinstance(mask, RunLengths) and (mask.width, mask.height) != (scan.width, scan.height):
+            message = f"has {mask.width} x {mask.height} pixels, but the image has {scan.width} x {scan.height}"
+            right = "a mask of the upright image's size would be right"
+            report.problem(mask.file or item.where, f"the mask {message}; {right}.")
+            return ()
+    masks = tuple(_mask(item, scan, relative, report) for item in objects)
+    return masks if any(masks) else ()
+
+
+def _mask(item: SourceObject, scan: Scan, relative: bool, report: Report) -> str | None:
+    mask, size = item.mask, (scan.width, scan.height)
+    if mask is None:
+        return None
+    if not isinstance(mask, RunLengths):
+        parts = [np.round(part * (size if relative else 1), DECIMALS) for part in mask]
+        if not all(np.isfinite(part).all() for part in parts):
+            report.problem(item.where, "has a polygon with a point that is not finite; numbers would be right.")
+            return None
+        mask = tuple(np.clip(part, -FAR, FAR) for part in parts)
+        if any((part < 0).any() or (part > size).any() for part in parts):
+            message = f"the polygon of {item.name} was cut to {scan.width} x {scan.height} pixels."
+            report.note("clipped mask", item.where, message)
+    try:
+        counts = compress(mask, *size)
+    except ValueError:
+        message = f"has run lengths that do not add up to {scan.width} x {scan.height} pixels; as many would be right."
+        report.problem(item.where, message)
+        return None
+    if counts is None:
+        report.note("mask without pixels", item.where, f"the mask of {item.name} has no pixel: its box counts alone.")
+    return counts
 
 
 def _check_size(image: SourceImage, scan: Scan, report: Report) -> None:

@@ -21,7 +21,9 @@ from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import Digits
 from pipeline.data.images import read_image
 from pipeline.data.index import SPLITS
+from pipeline.data.masks import VOID
 from pipeline.data.voc import VocObject, write_annotation, write_image_set
+from pipeline.data.voc_masks import FOLDER, write_masks
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PHOTOGRAPHS = (
@@ -35,6 +37,7 @@ PHOTOGRAPHS = (
 )
 POOL_SHARES = (0.5, 0.2, 0.3)  # of the 1,797 scans, for train, val and test; fixed, so that no count moves a scan
 STROKE = 90  # of 240: how dark an upscaled scan must be to count as ink; lower is bolder
+OPAQUE = 128  # of 255: how opaque a pixel of a digit must be to belong to its box and mask
 CROPS = (0.5, 1.5)  # sides of the squares cut from the photographs, in image sides
 CLEARANCE = 3  # pixels of background between the boxes of two digits
 PLACEMENTS = 40  # attempts to find room for a digit before it is left out
@@ -50,29 +53,34 @@ class Scans:
 
 
 def write_digits(folder: Path, digits: Digits, seed: int) -> None:
-    """Write the dataset below ``folder`` in VOC layout: JPEGImages, Annotations, ImageSets/Main.
+    """Write the dataset below ``folder`` in VOC layout: JPEGImages, Annotations, SegmentationObject, ImageSets/Main.
 
     Images are square PNG files of ``digits.size`` pixels with ``digits.objects`` digits (a digit that finds no room is
-    left out) whose longer side is ``digits.side`` pixels, small ones more frequent. Boxes enclose the visible ink.
+    left out) whose longer side is ``digits.side`` pixels, small ones more frequent. Boxes enclose the visible ink, and
+    masks are its pixels.
 
     Raises:
-        InputError: a range has its ends the wrong way round, or digits are larger than images.
+        InputError: a range has its ends the wrong way round, digits are larger than images or more than a mask tells
+            apart.
     """
     for key, (low, high) in (("objects", digits.objects), ("side", digits.side)):
         if low > high:
             raise InputError(f"data.digits.{key}: [{low}, {high}] has the larger number first; least, most is right.")
     if digits.side[1] > digits.size:
         raise InputError(f"data.digits.side: {digits.side[1]} pixels do not fit into images of {digits.size}.")
+    if digits.objects[1] >= VOID:
+        raise InputError(f"data.digits.objects: {digits.objects[1]} digits are too many; VOC's masks tell 254 apart.")
     photographs = load_photographs()
-    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+    for name in ("JPEGImages", "Annotations", FOLDER, "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for split, scans in load_scans(seed).items():
         count = getattr(digits, split)
         names = [f"{split}_{i:05d}" for i in range(count)]
         for i, name in progress(list(enumerate(names)), f"digits, {split}"):
-            image, objects = draw(photographs, scans, digits, item_rng(seed, "digits", split, i))
+            image, objects, instances = draw(photographs, scans, digits, item_rng(seed, "digits", split, i))
             Image.fromarray(image).save(folder / "JPEGImages" / f"{name}.png")
             write_annotation(folder, f"{name}.png", digits.size, digits.size, objects)
+            write_masks(folder, f"{name}.png", instances)
         write_image_set(folder, split, names)
 
 
@@ -96,9 +104,14 @@ def load_scans(seed: int) -> dict[str, Scans]:
 
 def draw(
     photographs: Sequence[Image.Image], scans: Scans, digits: Digits, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], list[VocObject]]:
-    """Draw one image; return it as ``(size, size, 3)`` uint8 RGB, and its objects."""
+) -> tuple[NDArray[np.uint8], list[VocObject], NDArray[np.uint8]]:
+    """Draw one image.
+
+    Returns it as ``(size, size, 3)`` uint8 RGB, its objects, and the number of the object that each pixel shows,
+    ``(size, size)`` uint8: from 1, where a digit is at least half opaque, else 0.
+    """
     canvas = _background(photographs, digits.size, rng)
+    instances = np.zeros(canvas.shape[:2], np.uint8)
     objects: list[VocObject] = []
     for _ in range(rng.integers(digits.objects[0], digits.objects[1] + 1)):
         label = int(rng.integers(10))
@@ -110,7 +123,8 @@ def draw(
         x1, y1, x2, y2 = box
         canvas[y1:y2, x1:x2] = _blend(canvas[y1:y2, x1:x2], mask, rng)
         objects.append(VocObject(NAMES[label], box))
-    return canvas, objects
+        instances[y1:y2, x1:x2][mask >= OPAQUE] = len(objects)
+    return canvas, objects, instances
 
 
 def ink(scan: NDArray[np.uint8], side: int, min_side: int = 1) -> NDArray[np.uint8]:
@@ -127,7 +141,7 @@ def ink(scan: NDArray[np.uint8], side: int, min_side: int = 1) -> NDArray[np.uin
 
 def _crop(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut away the outer rows and columns in which nothing is at least half opaque."""
-    rows, columns = (np.flatnonzero((mask >= 128).any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((mask >= OPAQUE).any(axis=axis)) for axis in (1, 0))
     return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 

@@ -1,13 +1,16 @@
 """The dataset index, all that later stages know of the images: one COCO JSON file per split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.storage import read_json, write_json
+from pipeline.data.masks import decode
 
 SPLITS = ("train", "val", "test")
 
@@ -26,6 +29,8 @@ class ImageRecord:
         labels: ``(N,)`` int64, category ids from 1; 0 is the background everywhere.
         ignore: ``(N,)`` bool, difficult (VOC) or crowd (COCO) objects, which do not count at evaluation.
         crowd: ``(N,)`` bool, those to ignore that are crowds: one box around many objects. None where left out.
+        masks: for each object the compressed run lengths of its pixels, COCO's ``counts``, or None. Empty where no
+            object has any, or where they were not asked for.
     """
 
     id: int
@@ -37,6 +42,7 @@ class ImageRecord:
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     ignore: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     crowd: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    masks: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.crowd):
@@ -50,6 +56,16 @@ class ImageRecord:
     def crowds(self) -> Boxes:
         """Return the boxes of the crowds, ``(M, 4)``."""
         return self.boxes[self.crowd]
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """Return which objects have a mask, ``(N,)``."""
+        return np.array([mask is not None for mask in self.masks or (None,) * len(self.boxes)], np.bool_)
+
+    def mask(self, position: int) -> NDArray[np.bool_] | None:
+        """Return the pixels of an object, ``(height, width)`` bool; None where it has no mask."""
+        counts = self.masks[position] if self.masks else None
+        return None if counts is None else decode(counts, self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,10 @@ class Index:
         return [self.images[position] for position in positions]
 
     def save(self, path: Path) -> None:
-        """Write the index as COCO JSON; ``ignore`` is an extra field of each annotation, ``sha256`` of each image."""
+        """Write the index as COCO JSON; ``ignore`` is an extra field of each annotation, ``sha256`` of each image.
+
+        An object with a mask has COCO's ``segmentation`` too, as compressed run lengths. ``area`` is that of its box.
+        """
         annotations = [
             {
                 "image_id": image.id,
@@ -74,9 +93,17 @@ class Index:
                 "area": round(_to_bbox(box)[2] * _to_bbox(box)[3], 3),
                 "iscrowd": int(crowd),
                 "ignore": int(ignore),
+                **({} if mask is None else {"segmentation": {"size": [image.height, image.width], "counts": mask}}),
             }
             for image in self.images
-            for box, label, ignore, crowd in zip(image.boxes, image.labels, image.ignore, image.crowd, strict=True)
+            for box, label, ignore, crowd, mask in zip(
+                image.boxes,
+                image.labels,
+                image.ignore,
+                image.crowd,
+                image.masks or (None,) * len(image.boxes),
+                strict=True,
+            )
         ]
         write_json(
             path,
@@ -97,8 +124,11 @@ class Index:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Index":
-        """Read an index that `save` wrote."""
+    def load(cls, path: Path, *, masks: bool = False) -> "Index":
+        """Read an index that `save` wrote, with its masks only where these are asked for.
+
+        Boxes need none, and records are copied into each process that makes batches.
+        """
         content = read_json(path)
         objects: dict[int, list[dict]] = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
@@ -116,10 +146,16 @@ class Index:
                     labels=np.array([item["category_id"] for item in objects[image["id"]]], np.int64),
                     ignore=np.array([item["ignore"] for item in objects[image["id"]]], np.bool_),
                     crowd=np.array([item["iscrowd"] for item in objects[image["id"]]], np.bool_),
+                    masks=_masks(objects[image["id"]]) if masks else (),
                 )
                 for image in content["images"]
             ),
         )
+
+
+def _masks(annotations: Sequence[dict[str, Any]]) -> tuple[str | None, ...]:
+    counts = tuple(item["segmentation"]["counts"] if "segmentation" in item else None for item in annotations)
+    return counts if any(counts) else ()
 
 
 def _to_bbox(box: NDArray[np.float32]) -> list[float]:

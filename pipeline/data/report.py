@@ -1,7 +1,7 @@
 """The findings on a dataset: counts, notes on what was changed or left out, and problems that stop a run."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ Note = Literal[
     "box outside the image",
     "box that is not finite",
     "clipped box",
+    "clipped mask",
+    "mask without pixels",
     "unreadable image",
     "size differs from the image",
     "image without annotation",
@@ -58,6 +60,7 @@ class Report:
         objects: for each split and class name the number of objects; ignored ones are included.
         images: the number of images for each split.
         ignored: the number of difficult or crowd objects for each split.
+        masks: as objects, those with a mask.
     """
 
     problems: list[str] = field(default_factory=list)
@@ -65,6 +68,7 @@ class Report:
     images: dict[str, int] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     objects: dict[str, dict[str, int]] = field(default_factory=dict)
+    masks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -92,9 +96,11 @@ class Report:
     def count(self, split: str, index: Index) -> None:
         """Add a split's numbers."""
         labels = Counter(int(label) for image in index.images for label in image.labels)
+        masked = Counter(int(label) for image in index.images for label in image.labels[image.masked])
         self.images[split] = len(index.images)
         self.ignored[split] = int(sum(image.ignore.sum() for image in index.images))
         self.objects[split] = {name: labels[i] for i, name in enumerate(index.classes, 1)}
+        self.masks[split] = {name: masked[i] for i, name in enumerate(index.classes, 1)}
 
     def stop_if_broken(self, source: str) -> None:
         """Raise the problems, the first ones in full; ``source`` names the dataset.
@@ -119,7 +125,8 @@ class Report:
                 }
                 for split in self.images
             },
-            "classes": {name: {split: self.objects[split][name] for split in self.objects} for name in self._classes()},
+            "classes": self._by_class(self.objects),
+            **({"masks": self._by_class(self.masks)} if self._has_masks else {}),
             "dropped_boxes": self.dropped_boxes,
             "clipped_boxes": self.clipped_boxes,
             "problems": self.problems,
@@ -133,12 +140,21 @@ class Report:
             rows: list[list[str | int]] = [["", *self.images], ["images", *self.images.values()]]
             rows.append(["objects", *(sum(objects.values()) for objects in self.objects.values())])
             rows.append(["  of which ignored", *self.ignored.values()])
+            if self._has_masks:
+                rows.append(["  of which with a mask", *(sum(masks.values()) for masks in self.masks.values())])
             rows += [[f"  {name}", *(self.objects[split][name] for split in self.objects)] for name in self._classes()]
             lines += _columns(rows)
         for kind, messages in sorted(self.notes.items()):
             lines += ["", f"{kind}: {len(messages)}", *_first(messages)] if messages else []
         lines += ["", f"problems: {len(self.problems)}", *_first(self.problems)]
         return "\n".join(lines).strip("\n")
+
+    @property
+    def _has_masks(self) -> bool:
+        return any(any(masks.values()) for masks in self.masks.values())
+
+    def _by_class(self, counts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+        return {name: {split: counts[split][name] for split in counts} for name in self._classes()}
 
     def _classes(self) -> Iterable[str]:
         return next(iter(self.objects.values()), {})

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.core.runtime import item_seed
 from pipeline.core.sections import SplitShares
 from pipeline.data.index import SPLITS
+from pipeline.data.masks import Mask
 from pipeline.data.report import Report
 
 
@@ -20,6 +21,7 @@ class SourceObject:
         ignore: difficult (VOC) or crowd (COCO).
         where: the file and line, or the file and annotation id.
         crowd: one box around many objects (COCO's iscrowd); such an object is to ignore as well.
+        mask: its pixels; polygons in the unit of the corners, counted from 0 and half-open.
     """
 
     name: str
@@ -27,6 +29,7 @@ class SourceObject:
     ignore: bool
     where: str
     crowd: bool = False
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)

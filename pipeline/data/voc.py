@@ -28,6 +28,7 @@ from pipeline.core.runtime import progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, read_lines, without_trainval
+from pipeline.data.voc_masks import FOLDER, with_masks
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -83,9 +84,10 @@ def read_voc(root: Path, folders: Sequence[Path], shares: SplitShares, seed: int
     Splits are those of ``ImageSets/Main``; `source.complete` makes those that are missing. Of several folders, one for
     each year, a split is all that any of them lists for it, and one must list a test split: so VOC2007 and VOC2012 are
     what papers call 07+12, as only VOC2007's test images are annotated. The name of the file counts, not
-    ``<filename>``. Images that no annotation or no list names are noted and left out.
+    ``<filename>``. Images that no annotation or no list names are noted and left out. Where ``SegmentationObject`` has
+    a PNG of an image's name, its objects have masks.
     """
-    files = _Files({}, {})
+    files = _Files({}, {}, {})
     lists: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
@@ -124,12 +126,14 @@ class _Files:
 
     images: Mapping[str, str]
     annotations: Mapping[str, str]
+    masks: Mapping[str, str]
 
     def with_year(self, prefix: str, year: "_Files") -> "_Files":
         """Return these files and those of ``year``, whose names get the ``prefix``."""
         images = {prefix + name: file for name, file in year.images.items()}
         annotations = {prefix + name: file for name, file in year.annotations.items()}
-        return _Files({**self.images, **images}, {**self.annotations, **annotations})
+        masks = {prefix + name: file for name, file in year.masks.items()}
+        return _Files({**self.images, **images}, {**self.annotations, **annotations}, {**self.masks, **masks})
 
     @classmethod
     def find(cls, root: Path, folder: Path, report: Report) -> "_Files":
@@ -141,7 +145,8 @@ class _Files:
             report.problem(where, f"holds no image; files ending in {', '.join(IMAGE_ENDINGS)} count.")
         for name in sorted(annotations.keys() - images.keys()):
             report.problem(annotations[name], "this annotation has no image of its name in JPEGImages.")
-        return cls(images, annotations)
+        masks = _list(root, folder / FOLDER, (".png",), report) if (folder / FOLDER).is_dir() else {}
+        return cls(images, annotations, masks)
 
 
 def _list(root: Path, folder: Path, endings: tuple[str, ...], report: Report) -> dict[str, str]:
@@ -227,10 +232,13 @@ def _read_image(root: Path, files: _Files, name: str, report: Report) -> SourceI
     where = files.annotations[name]
     try:
         annotation = parse_annotation(root / where, where)
+        objects = annotation.objects
+        if mask := files.masks.get(name):
+            objects = with_masks(objects, root / mask, mask, where)
     except InputError as error:
         report.problems.append(str(error))
         return None
-    return SourceImage(files.images[name], annotation.objects, annotation.size, where)
+    return SourceImage(files.images[name], objects, annotation.size, where)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from faster_coco_eval.core import mask
 
 from pipeline.core.errors import InputError
 from pipeline.data.dataset import Dataset, read_dataset, validate
@@ -147,7 +148,7 @@ def test_our_own_index_is_coco_too(coco: Any, read: Read, tmp_path: Path) -> Non
         coco.image(i, f"{i}.png")
         coco.box(i, ignore=1)
         coco.box(i, iscrowd=1)
-        coco.box(i, [1, 2, 3, 4])
+        coco.box(i, [1, 2, 3, 4], segmentation=[[1, 2, 4, 2, 4, 6]])
     coco.save()
     first = read()
     for split, index in first.splits.items():
@@ -279,3 +280,122 @@ def test_what_can_train_nothing_or_score_nothing_stops_here(coco: Any, read: Rea
         files[split] = coco.save(f"{split}.json").name
     with pytest.raises(InputError, match=message):
         read(annotations=files)
+
+
+def square(x: int, y: int, side: int) -> np.ndarray:
+    """Return a mask in an image of 100 x 80 pixels."""
+    pixels = np.zeros((80, 100), bool)
+    pixels[y : y + side, x : x + side] = True
+    return pixels
+
+
+def runs(pixels: np.ndarray) -> list[int]:
+    """Return COCO's uncompressed counts of a mask whose first pixel is background."""
+    flat = pixels.T.ravel().astype(int)
+    return np.diff([0, *np.flatnonzero(np.diff(flat)) + 1, flat.size]).tolist()
+
+
+POLYGON = [10, 20, 30, 20, 30, 40, 10, 40]
+FORMS = {
+    "polygon": [POLYGON],
+    "two polygons": [[10, 20, 20, 20, 20, 40, 10, 40], [20, 20, 30, 20, 30, 40, 20, 40]],
+    "numbers": {"size": [80, 100], "counts": runs(square(10, 20, 20))},
+    "text": {
+        "size": [80, 100],
+        "counts": mask.encode(np.asfortranarray(square(10, 20, 20), np.uint8))["counts"].decode(),
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_of_a_segmentation_is_one_mask(coco: Any, read: Read, form: str) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i, segmentation=FORMS[form])
+        coco.box(i, [1, 2, 3, 4])
+        coco.box(i, None, segmentation=FORMS[form], iscrowd=1)
+        coco.content["annotations"][-1].pop("bbox")
+    coco.save()
+    dataset = read()
+    image = dataset.splits["train"].images[0]
+    np.testing.assert_array_equal(image.boxes[[0, 2]], [[10, 20, 30, 40]] * 2)
+    np.testing.assert_array_equal(image.mask(0), square(10, 20, 20))
+    np.testing.assert_array_equal(image.mask(2), square(10, 20, 20))
+    assert image.mask(1) is None
+    assert dataset.report.as_json()["masks"] == {"cat": {"train": 2, "val": 2, "test": 2}}
+    assert "\n  of which with a mask      2    2     2\n" in dataset.report.table()
+
+
+@pytest.mark.parametrize("nothing", [None, [], [[]], {}, ""])
+def test_an_empty_segmentation_is_none(coco: Any, read: Read, nothing: Any) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i, segmentation=nothing)
+    coco.save()
+    report = read().report
+    assert "masks" not in report.as_json()
+    assert "mask" not in report.table()
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "message"),
+    [
+        ([POLYGON[:-1]], "polygon 1 of 'segmentation' has 7 numbers; pairs x, y of 3 or more points would be right."),
+        ([POLYGON, POLYGON[:4]], "polygon 2 of 'segmentation' has 4 numbers; pairs x, y of 3 or more points"),
+        ([["a"] * 6], "polygon 1 of 'segmentation' is ['a', 'a', 'a', 'a', 'a', 'a']; numbers would be right."),
+        (POLYGON, "has [10, 20, 30, 20, 30, 40, 10, 40] as 'segmentation'; a list of polygons [x, y, x, y, x, y], or"),
+        ("92203", "has '92203' as 'segmentation'; a list of polygons"),
+        ([[float("nan"), *POLYGON[1:]]], "has a polygon with a point that is not finite; numbers would be right."),
+        ({"counts": "92203"}, "as 'segmentation'; 'size' [height, width] and 'counts', a text or a list of numbers"),
+        ({"size": [80, 100, 3], "counts": "92203"}, "as 'segmentation'; 'size' [height, width] and"),
+        ({"size": [80, 1e3], "counts": "92203"}, "as 'segmentation'; 'size' [height, width] and"),
+        ({"size": [80, 100], "counts": [-1, 8001]}, "as 'segmentation'; 'size' [height, width] and"),
+        ({"size": [80, 100], "counts": "\ud800"}, "as 'segmentation'; 'size' [height, width] and"),
+        (
+            {"size": [100, 80], "counts": [10, 20, 7970]},
+            "the mask has 80 x 100 pixels, but the image has 100 x 80; a mask of the upright image's size would be",
+        ),
+        ({"size": [80, 100], "counts": [10, 20]}, "has run lengths that do not add up to 100 x 80 pixels; as many"),
+        ({"size": [80, 100], "counts": "9220"}, "has run lengths that do not add up to 100 x 80 pixels; as many"),
+    ],
+)
+def test_a_wrong_segmentation_is_named(coco: Any, read: Read, segmentation: Any, message: str) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i, segmentation=segmentation if i == 1 else [POLYGON])
+    coco.save()
+    with pytest.raises(InputError) as error:
+        read()
+    assert str(error.value).startswith(f"{coco.root}: annotations.json: annotation 2: ")
+    assert message in str(error.value)
+
+
+def test_run_lengths_without_box_that_are_longer_than_their_pixels(coco: Any, read: Read) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(
+            i, None if i == 1 else [1, 2, 3, 4], segmentation={"size": [80, 100], "counts": [1, 8000]} if i == 1 else []
+        )
+    coco.save()
+    with pytest.raises(InputError, match="annotation 2: has run lengths beyond the 'size' of its 'segmentation'"):
+        read()
+
+
+def test_masks_are_cut_and_counted_and_those_without_pixels_noted(coco: Any, read: Read) -> None:
+    for i in range(3):
+        coco.image(i, f"{i}.png")
+        coco.box(i, [90, 70, 20, 20], segmentation=[[90, 70, 1e300, 70, 1e300, 90, 90, 90]])
+        coco.box(i, [5, 5, 2, 2], segmentation=[[5, 5, 5.1, 5, 5.1, 5.2]])
+        coco.box(i, [0, 0, 100, 80], segmentation=[[0, 0, 100, 0, 100, 80, 0, 80]])
+        coco.box(i, [200, 0, 10, 10], segmentation=[[200, 0, 210, 0, 210, 10]])
+    coco.save()
+    dataset = read()
+    (image, *_) = dataset.splits["train"].images
+    assert image.masked.tolist() == [True, False, True]
+    np.testing.assert_array_equal(image.mask(0), square(90, 70, 20))
+    assert image.mask(2).all()
+    notes = dataset.report.notes
+    assert len(notes["clipped mask"]) == len(notes["mask without pixels"]) == len(notes["box outside the image"]) == 3
+    assert "annotations.json: annotation 1: the polygon of cat was cut to 100 x 80 pixels." in notes["clipped mask"]
+    message = "annotations.json: annotation 2: the mask of cat has no pixel: its box counts alone."
+    assert message in notes["mask without pixels"]

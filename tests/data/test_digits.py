@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.core.boxes import iou
@@ -76,7 +77,7 @@ def test_boxes_enclose_the_ink_tightly() -> None:
     plain = [Image.new("RGB", (200, 200), (128, 128, 128))]
     scans = load_scans(1)["train"]
     for i in range(8):
-        canvas, objects = draw(plain, scans, DIGITS, item_rng(1, i))
+        canvas, objects, _ = draw(plain, scans, DIGITS, item_rng(1, i))
         for item in objects:
             x1, y1, x2, y2 = item.box
             change = np.abs(canvas[y1 - 2 if y1 > 2 else 0 : y2 + 2, x1 - 2 if x1 > 2 else 0 : x2 + 2] - 128.0).sum(
@@ -86,6 +87,35 @@ def test_boxes_enclose_the_ink_tightly() -> None:
             rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
             assert abs(np.ptp(rows) + 1 - (y2 - y1)) <= 1
             assert abs(np.ptp(columns) + 1 - (x2 - x1)) <= 1
+
+
+def test_masks_are_the_visible_ink(dataset: Dataset, folder: Path) -> None:
+    """Each digit has a mask, its box is the one around it, and PNGs have VOC's colours."""
+    from torchvision.ops import masks_to_boxes
+
+    for index in dataset.splits.values():
+        for image in index.images:
+            pixels = np.stack([image.mask(i) for i in range(len(image.boxes))])
+            np.testing.assert_array_equal(
+                masks_to_boxes(torch.from_numpy(pixels)) + torch.tensor([0, 0, 1, 1]), image.boxes
+            )
+            assert pixels.sum(axis=0).max() == 1
+    first = Image.open(folder / "SegmentationObject" / "train_00000.png")
+    assert first.getpalette()[:12] == [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+
+
+def test_a_mask_is_where_the_picture_is_mostly_the_colour_of_the_digit() -> None:
+    plain = [Image.new("RGB", (200, 200), (128, 128, 128))]
+    for i in range(8):
+        canvas, objects, instances = draw(plain, load_scans(1)["train"], DIGITS, item_rng(1, i))
+        assert set(np.unique(instances)) == set(range(len(objects) + 1))
+        for number, item in enumerate(objects, 1):
+            x1, y1, x2, y2 = item.box
+            change = np.abs(canvas[y1:y2, x1:x2] - 128.0).sum(axis=2)
+            seen = change / change.max()
+            inside = instances[y1:y2, x1:x2] == number
+            assert seen[inside].min() > 0.48  # colours are whole numbers
+            assert seen[~inside].max() < 0.52
 
 
 def test_ink_keeps_the_shape_of_the_scan() -> None:
@@ -103,7 +133,7 @@ def test_ink_keeps_the_shape_of_the_scan() -> None:
 
 def test_digits_without_room_are_left_out() -> None:
     crowded = DIGITS.model_copy(update={"size": 64, "objects": (30, 30), "side": (40, 60)})
-    canvas, objects = draw(load_photographs(), load_scans(1)["val"], crowded, item_rng(1))
+    canvas, objects, _ = draw(load_photographs(), load_scans(1)["val"], crowded, item_rng(1))
     assert canvas.shape == (64, 64, 3)
     assert 1 <= len(objects) <= 2
     too_large = crowded.model_copy(update={"side": (100, 120)})
@@ -115,6 +145,7 @@ def test_digits_without_room_are_left_out() -> None:
     [
         ({"objects": (3, 2)}, r"data.digits.objects: \[3, 2\] has the larger number first"),
         ({"side": (60, 24)}, "data.digits.side"),
+        ({"objects": (1, 255)}, "data.digits.objects: 255 digits are too many; VOC's masks tell 254 apart."),
         ({"side": (24, 200)}, "200 pixels do not fit into images of 160"),
     ],
 )
@@ -132,7 +163,7 @@ def test_selective_search_finds_them() -> None:
     photographs, scans = load_photographs(), load_scans(1)["test"]
     overlaps: list[float] = []
     for i in range(8):
-        canvas, objects = draw(photographs, scans, digits, item_rng(1, "digits", "test", i))
+        canvas, objects, _ = draw(photographs, scans, digits, item_rng(1, "digits", "test", i))
         found = [
             (x, y, x + width + 1, y + height + 1)  # the package's sides are one short
             for scale in (100, 300)

@@ -1,3 +1,5 @@
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.storage import read_json
 from pipeline.data.index import ImageRecord, Index
+from pipeline.data.masks import encode
 
 
 def record(boxes: list, key: int = 3) -> ImageRecord:
@@ -63,3 +66,40 @@ def test_images_are_spread_over_the_split():
     assert [image.id for image in index.spread(4)] == [1, 26, 51, 76]
     assert len(index.spread(1000)) == 100
     assert Index(("a",), ()).spread(5) == []
+
+
+def test_masks_are_cocos_segmentation(tmp_path: Path) -> None:
+    """COCO's own reader, in faster-coco-eval, gives the pixels that were drawn."""
+    from faster_coco_eval import COCO
+
+    pixels = np.zeros((400, 500), bool)
+    pixels[20:50, 10:40] = np.random.default_rng(1).random((30, 30)) < 0.5
+    index = Index(("a", "b"), (with_masks(record([(10, 20, 40, 50), (0, 0, 9, 9)]), pixels), record([], 4)))
+    index.save(tmp_path / "i.json")
+    coco = COCO(str(tmp_path / "i.json"))
+    np.testing.assert_array_equal(coco.annToMask(coco.loadAnns([1])[0]), pixels)
+    assert "segmentation" not in coco.loadAnns([2])[0]
+    loaded = Index.load(tmp_path / "i.json", masks=True)
+    np.testing.assert_array_equal(loaded.images[0].mask(0), pixels)
+    assert loaded.images[0].mask(1) is None
+    assert loaded.images[0].masked.tolist() == [True, False]
+    assert loaded.images[1].masks == ()
+    loaded.save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "i.json").read_bytes()
+
+
+def test_masks_that_nobody_asked_for_weigh_nothing(tmp_path: Path) -> None:
+    plain = record([(10, 20, 40, 50)])
+    for name, image in (("plain", plain), ("masked", with_masks(plain, np.ones((400, 500), bool)))):
+        Index(("a",), (image,)).save(tmp_path / f"{name}.json")
+    assert "segmentation" not in (tmp_path / "plain.json").read_text(encoding="utf-8")
+    records = [Index.load(tmp_path / f"{name}.json").images for name in ("plain", "masked")]
+    assert pickle.dumps(records[0]) == pickle.dumps(records[1])
+    assert len(pickle.dumps(Index.load(tmp_path / "masked.json", masks=True).images)) > len(pickle.dumps(records[0]))
+    assert not records[1][0].masked.any()
+    assert records[1][0].mask(0) is None
+
+
+def with_masks(image: ImageRecord, pixels: np.ndarray) -> ImageRecord:
+    """Give the first object a mask, and the others none."""
+    return replace(image, masks=(encode(pixels).counts, *[None] * (len(image.boxes) - 1)))

@@ -1,19 +1,26 @@
 """LabelMe JSON: one file for each image, with shapes in pixels."""
 
 import math
+from base64 import b64decode
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any
+
+import numpy as np
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather, paired
 from pipeline.data.formats.shapes import Corners, bounds_of_circle, bounds_of_points, is_number
 from pipeline.data.formats.tree import Tree, read_json
+from pipeline.data.masks import Mask, as_polygon, encode, read_values
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, is_text
 
 REGIONS = ("rectangle", "polygon", "circle", "mask", "oriented_rectangle")
+Size = tuple[float, float]
+MOST = 1 << 28  # pixels of an image
 LINES = ("point", "points", "line", "linestrip")
 
 
@@ -47,10 +54,10 @@ def _image(content: Any, file: str, image: str, report: Report) -> SourceImage:
         raise InputError(f"{file}: has no list of mappings called 'shapes'.")
     sides = content.get("imageWidth"), content.get("imageHeight")
     size = (sides[0], sides[1]) if is_number(sides[0]) and is_number(sides[1]) else None
-    return SourceImage(image, tuple(_objects(shapes, file, report)), size, file)
+    return SourceImage(image, tuple(_objects(shapes, size, file, report)), size, file)
 
 
-def _objects(shapes: list[dict], file: str, report: Report) -> Iterator[SourceObject]:
+def _objects(shapes: list[dict], size: Size | None, file: str, report: Report) -> Iterator[SourceObject]:
     for i, shape in enumerate(shapes, 1):
         where, kind, name = f"{file}: shape {i}", shape.get("shape_type", "polygon"), shape.get("label")
         if not isinstance(name, str) or not is_text(name.strip()):
@@ -62,7 +69,12 @@ def _objects(shapes: list[dict], file: str, report: Report) -> Iterator[SourceOb
         elif (corners := _corners(points := shape.get("points"), kind)) is None:
             report.problem(where, f"has {points!r} as 'points'; pairs [x, y], as many as a {kind} has, would be right.")
         else:
-            yield SourceObject(name.strip(), corners, False, where)
+            try:
+                corners, mask = _mask(shape, kind, corners, size, where)
+            except InputError as error:
+                report.problems.append(str(error))
+            else:
+                yield SourceObject(name.strip(), corners, False, where, mask=mask)
 
 
 def _corners(points: Any, kind: str) -> Corners | None:
@@ -77,3 +89,32 @@ def _corners(points: Any, kind: str) -> Corners | None:
         (x, y), rim = points
         return bounds_of_circle(x, y, math.dist((x, y), rim))
     return bounds_of_points(points)
+
+
+def _mask(shape: dict, kind: str, corners: Corners, size: Size | None, where: str) -> tuple[Corners, Mask | None]:
+    """Return the corners and the mask of a shape; only polygons and shapes of the kind ``mask`` have one.
+
+    A ``mask`` is a PNG in base64 whose first pixel is at the first point; the second point is that of its last pixel.
+
+    Raises:
+        InputError: the PNG cannot be decoded, or does not lie in the image.
+    """
+    if kind == "polygon":
+        return corners, as_polygon(shape["points"])
+    if kind != "mask" or shape.get("mask") is None or size is None:
+        return corners, None
+    try:
+        png = BytesIO(b64decode(shape["mask"]))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{where}: has a 'mask' that is not in base64 ({error}); a PNG in base64 would be right."
+        ) from error
+    part = read_values(png, f"{where}: mask") != 0
+    (height, width), (x, y, *_) = part.shape, corners
+    if not (0 <= x <= size[0] - width and 0 <= y <= size[1] - height and size[0] * size[1] < MOST):
+        found = f"a 'mask' of {width} x {height} pixels at ({x:g}, {y:g}) in an image of {size[0]:g} x {size[1]:g}"
+        raise InputError(f"{where}: has {found}; one inside of its image would be right.")
+    left, top = int(x), int(y)
+    pixels = np.zeros((int(size[1]), int(size[0])), np.bool_)
+    pixels[top : top + height, left : left + width] = part
+    return (left, top, left + width, top + height), encode(pixels)

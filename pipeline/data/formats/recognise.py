@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
-from pipeline.data.formats import box_table, coco_json, labelme, via, voc_xml, yolo
+from pipeline.data.formats import box_table, coco_json, labelme, mask_png, via, voc_xml, yolo
 from pipeline.data.formats.layout import Layout
 from pipeline.data.formats.tree import Tree
 from pipeline.data.report import Report
@@ -39,6 +39,7 @@ FORMATS = {
     "labelme": Format("LabelMe JSON", labelme.find),
     "via": Format("VIA JSON", via.find),
     "csv": Format("CSV of boxes", box_table.find),
+    "masks": Format("PNG masks", mask_png.find),
 }
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,7 @@ class JsonShape:
 
 
 class Tree:
-    """The files below ``root`` as sorted paths relative to it; hidden ones are left out.
+    """The files below ``root`` as sorted paths relative to it; hidden ones, and those of ``without``, are left out.
 
     Attributes:
         root: the folder.
@@ -44,9 +44,9 @@ class Tree:
         unnamed: paths that are not UTF-8, escaped; they are not among the files.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, without: Collection[str] = ()) -> None:
         self.root = root
-        found = sorted(path.relative_to(root).as_posix() for path in _walk(root, set()))
+        found = sorted({path.relative_to(root).as_posix() for path in _walk(root, set())}.difference(without))
         self.files = tuple(file for file in found if is_text(file))
         self.unnamed = tuple(ascii(file) for file in found if not is_text(file))
         self._shapes: dict[str, JsonShape] = {}

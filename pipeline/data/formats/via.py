@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather
 from pipeline.data.formats.shapes import Corners, bounds_of_circle, bounds_of_points, is_number
 from pipeline.data.formats.tree import Listed, Tree, read_json, split_of
+from pipeline.data.masks import as_polygon
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, is_text
 
@@ -104,7 +107,9 @@ def _objects(regions: list[dict], attribute: str, image: str, report: Report) ->
         elif (corners := _corners(kind, [shape.get(key) for key in NEEDED[kind]])) is None:
             report.problem(where, f"is a {kind} of {shape!r}; numbers as {', '.join(NEEDED[kind])} would be right.")
         else:
-            yield SourceObject(name.strip(), corners, False, where)
+            xs_and_ys = [shape[key] for key in NEEDED["polygon"]] if kind == "polygon" else None
+            mask = as_polygon(np.transpose(xs_and_ys)) if xs_and_ys else None
+            yield SourceObject(name.strip(), corners, False, where, mask=mask)
 
 
 def _chosen(value: Any) -> Any:

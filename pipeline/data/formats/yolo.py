@@ -18,6 +18,7 @@ from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather, paired
 from pipeline.data.formats.shapes import bounds_of_points
 from pipeline.data.formats.tree import Listed, Tree
+from pipeline.data.masks import as_polygon
 from pipeline.data.report import Report
 from pipeline.data.source import Source, SourceImage, SourceObject, is_text, read_lines
 
@@ -198,14 +199,15 @@ def _objects(tree: Tree, file: str, names: Names, report: Report) -> Iterator[So
         elif not all(-BEYOND <= float(value) <= 1 + BEYOND for value in values):
             report.problem(where, f"is {_short(line)}; shares of the image's sides, from 0 to 1, would be right.")
         else:
-            yield SourceObject(names.classes[int(float(number))], _corners(list(map(float, values))), False, where)
+            yield _object(names.classes[int(float(number))], list(map(float, values)), where)
 
 
-def _corners(values: list[float]) -> tuple[float, float, float, float]:
+def _object(name: str, values: list[float], where: str) -> SourceObject:
     if len(values) > 4:
-        return bounds_of_points(list(zip(values[::2], values[1::2], strict=True)))
+        points = list(zip(values[::2], values[1::2], strict=True))
+        return SourceObject(name, bounds_of_points(points), False, where, mask=as_polygon(points))
     x, y, width, height = values
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return SourceObject(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), False, where)
 
 
 def _short(line: str) -> str:

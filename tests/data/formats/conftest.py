@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.core.sections import SplitShares
 from pipeline.data.dataset import build, validate
 from pipeline.data.formats.recognise import read_folder
+from pipeline.data.index import Index
 from pipeline.data.report import Report
 
 
@@ -34,6 +35,12 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
+    def png(self, file: str, values: Any) -> None:
+        """Write values, ``(H, W)`` of an integer or of bool, as a PNG of grey."""
+        path = self.root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(values)).save(path)
+
     def report(self, source: str = "auto") -> Report:
         """Return what `boxline validate` prints."""
         return validate(self.root, 1, source)
@@ -45,8 +52,6 @@ class Folder:
 
     def contents(self, source: str = "auto") -> dict[str, dict[str, list[Any]]]:
         """Return for each split the boxes of each picture, by its name without ending: ``(class, corners)``."""
-        report = Report()
-        read = read_folder(self.root, source, SplitShares(val=0.2, test=0.2), 1, report)
         return {
             split: {
                 Path(image.file).stem: [
@@ -55,8 +60,27 @@ class Folder:
                 ]
                 for image in index.images
             }
-            for split, index in build(read, self.root, None, False, 1, report).splits.items()
+            for split, index in self._read(source).items()
         }
+
+    def masks(self, source: str = "auto") -> dict[str, dict[str, list[Any]]]:
+        """Return for each split the objects of each picture, sorted: ``(class, corners, mask as lists)``."""
+        return {
+            split: {
+                Path(image.file).stem: sorted(
+                    (index.classes[label - 1], tuple(box.tolist()), pixels if pixels is None else pixels.tolist())
+                    for i, (label, box) in enumerate(zip(image.labels, image.boxes, strict=True))
+                    for pixels in [image.mask(i)]
+                )
+                for image in index.images
+            }
+            for split, index in self._read(source).items()
+        }
+
+    def _read(self, source: str) -> dict[str, Index]:
+        report = Report()
+        read = read_folder(self.root, source, SplitShares(val=0.2, test=0.2), 1, report)
+        return build(read, self.root, None, False, 1, report).splits
 
 
 @pytest.fixture

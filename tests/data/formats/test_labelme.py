@@ -1,7 +1,12 @@
 import json
+import math
+from base64 import b64encode
+from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def dataset(folder: Any, *shapes: dict[str, Any]) -> None:
@@ -61,3 +66,46 @@ def test_files_that_are_broken_or_have_no_image(folder: Any) -> None:
     assert problems[0] == "lost.json: this annotation has no image of its name."
     assert problems[1].startswith("3.json:2: this is not JSON (")
     assert problems[2] == "4.json: has no list of mappings called 'shapes'."
+
+
+def bitmap(points: Any, mask: Any) -> dict[str, Any]:
+    return shape(points, "mask") | {"mask": mask}
+
+
+def png(pixels: np.ndarray) -> str:
+    stream = BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return b64encode(stream.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (bitmap([[1, 1], [4, 4]], "x"), "shape 1: has a 'mask' that is not in base64 ("),
+        (bitmap([[1, 1], [4, 4]], 5), "shape 1: has a 'mask' that is not in base64 ("),
+        (
+            bitmap([[1, 1], [4, 4]], b64encode(b"no png").decode()),
+            "shape 1: mask: the mask is no image that Pillow knows; a PNG",
+        ),
+        (
+            bitmap([[158, 1], [161, 4]], png(np.ones((4, 4), bool))),
+            "shape 1: has a 'mask' of 4 x 4 pixels at (158, 1) in an image of 160 x 80; one inside of its image would",
+        ),
+        (
+            bitmap([[math.nan, 1], [161, 4]], png(np.ones((4, 4), bool))),
+            "shape 1: has a 'mask' of 4 x 4 pixels at (nan",
+        ),
+    ],
+)
+def test_a_wrong_bitmap_is_named(folder: Any, wrong: dict[str, Any], sentence: str) -> None:
+    dataset(folder)
+    folder.write("0.json", json.dumps({"imageWidth": 160, "imageHeight": 80, "shapes": [wrong]}))
+    assert folder.problem().startswith(f"0.json: {sentence}")
+
+
+def test_a_bitmap_covers_its_last_point(folder: Any) -> None:
+    dataset(folder, bitmap([[1, 2], [4, 3]], png(np.ones((2, 4), bool))))
+    assert boxes(folder) == [("cat", (1, 2, 4, 3))]  # without the image's size only the points count
+    content = json.loads((folder.root / "0.json").read_text())
+    folder.write("0.json", json.dumps(content | {"imageWidth": 160, "imageHeight": 80}))
+    assert boxes(folder) == [("cat", (1, 2, 5, 4))]

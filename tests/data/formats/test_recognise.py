@@ -36,11 +36,11 @@ def test_two_readings_are_named_with_the_key_that_chooses(folder: Any) -> None:
 
 
 def test_nothing_recognised_says_what_is_there_and_what_is_read(folder: Any) -> None:
-    folder.pictures("a.png", "b.png", "masks/a.png")
+    folder.pictures("a.png", "b.png", "drawings/a.png")
     folder.write("notes.md", "# notes")
     assert folder.problem() == (
         f"{folder.root}: holds no annotations that are read (VOC XML, COCO JSON, YOLO text, LabelMe JSON, VIA JSON, "
-        "CSV of boxes), only 3 x .png, 1 x .md; docs/formats.md shows each layout."
+        "CSV of boxes, PNG masks), only 3 x .png, 1 x .md; docs/formats.md shows each layout."
     )
     assert "holds no annotations that are read (YOLO text)" in folder.problem("yolo")
     assert Path(__file__).parents[3].joinpath(PAGE).is_file()

@@ -1,10 +1,15 @@
-"""One small dataset, written by hand in each layout, is read as the same boxes, classes and splits."""
+"""One small dataset, written by hand in each layout, is read as the same boxes, classes, masks and splits."""
 
+import base64
+import io
 import json
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.data.dataset import read_dataset
 
@@ -254,6 +259,161 @@ def test_each_layout_holds_the_same(folder: Any, source: str, layout: Callable[[
     assert report.ok, report.problems
     assert {kind for kind, messages in report.notes.items() if messages} == {"layout recognised"}
     assert report.notes["layout recognised"][0].endswith(f"data.source: {source} says the same.")
+
+
+# --- the same boxes with masks ----------------------------------------------------------------------------------------
+
+
+def outline(name: str, box: tuple) -> list[tuple[int, int]]:
+    """Return the points of an L that fills a box to its sides; that of an ox stands on its head."""
+    x1, y1, x2, y2 = box
+    x, y = x1 + max(1, (x2 - x1) // 4), y2 - max(1, (y2 - y1) // 4)
+    points = [(x1, y1), (x, y1), (x, y), (x2, y), (x2, y2), (x1, y2)]
+    return [(x1 + x2 - x, y1 + y2 - y) for x, y in points] if name == OX else points
+
+
+def pixels(name: str, box: tuple) -> np.ndarray:
+    """Return the L as a mask, by two rectangles."""
+    x1, y1, x2, y2 = box
+    x, y = max(1, (x2 - x1) // 4), max(1, (y2 - y1) // 4)
+    inside = np.zeros((y2 - y1, x2 - x1), bool)
+    inside[:, :x] = inside[-y:] = True
+    mask = np.zeros((80, 160), bool)
+    mask[y1:y2, x1:x2] = inside[::-1, ::-1] if name == OX else inside
+    return mask
+
+
+def coco_masks(f: Any, segmentation: Callable[[str, tuple], Any], *, boxes: bool = True) -> None:
+    for split in TRUTH:
+        rows = files(of(split))
+        f.pictures(*(f"{split}/{file}" for _, file, _ in rows))
+        content = json.loads(coco(rows))
+        objects = [item for _, _, items in rows for item in items]
+        for annotation, item in zip(content["annotations"], objects, strict=True):
+            annotation["segmentation"] = segmentation(*item)
+            if not boxes:
+                del annotation["bbox"]
+        f.write(f"{split}/annotations.json", json.dumps(content))
+
+
+def coco_polygons(f: Any) -> None:
+    coco_masks(f, lambda *item: [[value for point in outline(*item) for value in point]], boxes=False)
+
+
+def coco_run_lengths(f: Any) -> None:
+    def segmentation(*item: Any) -> dict[str, Any]:
+        flat = pixels(*item).T.ravel().tolist()
+        counts = [len(list(group)) for _, group in groupby(flat)]
+        return {"size": [80, 160], "counts": [0, *counts] if flat[0] else counts}
+
+    coco_masks(f, segmentation)
+
+
+def yolo_outlines(f: Any) -> None:
+    def text(objects: list) -> str:
+        shares = [
+            (name, [value for x, y in outline(name, box) for value in (x / 160, y / 80)]) for name, box in objects
+        ]
+        return "".join(f"{[CAT, OX].index(name)} {' '.join(map(str, values))}\n" for name, values in shares)
+
+    yolo_ultralytics(f, text)
+
+
+def labelme_outlines(f: Any) -> None:
+    for split, name, objects in ROWS:
+        f.pictures(f"{split}/{name}.png")
+        shapes = [{"label": label, "shape_type": "polygon", "points": outline(label, box)} for label, box in objects]
+        f.write(f"{split}/{name}.json", json.dumps({"imageWidth": 160, "imageHeight": 80, "shapes": shapes}))
+
+
+def labelme_bitmaps(f: Any) -> None:
+    for split, name, objects in ROWS:
+        f.pictures(f"{split}/{name}.png")
+        shapes = []
+        for label, (x1, y1, x2, y2) in objects:
+            stream = io.BytesIO()
+            Image.fromarray(pixels(label, (x1, y1, x2, y2))[y1:y2, x1:x2]).save(stream, "PNG")
+            points = [[x1, y1], [x2 - 1, y2 - 1]]
+            png = base64.b64encode(stream.getvalue()).decode()
+            shapes.append({"label": label, "shape_type": "mask", "points": points, "mask": png})
+        f.write(f"{split}/{name}.json", json.dumps({"imageWidth": 160, "imageHeight": 80, "shapes": shapes}))
+
+
+def via_outlines(f: Any) -> None:
+    entries = via(files(ROWS))
+    for (split, file, objects), entry in zip(files(ROWS), entries.values(), strict=True):
+        f.pictures(f"{split}/{file}")
+        for region, item in zip(entry["regions"], objects, strict=True):
+            xs, ys = zip(*outline(*item), strict=True)
+            region["shape_attributes"] = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+    f.write("via_project.json", json.dumps({"_via_img_metadata": entries}))
+
+
+def values(objects: list, value: Callable[[int, str], int]) -> np.ndarray:
+    """Return the masks of an image in one array, each with its value by its number from 1 and its class."""
+    drawn = np.zeros((80, 160), np.uint8)
+    for i, (name, box) in enumerate(objects, 1):
+        drawn[pixels(name, box)] = value(i, name)
+    return drawn
+
+
+def voc_objects(f: Any) -> None:
+    voc_usual(f)
+    for _, name, objects in ROWS:
+        f.png(f"SegmentationObject/{name}.png", values(objects, lambda i, _: i + 3))
+
+
+def masks_of_objects(f: Any) -> None:
+    for split, name, objects in ROWS:
+        f.pictures(f"{split}/images/{name}.png")
+        for i, item in enumerate(objects):
+            f.png(f"{split}/masks/{name}_{item[0]}_{i}.png", pixels(*item))
+
+
+def masks_of_classes(f: Any) -> None:
+    for split, name, objects in ROWS:
+        f.pictures(f"images/{split}/{name}.png")
+        f.png(f"masks/{split}/{name}_mask.png", values(objects, lambda _, label: 1 + [CAT, OX].index(label)))
+    f.write("classes.txt", "cat\nbig ox\n")
+
+
+def masks_of_instances(f: Any) -> None:
+    """As labelme2voc writes it."""
+    for split, name, objects in ROWS:
+        f.pictures(f"JPEGImages/{name}.png")
+        f.png(f"SegmentationClass/{name}.png", values(objects, lambda _, label: 1 + [CAT, OX].index(label)))
+        f.png(f"SegmentationObject/{name}.png", values(objects, lambda i, _: i))
+        f.write(f"{split}.txt", "".join(f"{name}\n" for _, name, _ in of(split)))
+    f.write("class_names.txt", "_background_\ncat\nbig ox\n")
+
+
+MASKED: dict[str, list[Callable[[Any], None]]] = {
+    "voc": [voc_objects],
+    "coco": [coco_polygons, coco_run_lengths],
+    "yolo": [yolo_outlines],
+    "labelme": [labelme_outlines, labelme_bitmaps],
+    "via": [via_outlines],
+    "masks": [masks_of_objects, masks_of_classes, masks_of_instances],
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "layout"), [(source, layout) for source, layouts in MASKED.items() for layout in layouts]
+)
+def test_each_layout_holds_the_same_masks(folder: Any, source: str, layout: Callable[[Any], None]) -> None:
+    layout(folder)
+    truth = {
+        split: {
+            name: sorted((label, box, pixels(label, box).tolist()) for label, box in objects)
+            for name, objects in images.items()
+        }
+        for split, images in TRUTH.items()
+    }
+    assert folder.masks("auto") == truth
+    report = folder.report(source)
+    assert report.ok, report.problems
+    assert not {kind for kind, messages in report.notes.items() if messages}
+    assert report.masks == {"train": {CAT: 2, OX: 1}, "val": {CAT: 0, OX: 1}, "test": {CAT: 2, OX: 0}}
 
 
 def test_the_parameter_of_coco_that_finds_the_files(folder: Any, make_data: Callable) -> None:
