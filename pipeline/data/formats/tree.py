@@ -41,7 +41,7 @@ class Tree:
     Attributes:
         root: the folder.
         files: the paths, with ``/`` between folders.
-        unnamed: paths that are not UTF-8, escaped; they are not among the files.
+        unnamed: paths that are not UTF-8 text on one line, escaped; they are not among the files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -202,7 +202,9 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith((".", "__MACOSX")):
                 continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), seen)
-            elif entry.is_file():
-                yield Path(entry.path)
+            path = Path(entry.path)
+            linked = entry.is_symlink()  # of a link to itself, entry.is_dir() raises and path.is_dir() is false
+            if path.is_dir() if linked else entry.is_dir():
+                yield from _walk(path, seen)
+            elif path.is_file() if linked else entry.is_file():
+                yield path
