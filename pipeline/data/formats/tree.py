@@ -53,7 +53,7 @@ class Tree:
 
     def ending(self, *endings: str) -> list[str]:
         """Return the files with one of these endings, given in small letters with their dot."""
-        return [file for file in self.files if PurePosixPath(file).suffix.lower() in endings]
+        return sorted(file for ending in endings for file in self._by_ending.get(ending, []))
 
     @cached_property
     def images(self) -> frozenset[str]:
@@ -132,6 +132,13 @@ class Tree:
             else:
                 listed[image] = where
         return listed
+
+    @cached_property
+    def _by_ending(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for file in self.files:
+            found[PurePosixPath(file).suffix.lower()].append(file)
+        return dict(found)
 
     @cached_property
     def _composed(self) -> dict[str, str]:
