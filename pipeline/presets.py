@@ -106,7 +106,7 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     """Return the text of ``params.yaml`` with the defaults and ``values`` in it, and the changes.
 
     Keys that are missing come with their comments; keys that no longer exist go. Comments of other keys stay, those of
-    the person too.
+    the person too. A ``~`` in ``data.root`` becomes the home folder, as DVC would not expand it.
 
     Args:
         text: of the file as it is; empty where there is none.
@@ -119,7 +119,7 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     """
     target = deepcopy(defaults())
     for key, value in values.items():
-        _put(target, key, value)
+        _put(target, key, _expanded(value) if key == "data.root" else value)
     _check_root(parse(target, source).data.root, source)
     fresh = _tree(target)
     if not text.strip():
@@ -132,11 +132,19 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     return written if set(_comments(text)) <= set(_comments(written)) else _dump(present), changes
 
 
+def _expanded(root: Any) -> Any:
+    """Return a path with its ``~`` expanded; as it is where there is no such home, or it is no text."""
+    try:
+        return str(Path(root).expanduser()) if isinstance(root, str) and root.startswith("~") else root
+    except RuntimeError:
+        return root
+
+
 def _check_root(root: str, source: str) -> None:
     """Refuse a ``data.root`` that DVC, which reads it before any stage runs, cannot take as a dependency."""
     said = f"{source}: data.root is {root!r}: "
     if root.startswith("~"):
-        raise InputError(f"{said}~ is not expanded by DVC; the whole path would be right")
+        raise InputError(f"{said}there is no such home folder; the whole path would be right")
     dataset, index = Path(root).resolve(), Path(INDEX).resolve()
     if index.is_relative_to(dataset) or dataset.is_relative_to(index):
         raise InputError(f"{said}the folder holds or is in {INDEX}, which the run writes; data/mine would be right")

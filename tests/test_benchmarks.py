@@ -128,6 +128,15 @@ def test_scaling_replaces_what_stands_between_the_marks(tmp_path: Path, pytestco
     assert (tmp_path / "images" / "scaling.svg").read_text(encoding="utf-8").count("<svg") == 1
 
 
+@pytest.mark.slow
+def test_validate_is_measured_on_a_folder_that_it_accepts(pytestconfig: pytest.Config) -> None:
+    done = _run("benchmarks.validate_large", ["--images", "50", "--objects", "3"], pytestconfig.rootpath)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("50 images, 150 objects\n")
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["headers", "validate"]
+    assert "checking images: 100%" in done.stderr
+
+
 def test_the_page_has_the_marks(pytestconfig: pytest.Config) -> None:
     text = (pytestconfig.rootpath / "docs" / "scaling.md").read_text(encoding="utf-8")
     assert text.count(scaling.START) == text.count(scaling.END) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import app
@@ -115,7 +116,7 @@ def test_outside_a_project_the_sentence_says_so(boxline: Boxline) -> None:
         ("data", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
         (".", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
         ("data/index/mine", "the folder holds or is in data/index, which the run writes; data/mine would be right"),
-        ("~/pictures", "~ is not expanded by DVC; the whole path would be right"),
+        ("~no_one/pictures", "there is no such home folder; the whole path would be right"),
     ],
 )
 def test_a_root_that_dvc_cannot_take_is_refused(boxline: Boxline, root: str, reason: str) -> None:
@@ -123,6 +124,14 @@ def test_a_root_that_dvc_cannot_take_is_refused(boxline: Boxline, root: str, rea
     assert result.exit_code == 1
     assert result.stderr == f"error: params.yaml: data.root is {root!r}: {reason}\n"
     assert Path("params.yaml").read_text() == COMMITTED
+
+
+def test_the_home_folder_is_written_out_as_dvc_does_not_know_it(
+    boxline: Boxline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert boxline("preset", "--set", "data.root=~/pictures").exit_code == 0
+    assert YAML(typ="safe").load(Path("params.yaml").read_text())["data"]["root"] == f"{tmp_path}/pictures"
 
 
 @pytest.mark.parametrize("arguments", [["preset"], ["preset", "tiny"]])

@@ -1,7 +1,7 @@
 """Reading a dataset in the format of COCO: images in a folder, objects in one JSON file, or one per split."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,8 +30,18 @@ class CocoPart:
     split: str | None
 
 
-def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: int, report: Report) -> Source:
-    """Read the parts of a dataset; their faults go into ``report``.
+def read_coco(
+    root: Path,
+    parts: Sequence[CocoPart],
+    shares: SplitShares,
+    seed: int,
+    report: Report,
+    *,
+    others: Iterable[str] = (),
+) -> Source:
+    """Read the parts of a dataset; their faults go into ``report``, and so do images that no part lists.
+
+    Those are looked for in the folders of the parts, and among ``others``, image files elsewhere.
 
     Boxes become corners; category ids become names, so that files with different ids go together. Objects with
     ``iscrowd`` are crowds; these are to be ignored, and so are objects with ``ignore``, which the index of this project
@@ -44,14 +54,14 @@ def read_coco(root: Path, parts: Sequence[CocoPart], shares: SplitShares, seed: 
         try:
             read = _read_part(root, part, report)
         except InputError as error:
-            report.problems.append(str(error))
+            report.refuse(error)
             continue
         for image in read:
             if image.file in images:
                 report.problem(image.where, f"names {image.file}, which another file, or another entry, names too.")
             images[image.file] = image
         lists.setdefault(part.split or "trainval", []).extend(image.file for image in read)
-    _note_unused(root, {part.images for part in parts}, images, report)
+    _note_unused(root, {part.images for part in parts}, others, images, report)
     splits, carved = complete(lists, shares, seed)
     for split in carved if images else ():
         message = f"{len(splits[split])} images were taken by data.seed and data.split, as no file gives this split."
@@ -264,8 +274,10 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _note_unused(root: Path, folders: set[str], images: Mapping[str, SourceImage], report: Report) -> None:
-    files = {
+def _note_unused(
+    root: Path, folders: set[str], others: Iterable[str], images: Mapping[str, SourceImage], report: Report
+) -> None:
+    files = set(others) | {
         path.relative_to(root).as_posix()
         for folder in folders
         for path in (root / folder).rglob("*")

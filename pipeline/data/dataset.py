@@ -23,7 +23,7 @@ from pipeline.data.images import Scan, UnreadableImageError, scan_images
 from pipeline.data.index import SPLITS, ImageRecord, Index
 from pipeline.data.masks import RunLengths, compress
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject
+from pipeline.data.source import Source, SourceImage, SourceObject, reading
 from pipeline.data.voc import find_voc, read_voc
 
 YEARS = {"voc2007": ("2007",), "voc2012": ("2012",), "voc0712": ("2007", "2012")}
@@ -68,11 +68,12 @@ def read_source(data: Data, report: Report) -> Source:
         InputError: there is no such folder, or it does not have the layout of the source.
     """
     root = Path(data.root)
-    if data.source == "coco" and data.coco.annotations != AUTO:
-        return read_coco(root, coco_parts(data.coco), data.split, data.seed, report)
-    if data.source == "digits" or data.source in YEARS:
-        return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, data.seed, report)
-    return read_folder(root, data.source, data.split, data.seed, report)
+    with reading(root):
+        if data.source == "coco" and data.coco.annotations != AUTO:
+            return read_coco(root, coco_parts(data.coco), data.split, data.seed, report)
+        if data.source == "digits" or data.source in YEARS:
+            return read_voc(root, find_voc(root, YEARS.get(data.source, ())), data.split, data.seed, report)
+        return read_folder(root, data.source, data.split, data.seed, report)
 
 
 def coco_parts(coco: Coco) -> list[CocoPart]:
@@ -329,8 +330,10 @@ def validate(folder: Path, workers: int = 0, source: str = AUTO) -> Report:
     """
     report = Report()
     try:
-        build(read_folder(folder, source, SHARES, SEED, report), folder, None, False, workers, report)
+        with reading(folder):
+            read = read_folder(folder, source, SHARES, SEED, report)
+        build(read, folder, None, False, workers, report)
     except InputError as error:
         if report.ok:
-            report.problems.append(str(error))
+            report.refuse(error)
     return report

@@ -21,8 +21,7 @@ from pipeline.core.storage import sha256
 FLAT = 16  # of 255: 12 bits stored as 16 have no more
 
 # No picture is refused, and no warning without a file name printed, for what is beside its pixels.
-warnings.filterwarnings("ignore", "Corrupt EXIF data", module="PIL")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module="PIL")
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 K = TypeVar("K", bound=Hashable)

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from unicodedata import category
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import Index
@@ -22,6 +23,7 @@ Note = Literal[
     "image without object",
     "shape without area",
     "list not used",
+    "annotation file that is not read",
     "layout recognised",
     "image in no split",
     "file that is no image",
@@ -44,6 +46,7 @@ DROPPED_BOX: tuple[Note, ...] = (
     "box that is not finite",
 )
 PRINTED = 10  # messages of each kind; the JSON holds all
+LONGEST = 500  # characters of a message: values in annotations have any length
 
 
 @dataclass
@@ -87,11 +90,15 @@ class Report:
 
     def problem(self, where: str, message: str) -> None:
         """Add a problem at the file, line or key ``where``: what is wrong, and what would be right."""
-        self.problems.append(f"{where}: {message}")
+        self.problems.append(one_line(f"{where}: {message}"))
+
+    def refuse(self, error: InputError) -> None:
+        """Add the problem that an error names."""
+        self.problems.append(one_line(str(error)))
 
     def note(self, kind: Note, where: str, message: str) -> None:
         """Add a note of a kind."""
-        self.notes[kind].append(f"{where}: {message}")
+        self.notes[kind].append(one_line(f"{where}: {message}"))
 
     def count(self, split: str, index: Index) -> None:
         """Add a split's numbers."""
@@ -158,6 +165,18 @@ class Report:
 
     def _classes(self) -> Iterable[str]:
         return next(iter(self.objects.values()), {})
+
+
+def is_odd(letter: str) -> bool:
+    """Whether a character breaks or controls a line, or is half of one, which no UTF-8 file takes."""
+    return category(letter) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line that any file takes: odd characters escaped, cut in the middle where it is long."""
+    plain = "".join(ascii(letter)[1:-1] if is_odd(letter) else letter for letter in text)
+    half = (LONGEST - 5) // 2
+    return plain if len(plain) <= LONGEST else f"{plain[:half]} ... {plain[-half:]}"
 
 
 def _first(messages: Sequence[str]) -> list[str]:

@@ -1,14 +1,16 @@
 """A dataset as annotated, before any check against the pixels, and the splits for a dataset that does not name all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_seed
 from pipeline.core.sections import SplitShares
 from pipeline.data.index import SPLITS
 from pipeline.data.masks import Mask
-from pipeline.data.report import Report
+from pipeline.data.report import Report, is_odd
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,25 @@ class Source:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is not empty and can be written as UTF-8: bad bytes leave surrogates, halves of characters."""
-    return bool(name) and not any("\ud800" <= character <= "\udfff" for character in name)
+    """Whether a name is not empty, is one line, and can be written as UTF-8: bad bytes leave halves of characters."""
+    return bool(name) and not any(map(is_odd, name))
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[None]:
+    """Turn the error of a file or folder below ``root`` that cannot be read into a sentence.
+
+    Raises:
+        InputError: the system refuses to read it.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = Path(error.filename or root)
+        name = where.relative_to(root) if where.is_relative_to(root) and where != root else where
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+        ) from error
 
 
 def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:

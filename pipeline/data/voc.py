@@ -32,6 +32,7 @@ from pipeline.data.voc_masks import FOLDER, with_masks
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+BOXED = ("object", "part")  # what has a box; parts, such as a person's head, are not read
 LISTS = ("train", "val", "trainval", "test")
 YEAR = re.compile(r"VOC\d{4}")
 DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
@@ -156,8 +157,8 @@ def _list(root: Path, folder: Path, endings: tuple[str, ...], report: Report) ->
         if path.name.startswith("."):
             continue
         if not is_text(file):
-            report.problem(ascii(file), "the name is not UTF-8; another name would be right.")
-        elif path.suffix.lower() in endings:
+            report.problem(ascii(file), "the name is not UTF-8 text on one line; another would be right.")
+        elif path.suffix.lower() in endings and not path.is_fifo():  # which would be waited for
             by_name[normalize("NFC", path.stem)].append(file)
         elif path.is_dir():
             count = sum(inner.suffix.lower() in endings for inner in path.rglob("*"))
@@ -236,7 +237,7 @@ def _read_image(root: Path, files: _Files, name: str, report: Report) -> SourceI
         if mask := files.masks.get(name):
             objects = with_masks(objects, root / mask, mask, where)
     except InputError as error:
-        report.problems.append(str(error))
+        report.refuse(error)
         return None
     return SourceImage(files.images[name], objects, annotation.size, where)
 
@@ -255,12 +256,16 @@ def parse_annotation(path: Path, name: str) -> VocAnnotation:
     Corners are returned as written: 1-based, the last pixel included, fractions allowed. A missing ``difficult`` is 0.
 
     Raises:
-        InputError: the file is no XML, is no annotation, holds an entity declaration, or lacks a needed value.
+        InputError: the file is no XML, is no annotation, holds an entity declaration, lacks a needed value, or has a
+            box outside of an object.
     """
     root = _parse(path, name)
     if root.tag != "annotation":
         raise InputError(f"{name}:{root.get('line')}: the outermost element is <{root.tag}>, not <annotation>.")
-    return VocAnnotation(tuple(_object(element, name) for element in root.findall("object")), _size(root))
+    for element in root.iter():
+        if element.tag not in BOXED and (box := element.find("bndbox")) is not None:
+            raise InputError(f"{name}:{box.get('line')}: <bndbox> is in <{element.tag}>; <object> would be right.")
+    return VocAnnotation(tuple(_object(element, name) for element in root.iter("object")), _size(root))
 
 
 def _parse(path: Path, name: str) -> Element:
@@ -330,6 +335,8 @@ class _LineTree(ContentHandler):
 
 def _object(element: Element, name: str) -> SourceObject:
     label = _text(element, "name", name)
+    if not is_text(label):
+        raise InputError(f"{name}:{element.get('line')}: <name> is {label!r}; a text on one line would be right.")
     box = element.find("bndbox")
     if box is None:
         raise InputError(f"{name}:{element.get('line')}: this object ({label}) has no <bndbox>.")

@@ -148,9 +148,12 @@ def batches(pictures: Sequence[Picture], size: int, keep_full: bool) -> Iterator
 
 def _files(argument: str, exclude: Path | None) -> Iterator[tuple[Path, PurePosixPath]]:
     """Yield the files that one argument stands for, each with its name below the folder that was named."""
-    matches = [Path(argument)]
-    if not matches[0].exists():
-        matches = [Path(match) for match in glob.glob(argument, recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    try:
+        matches = [Path(argument)]
+        if not matches[0].exists():
+            matches = [Path(match) for match in glob.glob(argument, recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    except OSError as error:  # of a name that is longer than any on its disk
+        raise NoPictureError(f"{argument[:60]}...: {error.strerror}; the path of a picture would be right.") from None
     for match in sorted(matches, key=lambda match: natural_order(PurePosixPath(match.as_posix()))):
         if match.is_dir():
             yield from _below(match, exclude.resolve() if exclude else None)
@@ -163,9 +166,9 @@ def _below(folder: Path, exclude: Path | None) -> Iterator[tuple[Path, PurePosix
     for name in sorted(files, key=natural_order):
         path = files[name]
         hidden = any(part.startswith(".") for part in name.parts)
-        if hidden or path.suffix.lower() not in IMAGE_ENDINGS or path.is_dir():
+        if hidden or path.suffix.lower() not in IMAGE_ENDINGS or path.is_dir() or path.is_fifo():
             continue
-        if exclude is None or not path.resolve().is_relative_to(exclude):
+        if exclude is None or not path.parent.resolve().is_relative_to(exclude):
             yield path, name
 
 

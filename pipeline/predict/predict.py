@@ -1,7 +1,6 @@
 """Pictures through detectors, outside the graph: each result is written and forgotten, so memory does not grow."""
 
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,7 +53,6 @@ def predict(
     """
     for name in systems:
         Description.load(models / name, name)  # a missing model is named before the first picture, not hours later
-    warnings.filterwarnings("ignore", module="PIL")  # odd metadata and the like: a picture is read, or named as broken
     errors, clean = error_writer(), True
     try:
         for position, name in enumerate(systems):

@@ -283,6 +283,14 @@ def test_all_problems_are_told_together(voc: Any, read: Read) -> None:
             "<annotation><object><name>cat</name><bndbox>\n<xmin>left</xmin></bndbox></object></annotation>",
             "train.xml:2: <xmin> is 'left'; a number",
         ),
+        (
+            "<annotation><object>\n<name>big\nox</name></object></annotation>",
+            r"train.xml:1: <name> is 'big\\nox'; a text on one line would be right",
+        ),
+        (
+            "<annotation><Object><name>cat</name>\n<bndbox/></Object></annotation>",
+            "train.xml:2: <bndbox> is in <Object>; <object> would be right",
+        ),
     ],
 )
 def test_broken_annotations(voc: Any, read: Read, text: str, message: str) -> None:
@@ -290,6 +298,19 @@ def test_broken_annotations(voc: Any, read: Read, text: str, message: str) -> No
     voc.raw("train", text)
     with pytest.raises(InputError, match=message):
         read()
+
+
+def test_objects_below_another_element_count(voc: Any, read: Read) -> None:
+    three(voc)
+    text = (voc.root / "Annotations/train.xml").read_text()
+    voc.raw("train", text.replace("<object>", "<objects><object>").replace("</object>", "</object></objects>"))
+    assert sum(len(image.boxes) for image in read().splits["train"].images) == 1
+
+
+def test_a_pipe_is_no_image(voc: Any, read: Read) -> None:
+    three(voc)
+    os.mkfifo(voc.root / "JPEGImages/pipe.png")
+    assert read().report.notes["file that is no image"][0].startswith("JPEGImages/pipe.png: ")
 
 
 def test_an_annotation_that_is_a_folder_and_a_list_that_is_no_text(voc: Any, read: Read) -> None:

@@ -1,5 +1,6 @@
 """From what a person names to the list of files, and from files to batches."""
 
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -88,13 +89,26 @@ def test_a_folder_of_results_is_not_searched(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"), [("absent.png", "no such file"), ("*.gif", "no file matches"), ("empty", "holds no picture")]
+    ("argument", "words"),
+    [
+        ("absent.png", "no such file"),
+        ("*.gif", "no file matches"),
+        ("empty", "holds no picture"),
+        ("x" * 300, "name too long"),
+    ],
 )
 def test_what_names_no_picture_is_wrong_use(folder: Path, argument: str, words: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(NoPictureError, match=words) as error:
         find_pictures(["a", argument])
-    assert argument in str(error.value)
+    assert argument[:60] in str(error.value)
+
+
+def test_links_to_themselves_and_pipes_in_a_folder(folder: Path) -> None:
+    (folder / "a/deep/self.png").symlink_to("self.png")
+    (folder / "a/deep/again").symlink_to("..")
+    os.mkfifo(folder / "a/deep/pipe.png")
+    assert named("a/deep", exclude=folder / "out") == ["a/deep/self.png", "a/deep/x.tif"]
 
 
 def test_names_are_printable(folder: Path) -> None:

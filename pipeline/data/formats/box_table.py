@@ -115,7 +115,7 @@ def _object(row: Row, where: str, report: Report) -> SourceObject | None:
     if not any(texts) and not row["class"]:
         return None
     if not is_text(row["class"]):
-        report.problem(where, "has no class; a name would be right.")
+        report.problem(where, f"has {row['class']!r} as its class; a name would be right.")
         return None
     try:
         a, b, c, d = map(float, texts)

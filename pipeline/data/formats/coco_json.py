@@ -17,7 +17,8 @@ TRIED = 100  # images by which the folder of a file's images is found
 def find(tree: Tree) -> Layout | None:
     """Find COCO files.
 
-    Among files of several kinds, those called ``instances`` count, as COCO calls its boxes.
+    Among files of several kinds, those called ``instances`` count, as COCO calls its boxes. One of those that count
+    that lacks a section is noted.
 
     Raises:
         InputError: a JSON file cannot be read, or no file has all that a COCO file needs and one has a part of it or
@@ -25,7 +26,13 @@ def find(tree: Tree) -> Layout | None:
     """
     shapes = {file: tree.json_shape(file) for file in tree.apart(".json")}
     files = [file for file, shape in shapes.items() if shape.keys.issuperset(SECTIONS)]
-    files = [file for file in files if "instances" in file] or files
+    called = [file for file in files if "instances" in file]
+    lacking = [
+        file
+        for file, shape in shapes.items()
+        if "annotations" in shape.keys and file not in files and (not called or "instances" in file)
+    ]
+    files = called or files
     if not files:
         for file, shape in shapes.items():
             if not shape.keys or not shape.keys.isdisjoint(SECTIONS):
@@ -34,7 +41,7 @@ def find(tree: Tree) -> Layout | None:
     parts = [_part(tree, file) for file in files]
     why = ", ".join(f"{part.annotations} with the images in {part.images}" for part in parts[:3])
     more = f" and {len(parts) - 3} files more" if len(parts) > 3 else ""
-    return Layout(f"{why}{more}", partial(_read, tree, parts))
+    return Layout(f"{why}{more}", partial(_read, tree, parts, lacking))
 
 
 def _part(tree: Tree, file: str) -> CocoPart:
@@ -55,5 +62,10 @@ def _part(tree: Tree, file: str) -> CocoPart:
     return CocoPart(file, images.as_posix(), named[0] if len(named) == 1 else None)
 
 
-def _read(tree: Tree, parts: list[CocoPart], shares: SplitShares, seed: int, report: Report) -> Source:
-    return read_coco(tree.root, parts, shares, seed, report)
+def _read(
+    tree: Tree, parts: list[CocoPart], lacking: list[str], shares: SplitShares, seed: int, report: Report
+) -> Source:
+    for file in lacking:
+        message = f"lacks one of the sections {', '.join(SECTIONS)}: not used."
+        report.note("annotation file that is not read", file, message)
+    return read_coco(tree.root, parts, shares, seed, report, others=tree.images)

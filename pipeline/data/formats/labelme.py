@@ -44,7 +44,7 @@ def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: 
         try:
             images.append(_image(read_json(tree.root / file, file), file, image, report))
         except InputError as error:
-            report.problems.append(str(error))
+            report.refuse(error)
     return gather(tree, images, tree.split_lists(report), shares, seed, report)
 
 

@@ -56,7 +56,7 @@ def gather(
     Images that no annotation, or no split, names are noted and left out.
     """
     for name in tree.unnamed:
-        report.problem(name, "the name is not UTF-8; another name would be right.")
+        report.problem(name, "the name is not UTF-8 text on one line; another would be right.")
     by_file = {image.file: image for image in images}
     for file, count in Counter(image.file for image in images).items():
         if count > 1:

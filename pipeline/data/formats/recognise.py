@@ -13,7 +13,7 @@ from pipeline.core.sections import SplitShares
 from pipeline.data.formats import box_table, coco_json, labelme, mask_png, via, voc_xml, yolo
 from pipeline.data.formats.layout import Layout
 from pipeline.data.formats.tree import Tree
-from pipeline.data.report import Report
+from pipeline.data.report import Report, one_line
 from pipeline.data.source import Source
 
 PAGE = "docs/formats.md"
@@ -85,7 +85,7 @@ def recognise(tree: Tree, names: Sequence[str]) -> tuple[str, Layout]:
 
 def _nothing(tree: Tree, names: Sequence[str], faults: Sequence[str]) -> str:
     if faults:
-        return f"{tree.root}: {' '.join(faults)} {PAGE} shows what is read."
+        return f"{tree.root}: {' '.join(map(one_line, faults))} {PAGE} shows what is read."
     endings = Counter(PurePosixPath(file).suffix.lower() or "no ending" for file in tree.files)
     counted = ", ".join(f"{count} x {ending}" for ending, count in endings.most_common(5)) or "no file"
     titles = ", ".join(FORMATS[name].title for name in names)

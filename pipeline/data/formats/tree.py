@@ -41,7 +41,7 @@ class Tree:
     Attributes:
         root: the folder.
         files: the paths, with ``/`` between folders.
-        unnamed: paths that are not UTF-8, escaped; they are not among the files.
+        unnamed: paths that are not UTF-8 text on one line, escaped; they are not among the files.
     """
 
     def __init__(self, root: Path, without: Collection[str] = ()) -> None:
@@ -53,7 +53,7 @@ class Tree:
 
     def ending(self, *endings: str) -> list[str]:
         """Return the files with one of these endings, given in small letters with their dot."""
-        return [file for file in self.files if PurePosixPath(file).suffix.lower() in endings]
+        return sorted(file for ending in endings for file in self._by_ending.get(ending, []))
 
     @cached_property
     def images(self) -> frozenset[str]:
@@ -134,6 +134,13 @@ class Tree:
         return listed
 
     @cached_property
+    def _by_ending(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for file in self.files:
+            found[PurePosixPath(file).suffix.lower()].append(file)
+        return dict(found)
+
+    @cached_property
     def _composed(self) -> dict[str, str]:
         return {normalize("NFC", image): image for image in self.images}
 
@@ -202,7 +209,9 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith((".", "__MACOSX")):
                 continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), seen)
-            elif entry.is_file():
-                yield Path(entry.path)
+            path = Path(entry.path)
+            linked = entry.is_symlink()  # of a link to itself, entry.is_dir() raises and path.is_dir() is false
+            if path.is_dir() if linked else entry.is_dir():
+                yield from _walk(path, seen)
+            elif path.is_file() if linked else entry.is_file():
+                yield path

@@ -45,7 +45,7 @@ def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: 
         try:
             read = list(_images(tree, file, report))
         except InputError as error:
-            report.problems.append(str(error))
+            report.refuse(error)
             continue
         images += read
         if split := split_of(file.removesuffix(".json")):
@@ -102,7 +102,7 @@ def _objects(regions: list[dict], attribute: str, image: str, report: Report) ->
             report.problem(where, f"has {name!r} as {attribute!r}; the name of one class would be right.")
         elif kind in LINES:
             report.note("shape without area", where, f"a {kind} ({name}) encloses nothing: not used.")
-        elif kind not in NEEDED:
+        elif kind not in tuple(NEEDED):  # a JSON value, perhaps a list
             report.problem(where, f"has the shape {kind!r}; one of {', '.join(NEEDED)} would be right.")
         elif (corners := _corners(kind, [shape.get(key) for key in NEEDED[kind]])) is None:
             report.problem(where, f"is a {kind} of {shape!r}; numbers as {', '.join(NEEDED[kind])} would be right.")

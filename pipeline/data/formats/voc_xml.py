@@ -55,7 +55,7 @@ def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: 
         try:
             annotation = parse_annotation(tree.root / file, file)
         except InputError as error:
-            report.problems.append(str(error))
+            report.refuse(error)
             continue
         images.append(SourceImage(image, annotation.objects, annotation.size, file))
     return gather(tree, images, tree.split_lists(report), shares, seed, report, inclusive=True)

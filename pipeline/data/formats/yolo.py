@@ -4,6 +4,7 @@ Values are shares of the width and height of the upright image: ``centre x, cent
 points ``x, y``. Classes are named by a YAML file such as ``data.yaml``, or by ``classes.txt``, one a line.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -37,27 +38,27 @@ class Names:
 
 
 def find(tree: Tree) -> Layout | None:
-    """Find text files with the names of images and lines of numbers, and the file that names their classes.
+    """Find text files with the names of images, one at least with lines of numbers, and the file that names classes.
 
     Raises:
         InputError: nothing, or several files, name the classes; or the file that does cannot be used.
     """
-    files = [file for file in tree.ending(".txt") if _is_label(tree, file)]
-    with_image = [file for file in files if tree.images_of(file)]
-    if not any((tree.root / file).stat().st_size for file in with_image):
+    texts = [file for file in tree.ending(".txt") if PurePosixPath(file).name not in NAMES_FILES]
+    with_image = [file for file in texts if tree.images_of(file)]
+    with_numbers = {file for file in texts if _has_numbers(tree, file)}
+    if with_numbers.isdisjoint(with_image):
         return None
+    files = sorted(with_numbers.union(with_image))
     names = _names(tree, with_image[0])
     why = f"{len(with_image)} text files with the names of images, such as {with_image[0]}, and {names.file}"
     return Layout(why, partial(_read, tree, files, names))
 
 
-def _is_label(tree: Tree, file: str) -> bool:
-    """Whether the first line is a row of numbers; an empty file is a label if an image has its name."""
-    if PurePosixPath(file).name in NAMES_FILES:
-        return False
+def _has_numbers(tree: Tree, file: str) -> bool:
+    """Whether the first line that is not blank is a row of numbers, as many as a box needs."""
     with (tree.root / file).open("rb") as stream:
-        first = next((line for line in stream if line.strip()), b"").split()
-    return len(first) >= 5 and all(map(_is_float, first)) if first else bool(tree.images_of(file))
+        first = next((line for line in stream if line.strip()), b"").removeprefix(BOM_UTF8).split()
+    return len(first) >= 5 and all(map(_is_float, first))
 
 
 def _is_float(text: str | bytes) -> bool:
@@ -128,7 +129,9 @@ def _from_text(tree: Tree, file: str) -> Names:
 def _checked(classes: dict[int, str], file: str) -> dict[int, str]:
     classes = {number: name.strip() for number, name in classes.items()}
     if not classes or not all(map(is_text, classes.values())):
-        raise InputError(f"{file}: names no class, or an empty one; a name for each number would be right.")
+        raise InputError(
+            f"{file}: names no class, or an empty one, or one of two lines; a name for each number would be right."
+        )
     double = [name for name in classes.values() if list(classes.values()).count(name) > 1]
     if double:
         raise InputError(f"{file}: names two classes {double[0]!r}; a name for each number would be right.")

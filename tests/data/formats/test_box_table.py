@@ -16,7 +16,7 @@ def dataset(folder: Any, first: str, header: str = HEADER) -> None:
     [
         ("9.png,cat,1,2,3,4", "names '9.png', which is not the path or the name of one image."),
         ("0.png,cat,1,2,x,4", "has the box '1, 2, x, 4'; four numbers would be right."),
-        ("0.png,,1,2,3,4", "has no class; a name would be right."),
+        ("0.png,,1,2,3,4", "has '' as its class; a name would be right."),
         ("0.png,cat,1,2,3", "has not the 6 columns of the header."),
         ("0.png,cat,1,2,3,4,5", "has not the 6 columns of the header."),
     ],

@@ -131,3 +131,23 @@ def test_annotations_without_image_or_with_two(folder: Any) -> None:
         "xml/lost.xml: this annotation has no image of its name.",
         "xml/4.xml:1: <object> has no <name>, or an empty one.",
     ]
+
+
+def test_names_and_values_of_any_length_and_kind_make_one_line(folder: Any) -> None:
+    folder.pictures("a.png", "b\n.png")
+    folder.write("a.xml", XML.replace(">1<", f">{'9' * 5000}x<", 1))
+    long, unnamed = folder.report().problems
+    assert unnamed == r"'b\n.png': the name is not UTF-8 text on one line; another would be right."
+    assert long.startswith("a.xml:1: <xmin> is '999")
+    assert long.endswith("99x'; a number would be right.")
+    assert len(long) < 501
+
+
+def test_a_link_to_itself_and_a_file_that_may_not_be_read(folder: Any) -> None:
+    folder.pictures("a.png")
+    folder.write("a.xml", XML)
+    (folder.root / "b.png").symlink_to("b.png")
+    assert folder.report().notes["layout recognised"][0].startswith("VOC XML: 1 files such as a.xml")
+    (folder.root / "data.yaml").symlink_to("/proc/self/mem")  # which root may not read either
+    folder.write("a.txt", "0 0.5 0.5 0.5 0.5\n")
+    assert "cannot be read (Input/output error); a file that you may read would be right." in folder.problem("yolo")

@@ -426,3 +426,15 @@ def test_the_parameter_of_coco_that_finds_the_files(folder: Any, make_data: Call
         "val": 1,
         "test": 1,
     }
+
+
+def test_a_coco_file_that_lacks_a_section_and_images_of_no_file_are_noted(folder: Any) -> None:
+    coco_roboflow(folder)
+    content = json.loads((folder.root / "valid/_annotations.coco.json").read_text())
+    del content["images"]
+    folder.write("valid/_annotations.coco.json", json.dumps(content))
+    report = folder.report()
+    assert report.notes["annotation file that is not read"] == [
+        "valid/_annotations.coco.json: lacks one of the sections images, annotations, categories: not used."
+    ]
+    assert report.notes["image without annotation"] == ["valid/c.png: no annotation file lists it: not used."]

@@ -53,6 +53,7 @@ def test_points_are_left_out_and_noted(folder: Any) -> None:
             "region 1: has the shape 'star'; one of rect, circle, ellipse, polygon would",
         ),
         (region(None), "region 1: has the shape None"),
+        (region({"name": ["rect"]}), "region 1: has the shape ['rect']"),
         (region(RECT, **{"class": ""}), "region 1: has '' as 'class'; the name of one class would be right."),
     ],
 )

@@ -111,3 +111,9 @@ def test_a_split_that_data_yaml_names_and_the_download_lacks(folder: Any) -> Non
     dataset(folder, 10)
     folder.write("data.yaml", "train: images\ntest: ../test/images\nnames: [cat, dog]\n")
     assert folder.report().images == {"train": 6, "val": 2, "test": 2}
+
+
+def test_a_text_with_the_name_of_an_image_is_a_label_whatever_it_holds(folder: Any) -> None:
+    dataset(folder)
+    folder.write("labels/0.txt", "a picture of a cat\n")
+    assert folder.problem().startswith("labels/0.txt:1: has the class 'a'; a number that classes.txt names would be")
