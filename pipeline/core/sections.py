@@ -124,7 +124,7 @@ class Backbone(Section):
 class Training(Section):
     """What all trainings have in common."""
 
-    precision: Precision = "auto"
+    precision: Precision = "fp32"
     """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32) | auto
     (bf16 where processor or GPU have instructions for it, else fp32)"""
 
