@@ -157,7 +157,7 @@ def rcnn_features(sizes: Sizes, network: str) -> Iterator[Work]:
     pixels, batch = _pixels(sizes), net.net.batch(side, sizes.device)
     into = {layer: np.empty((len(boxes), net.width_of(layer)), rcnn.features.dtype) for layer in LAYERS}
     name = f"R-CNN features, {network}, {len(boxes)} regions of {side}"
-    yield Work(name, lambda: forward(net, pixels, boxes, region, into, batch))
+    yield Work(name, lambda: forward(net, pixels, boxes, region, into, batch, "auto"))
     yield Work(f"{name}: warping alone", lambda: warp(pixels, boxes, region))
     warped = warp(pixels, boxes, region)
 

@@ -101,8 +101,8 @@ def test_a_batch_shown_is_the_one_that_the_loop_trains_on(
     received: dict[int, Any] = {}
     in_order = training._in_order
 
-    def recorded(make: Callable[[int], Any], steps: range, workers: int) -> Iterator[Any]:
-        for step, batch in zip(steps, in_order(make, steps, workers), strict=True):
+    def recorded(make: Callable[[int], Any], steps: range, workers: int, scratch: Path) -> Iterator[Any]:
+        for step, batch in zip(steps, in_order(make, steps, workers, scratch), strict=True):
             received[step] = batch
             yield batch
 
@@ -261,10 +261,10 @@ def test_drawn_regions_overlap_objects_of_their_class(name: str, stage: str, see
 
 
 def test_a_warped_region_shows_the_pixels_that_the_network_gets() -> None:
-    """A box of 31 pixels becomes a square of 32 pixels without a change of size (test_warp.py), here mirrored too."""
+    """A box of 32 pixels without context becomes a square of 32 pixels as it is (test_warp.py), here mirrored too."""
     image = np.random.default_rng(0).integers(0, 256, (48, 60, 3), dtype=np.uint8)
     samples = RegionSamples(
-        np.zeros(2, np.int64), as_boxes([[8, 8, 39, 39]] * 2), np.array([2, 0]), np.array([False, True])
+        np.zeros(2, np.int64), as_boxes([[8, 8, 40, 40]] * 2), np.array([2, 0]), np.array([False, True])
     )
     batch = WarpBatch(samples, (torch.from_numpy(image).permute(2, 0, 1),), 32)
     one, two = warped_pictures(batch, Region(size=32, padding=0, mode="warp"), CLASSES)
