@@ -35,6 +35,7 @@ from pipeline.linear.ridge import BoxRegressor
 from pipeline.nets.backbones import architecture, channels_last, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.heads import RegionHead
+from pipeline.nets.precision import caching
 from pipeline.params import Params
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector
@@ -163,7 +164,7 @@ def rcnn_features(sizes: Sizes, network: str) -> Iterator[Work]:
 
     @torch.inference_mode()
     def network_alone() -> None:
-        with torch.autocast(sizes.device.type, torch.float16, sizes.device.type == "cuda"):
+        with caching("auto", sizes.device):
             for part in warped.split(batch):
                 net.taps(part, LAYERS)
 

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import gpu, scaling
 from benchmarks.gpu_parts import PARTS, Sizes, Work
+from pipeline.nets.precision import has_bf16
 from pipeline.params import defaults, parse
 
 FILES = sorted((Path(__file__).parent.parent / "benchmarks").glob("[a-z]*.py"))
@@ -50,7 +51,12 @@ def test_gpu_measures_every_part_with_few_packages(tmp_path: Path, pytestconfig:
     assert [record for record in records if "error" in record] == []
     without_arithmetic = [record["part"] for record in records if not record["flops"]]
     assert all(part.endswith("warping alone") for part in without_arithmetic)
-    assert all(record["precision"] == "fp32" for record in records if record["flops"])
+    cached = "bf16" if has_bf16(torch.device("cpu")) else "fp32"
+    for part, precision in ((record["part"], record["precision"]) for record in records if record["flops"]):
+        if part.startswith(("R-CNN features", "SPP-net maps")):
+            assert precision == cached, part
+        elif not part.startswith(("R-CNN, small, at test", "SPP-net, small, at test")):
+            assert precision == "fp32", part
     assert all(set(record["phases_ms"]) for record in records if "at test" in record["part"])
     assert done.stdout.count("\n| ") == len(records) + 1  # and the names of the columns
 
