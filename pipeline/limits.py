@@ -7,7 +7,6 @@ training images: an object has some fifteen proposals that overlap it by more th
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +26,6 @@ class Limits(Section):
     """In one image."""
     on_average: tuple[Positive | None, ...]
     """In a split, for each of its images."""
-
-
-def load_indices(splits: Sequence[str]) -> list[Index]:
-    """Read the indices of ``splits``, such as those that a system was trained on, where the stage `index` left them."""
-    return [Index.load(Path(f"data/index/{split}.json")) for split in splits]
 
 
 def class_limits(max_per_class: Limit, per_class_budget: Limit, indices: Sequence[Index], key: str) -> Limits:

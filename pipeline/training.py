@@ -5,13 +5,10 @@ before each step. So training may stop anywhere and go on from its last checkpoi
 """
 
 import logging
-import mmap
-import pickle
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -21,12 +18,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar, item_seed, read_ahead
+from pipeline.core.runtime import bar, item_seed
 from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
+from pipeline.loader import in_order
 from pipeline.nets.precision import training_precision
 
 if TYPE_CHECKING:
@@ -35,11 +32,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "last.ckpt"
 SNAPSHOT = "best.safetensors"
-ARRAYS = "arrays.bin"
-# Batches that are made while the network trains on one.
-BATCHES_AHEAD = 2
-# Of arrays in a file, in bytes: a cache line.
-ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
@@ -134,7 +126,7 @@ def train(
         _curves(scratch / "live", resume=done > 0) as live,
         bar(title, schedule.steps, unit="step", done=done) as shown,
     ):
-        for step, batch in enumerate(_in_order(batches, range(done, schedule.steps), workers, scratch), done):
+        for step, batch in enumerate(in_order(batches, range(done, schedule.steps), workers, scratch), done):
             logs = (step + 1) % log_every == 0
             saves = (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps
             torch.manual_seed(item_seed(seed, "step", step))
@@ -222,45 +214,6 @@ def parameter_groups(task: Task, schedule: Schedule) -> list[dict[str, Any]]:
         {"params": parameters, "lr": schedule.lr * factor, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-
-
-class Batches(Dataset):
-    """A dataset whose item ``step`` is the whole batch of that step, for loader processes.
-
-    The arrays in ``make`` are written to ``file``, which all processes map and none of them can change. Unpickled, they
-    would be a copy in each process, and the labelled regions of VOC alone take 0.5 GB.
-    """
-
-    def __init__(self, make: Callable[[int], Any], file: Path) -> None:
-        arrays: list[pickle.PickleBuffer] = []
-        self._pickled = pickle.dumps(make, protocol=5, buffer_callback=arrays.append)
-        self._file, self._places = file.resolve(), []
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as stream:
-            for array in arrays:
-                start = stream.seek(-(-stream.tell() // ALIGNMENT) * ALIGNMENT)
-                self._places.append(slice(start, start + stream.write(array.raw())))
-            stream.truncate(max(1, stream.tell()))  # an empty file cannot be mapped
-
-    def __getitem__(self, step: int) -> Any:
-        return self._make(step)
-
-    @cached_property
-    def _make(self) -> Callable[[int], Any]:
-        with self._file.open("rb") as stream:
-            content = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-        return pickle.loads(self._pickled, buffers=[content[place] for place in self._places])
-
-
-def _in_order(make: Callable[[int], Any], steps: range, workers: int, scratch: Path) -> Iterable[Any]:
-    """Return the batches of ``steps``, made ahead by ``workers`` processes or, without any, by a thread.
-
-    Decoding, resizing and NumPy leave the interpreter lock, so that a thread suffices beside a training on the CPU.
-    """
-    if not workers:
-        return (batch for _, batch in read_ahead(make, steps, workers=1, ahead=BATCHES_AHEAD))
-    dataset = Batches(make, scratch / ARRAYS)
-    return DataLoader(dataset, batch_size=None, sampler=steps, num_workers=workers, multiprocessing_context="spawn")
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -18,9 +18,9 @@ from torch import nn
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Schedule
+from pipeline.loader import Batches
 from pipeline.training import (
     CHECKPOINT,
-    Batches,
     Task,
     chosen,
     learning_rate,

@@ -13,7 +13,7 @@ from pipeline.core.sections import SplitShares
 from pipeline.data.formats.shapes import Corners
 from pipeline.data.formats.tree import read_json
 from pipeline.data.masks import Mask, RunLengths, bounds
-from pipeline.data.report import Report
+from pipeline.data.report import Report, short
 from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
 from pipeline.data.voc import IMAGE_ENDINGS
 
@@ -164,7 +164,7 @@ def _object(annotation: dict, where: str, images: _Keyed, categories: _Keyed, re
         mask = _mask(annotation.get("segmentation"), where)
         corners = _corners(annotation.get("bbox"), mask, where)
     except InputError as error:
-        report.problems.append(str(error))
+        report.refuse(error)
         return None
     flags = {key: _flag(annotation.get(key)) for key in ("iscrowd", "ignore")}
     for key, flag in flags.items():
@@ -204,13 +204,13 @@ def _mask(segmentation: Any, where: str) -> Mask | None:
             return RunLengths(width, height, counts)
         case dict():
             right = "'size' [height, width] and 'counts', a text or a list of numbers from 0, would be right"
-            raise InputError(f"{where}: has {_short(segmentation)} as 'segmentation'; {right}.")
+            raise InputError(f"{where}: has {short(repr(segmentation))} as 'segmentation'; {right}.")
     if not isinstance(segmentation, list) or not all(isinstance(part, list) for part in segmentation):
         right = "a list of polygons [x, y, x, y, x, y], or run lengths, would be right"
-        raise InputError(f"{where}: has {_short(segmentation)} as 'segmentation'; {right}.")
+        raise InputError(f"{where}: has {short(repr(segmentation))} as 'segmentation'; {right}.")
     for i, part in enumerate(segmentation, 1):
         if not all(map(_is_number, part)):
-            raise InputError(f"{where}: polygon {i} of 'segmentation' is {_short(part)}; numbers would be right.")
+            raise InputError(f"{where}: polygon {i} of 'segmentation' is {short(repr(part))}; numbers would be right.")
         if len(part) < 6 or len(part) % 2:
             right = "pairs x, y of 3 or more points would be right"
             raise InputError(f"{where}: polygon {i} of 'segmentation' has {len(part)} numbers; {right}.")
@@ -223,11 +223,6 @@ def _are_runs(height: int, width: int, counts: str | list[Any]) -> bool:
     if isinstance(counts, str):
         return counts.isascii()
     return all(isinstance(length, int) and 0 <= length < LONGEST for length in counts)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _flag(value: object) -> bool | None:

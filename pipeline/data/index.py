@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.storage import read_json, write_json
-from pipeline.data.masks import decode
 
 SPLITS = ("train", "val", "test")
 
@@ -64,8 +63,12 @@ class ImageRecord:
 
     def mask(self, position: int) -> NDArray[np.bool_] | None:
         """Return the pixels of an object, ``(height, width)`` bool; None where it has no mask."""
+        from faster_coco_eval.core import mask
+
         counts = self.masks[position] if self.masks else None
-        return None if counts is None else decode(counts, self.width, self.height)
+        if counts is None:
+            return None
+        return mask.decode({"size": [self.height, self.width], "counts": counts}).astype(bool)
 
 
 @dataclass(frozen=True)

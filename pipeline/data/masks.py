@@ -48,13 +48,6 @@ def encode(pixels: NDArray[np.bool_], file: str | None = None) -> RunLengths:
     return RunLengths(width, height, counts.decode(), file)
 
 
-def decode(counts: str, width: int, height: int) -> NDArray[np.bool_]:
-    """Return the mask, ``(H, W)`` bool, of compressed run lengths."""
-    from faster_coco_eval.core import mask
-
-    return mask.decode({"size": [height, width], "counts": counts}).astype(bool)
-
-
 def compress(item: Mask, width: int, height: int) -> str | None:
     """Return the compressed run lengths of a mask in an image of ``width`` x ``height``; None without any pixel.
 

@@ -179,6 +179,11 @@ def one_line(text: str) -> str:
     return plain if len(plain) <= LONGEST else f"{plain[:half]} ... {plain[-half:]}"
 
 
+def short(text: str) -> str:
+    """Return the beginning of a value for a message, 60 characters at most."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _first(messages: Sequence[str]) -> list[str]:
     more = [f"  ... and {len(messages) - PRINTED} more"] if len(messages) > PRINTED else []
     return [f"  {message}" for message in messages[:PRINTED]] + more

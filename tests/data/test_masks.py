@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.core.errors import InputError
-from pipeline.data.masks import RunLengths, as_polygon, bounds, compress, decode, encode, numbers, read_values, void
+from pipeline.data.index import ImageRecord
+from pipeline.data.masks import RunLengths, as_polygon, bounds, compress, encode, numbers, read_values, void
+
+
+def decode(counts: str, width: int, height: int) -> np.ndarray:
+    """Return the pixels of compressed run lengths, as the index decodes them."""
+    pixels = ImageRecord(1, "a.png", width, height, "", masks=(counts,)).mask(0)
+    assert pixels is not None
+    return pixels
 
 
 def runs(pixels: np.ndarray) -> list[int]:

@@ -99,7 +99,7 @@ def test_a_batch_shown_is_the_one_that_the_loop_trains_on(
     name: str, stage: str, seen, run_stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received: dict[int, Any] = {}
-    in_order = training._in_order
+    in_order = training.in_order
 
     def recorded(make: Callable[[int], Any], steps: range, workers: int, scratch: Path) -> Iterator[Any]:
         for step, batch in zip(steps, in_order(make, steps, workers, scratch), strict=True):
@@ -107,7 +107,7 @@ def test_a_batch_shown_is_the_one_that_the_loop_trains_on(
             yield batch
 
     batches = seen(name, stage)
-    monkeypatch.setattr(training, "_in_order", recorded)
+    monkeypatch.setattr(training, "in_order", recorded)
     script, *number = stage.split("@")
     run_stage(f"{name}.{script}", *number)
     assert list(received) == [0, 1, 2] == list(range(batches.steps))

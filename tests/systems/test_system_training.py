@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import training
+from pipeline import loader, training
 from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
@@ -114,7 +114,7 @@ def test_what_goes_to_processes_that_make_batches_holds_no_network(name, trainab
         sizes.append(len(pickle.dumps(make)))
         return ()  # no batch: the training ends here
 
-    monkeypatch.setattr(training, "_in_order", pickled)
+    monkeypatch.setattr(training, "in_order", pickled)
 
     plain, heavy = trainables[name].new(), trainables[name].new()
     for module in list(heavy.modules()):
@@ -128,9 +128,9 @@ def test_what_goes_to_processes_that_make_batches_holds_no_network(name, trainab
 def test_batches_from_shared_arrays_are_the_same(name, trainables, tmp_path, monkeypatch) -> None:
     """What two processes that make batches map; they run here, one after the other."""
     made: list = []
-    monkeypatch.setattr(training, "_in_order", lambda make, *_: made.append(make) or ())
+    monkeypatch.setattr(training, "in_order", lambda make, *_: made.append(make) or ())
     trainables[name].fit(tmp_path / "run")
-    content = pickle.dumps(training.Batches(made[0], tmp_path / "arrays.bin"))
+    content = pickle.dumps(loader.Batches(made[0], tmp_path / "arrays.bin"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # torch warns of arrays that cannot be written
         for process in (pickle.loads(content), pickle.loads(content)):

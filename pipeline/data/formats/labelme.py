@@ -72,7 +72,7 @@ def _objects(shapes: list[dict], size: Size | None, file: str, report: Report) -
             try:
                 corners, mask = _mask(shape, kind, corners, size, where)
             except InputError as error:
-                report.problems.append(str(error))
+                report.refuse(error)
             else:
                 yield SourceObject(name.strip(), corners, False, where, mask=mask)
 

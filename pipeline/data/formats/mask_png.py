@@ -144,7 +144,7 @@ def _read(
         try:
             objects = tuple(_objects(pictures, found, names))
         except InputError as error:
-            report.problems.append(str(error))
+            report.refuse(error)
         else:
             images.append(SourceImage(image, objects, None, found[0][0].file))
     return gather(pictures, images, pictures.split_lists(report), shares, seed, report)

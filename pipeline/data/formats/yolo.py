@@ -20,7 +20,7 @@ from pipeline.data.formats.layout import Layout, gather, paired
 from pipeline.data.formats.shapes import bounds_of_points
 from pipeline.data.formats.tree import Listed, Tree
 from pipeline.data.masks import as_polygon
-from pipeline.data.report import Report
+from pipeline.data.report import Report, short
 from pipeline.data.source import Source, SourceImage, SourceObject, is_text, read_lines
 
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels")
@@ -195,12 +195,12 @@ def _objects(tree: Tree, file: str, names: Names, report: Report) -> Iterator[So
         if not _is_float(number) or float(number) not in names.classes:
             report.problem(where, f"has the class {number!r}; a number that {names.file} names would be right.")
         elif not all(map(_is_float, values)):
-            report.problem(where, f"is {_short(line)}; numbers would be right.")
+            report.problem(where, f"is {short(line)!r}; numbers would be right.")
         elif len(values) != 4 and (len(values) < 6 or len(values) % 2):
             message = "4 of a box, or pairs of 3 or more points, would be right"
             report.problem(where, f"has {len(values)} values behind the class; {message}.")
         elif not all(-BEYOND <= float(value) <= 1 + BEYOND for value in values):
-            report.problem(where, f"is {_short(line)}; shares of the image's sides, from 0 to 1, would be right.")
+            report.problem(where, f"is {short(line)!r}; shares of the image's sides, from 0 to 1, would be right.")
         else:
             yield _object(names.classes[int(float(number))], list(map(float, values)), where)
 
@@ -211,7 +211,3 @@ def _object(name: str, values: list[float], where: str) -> SourceObject:
         return SourceObject(name, bounds_of_points(points), False, where, mask=as_polygon(points))
     x, y, width, height = values
     return SourceObject(name, (x - width / 2, y - height / 2, x + width / 2, y + height / 2), False, where)
-
-
-def _short(line: str) -> str:
-    return repr(line if len(line) <= 60 else f"{line[:57]}...")

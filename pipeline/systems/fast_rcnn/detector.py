@@ -16,13 +16,14 @@ from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import pad, pixels, scale_factor
-from pipeline.limits import Limits, class_limits, load_indices
+from pipeline.limits import Limits, class_limits
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn import params as sections
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
 from pipeline.systems.fast_rcnn.params import FastDetection, RegionScoring
+from pipeline.systems.indices import load_indices
 
 if TYPE_CHECKING:
     from pipeline.params import Params

@@ -20,13 +20,13 @@ from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
 from pipeline.imaging import pad, pixels, scale_factor
-from pipeline.limits import load_indices
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, limits_of, score_regions
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, RpnProposals
+from pipeline.systems.indices import load_indices
 
 if TYPE_CHECKING:
     from pipeline.params import Params

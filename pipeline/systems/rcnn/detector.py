@@ -12,10 +12,11 @@ from pipeline.core.sections import Features, Proposals, Region
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import FeatureCache
-from pipeline.limits import class_limits, load_indices
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets.backbones import channels_last, normalise
 from pipeline.proposals.engines import propose
+from pipeline.systems.indices import load_indices
 from pipeline.systems.rcnn.features import region_taps
 from pipeline.systems.rcnn.network import RegionNetwork
 from pipeline.systems.rcnn.params import Rcnn

@@ -16,13 +16,14 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, Picture
 from pipeline.features.cache import saturate
 from pipeline.features.maps import ImageMaps, MapCache, map_cells, map_sizes, maps_origin
-from pipeline.limits import class_limits, load_indices
+from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, ImageRegions, LinearDetector
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, channels_last, normalise
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.indices import load_indices
 from pipeline.systems.sppnet.features import PooledRegions, region_features
 from pipeline.systems.sppnet.network import PyramidHead
 from pipeline.systems.sppnet.params import Maps, Sppnet
