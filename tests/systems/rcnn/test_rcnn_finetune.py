@@ -13,9 +13,9 @@ from pipeline.core.errors import InputError
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples, label_proposals
+from pipeline.loader import Batches
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.params import Finetune
-from pipeline.training import Batches
 
 
 def settings(**changed: object) -> Finetune:

@@ -12,13 +12,13 @@ from PIL import Image
 from pipeline.features.maps import MapCache, cache_maps, entries
 from pipeline.features.pyramid import project
 from pipeline.features.regions import RegionSampler, RegionSamples
+from pipeline.loader import Batches
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches, validation_loss
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
-from pipeline.training import Batches
 
 CPU = torch.device("cpu")
 NET = architecture("small")
