@@ -162,7 +162,8 @@ Threshold = Annotated[
         "--threshold",
         metavar="T",
         show_default=False,
-        help="The lowest score shown. Default: {thresholds}; docs/predicting.md says why.",
+        help="The lowest score shown, for all classes. Default: for each class the score with its best F1 on the test "
+        "split; where the models come without these: {thresholds}. docs/predicting.md says why.",
     ),
 ]
 OutFolder = Annotated[

@@ -77,7 +77,8 @@ class System:
         paper: authors and venue.
         date: of publication, ``YYYY-MM``; systems are listed by it.
         colour: in charts, ``#rrggbb``.
-        shown_from: score from which a detection is shown where a person does not say; what scores mean differs.
+        shown_from: score from which `boxline predict` shows a detection where neither a person nor an evaluation says
+            which; what scores mean differs.
         params: its section of ``params.yaml``, which has its name; None where it has none.
         onnx: whether `boxline export` writes it: it is one network on squares.
         trainings: its stages that train a network on batches, as its ``dvc.yaml`` names them.

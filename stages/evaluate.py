@@ -1,19 +1,21 @@
-"""AP with its interval, error types and curves of one system, and what its stages left behind.
+"""AP with its interval, errors and their costs, and curves of one system, and what its stages left behind.
 
     python -m stages.evaluate rcnn
 
 Reads data/index/test.json, detections/SYSTEM.json and reports/stages/SYSTEM. Writes below reports/:
 metrics/SYSTEM.json, the full record; scores/SYSTEM.json, the figures that runs are compared by and what machines made
-them; SYSTEM.csv in errors/, precision_recall/ and mean_precision_recall/; shown/SYSTEM.json for the gallery of the
-report; and, collected from the system's stages, costs/SYSTEM.json and curves/SYSTEM/.
+them; SYSTEM.csv in errors/, precision_recall/, mean_precision_recall/ and f1/; shown/SYSTEM.json for the gallery of the
+report; and, collected from the system's stages, costs/SYSTEM.json and curves/SYSTEM/. Writes too, for
+`boxline predict`, models/thresholds/SYSTEM.json: the score of each class with its best F1.
 """
 
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
+from pipeline.evaluation import operating
 from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import metrics, rankings, write_curves, write_error_trend, write_mean_curve
-from pipeline.evaluation.shown import shown
+from pipeline.evaluation.shown import shown, write_shown
 from pipeline.evaluation.stages import copy_curves, stage_records
 from pipeline.stage import Stage, run
 
@@ -41,8 +43,13 @@ def main(stage: Stage) -> None:
     write_curves(stage.out(f"reports/precision_recall/{system}.csv"), ranked)
     write_mean_curve(stage.out(f"reports/mean_precision_recall/{system}.csv"), ranked)
     write_error_trend(stage.out(f"reports/errors/{system}.csv"), index, detections, similar, iou)
-    gallery = shown(index, detections, ranked, p.report.images, p.report.min_score, similar, iou)
-    write_json(stage.out(f"reports/shown/{system}.json"), gallery)
+    operating.write_curves(stage.out(f"reports/f1/{system}.csv"), ranked)
+    thresholds = operating.thresholds(ranked)
+    operating.save(stage.out(f"models/thresholds/{system}.json"), system, thresholds)
+    if p.report.min_score is not None:
+        thresholds = dict.fromkeys(index.classes, p.report.min_score)
+    gallery = shown(index, detections, ranked, thresholds, similar, iou)
+    write_shown(stage.out(f"reports/shown/{system}.json"), gallery)
     write_json(stage.out(f"reports/costs/{system}.json"), records)
     copy_curves(left, stage.out(f"reports/curves/{system}"))
     for key, interval in figures["intervals"].items():

@@ -179,10 +179,10 @@ class Timing(Section):
 class Report(Section):
     """What the report page shows."""
 
-    images: Count = 24
-    """Number of test images drawn on the page."""
+    images: Count | None = None
+    """Number of test images on the page; empty: as many as it has room for."""
     min_score: float | None = None
-    """Least score of a drawn box; empty: chosen by best F1."""
+    """Least score of a drawn box; empty: that of each class with the best F1."""
 
 
 class Runtime(Section):

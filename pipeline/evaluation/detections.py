@@ -66,7 +66,7 @@ class Detections:
         ordered = self.take(np.lexsort((-self.scores, self.labels, self.image_ids)))
         corners = np.round(ordered.boxes.astype(np.float64), 2)
         corners[:, 2:] = np.round(corners[:, 2:] - corners[:, :2], 2)
-        scores = (float(str(score)) for score in ordered.scores.astype(np.float32))
+        scores = map(written_score, ordered.scores.astype(np.float32))
         columns = (ordered.image_ids.tolist(), ordered.labels.tolist(), corners.tolist(), scores)
         rows = (dict(zip(FIELDS, row, strict=True)) for row in zip(*columns, strict=True))
         lines = (json.dumps(row, allow_nan=False, separators=(",", ":")) for row in rows)
@@ -122,6 +122,11 @@ class Detections:
                     f"{path}: entry {entry + 1} (image {self.image_ids[entry]}, class {self.labels[entry]}): its "
                     f"{fault}; `{stage}` writes results that fit the index."
                 )
+
+
+def written_score(score: np.float32) -> float:
+    """Return a score with as many digits as make the same float32 again, as `Detections.save` writes it."""
+    return float(str(score))
 
 
 def _four_numbers(bbox: Any) -> list[float]:

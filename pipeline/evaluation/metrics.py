@@ -1,6 +1,7 @@
 """The figures of one system's detections, and its curves as CSV."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline.core.storage import write_csv
 from pipeline.data.index import Index
+from pipeline.evaluation.ap_costs import ap_costs
 from pipeline.evaluation.coco import coco_ap_by_size
+from pipeline.evaluation.confusion import confusion_matrix
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.errors import TYPES, error_shares, error_trend, top_shares
+from pipeline.evaluation.operating import operating_point, thresholds
 from pipeline.evaluation.voc import Ranking, area_ap, eleven_point_ap, precision_at, rank
 
 
@@ -32,7 +36,9 @@ def metrics(
     ``map_voc07`` (11 points), ``map_voc`` (area) and ``map_coco`` are means over the classes that have objects;
     ``per_class`` is the 11-point AP by name, ``by_size`` COCO's AP by size of the objects. ``correct`` is the share of
     correct ones among the top N detections, N being the number of objects; ``errors`` splits the rest by type and sums
-    to 1.
+    to 1. ``ap_costs`` is what each type of error costs of ``map_voc`` (`pipeline.evaluation.ap_costs`). ``operating``
+    has by class the score with the best F1, and F1, precision and recall from there on; null where nothing is correct.
+    ``confusion`` is the confusion matrix at these scores (`confusion_matrix`).
 
     Args:
         index: the ground truth.
@@ -44,6 +50,7 @@ def metrics(
     eleven_point = [eleven_point_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
     area = [area_ap(r.recall, r.precision) if r.positives else np.nan for r in ranked.values()]
     shares = top_shares(index, detections, similar, iou)
+    points = {name: operating_point(ranking) for name, ranking in ranked.items()}
     by_size = {size: _mean(aps) for size, aps in coco_ap_by_size(index, detections).items()}
     return {
         "map_voc07": _mean(eleven_point),
@@ -53,6 +60,9 @@ def metrics(
         "errors": dict(zip(TYPES[1:], map(_figure, error_shares(shares)), strict=True)),
         "per_class": dict(zip(ranked, map(_figure, eleven_point), strict=True)),
         "by_size": by_size,
+        "ap_costs": ap_costs(index, detections, iou),
+        "operating": {name: point and asdict(point) for name, point in points.items()},
+        "confusion": confusion_matrix(index, detections, thresholds(ranked), iou).tolist(),
     }
 
 

@@ -4,7 +4,7 @@ The rules are those of the Matlab devkit (``VOCevaldet.m``), the source of the p
 ``voc_eval.py`` differs in two details, which `rank(strict=True)` and `RECALLS_PY_FASTER_RCNN` reproduce.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,17 +47,10 @@ class Ranking:
         """Precision after each detection, ``(K,)``."""
         return np.cumsum(self.correct) / np.arange(1, len(self.correct) + 1)
 
-    def best_f1_score(self) -> float:
-        """Return the score from which on accepting detections gives the greatest F1 on this ranking.
-
-        Infinity where no detection is correct. Detections of equal score are accepted together.
-        """
-        if not self.correct.any():
-            return float("inf")
-        hits = np.cumsum(self.correct)
-        f1 = 2 * hits / (np.arange(1, len(hits) + 1) + self.positives)
-        f1[:-1][self.scores[:-1] == self.scores[1:]] = 0
-        return float(self.scores[f1.argmax()])
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """F1 after each detection, ``(K,)``: twice the hits over detections and objects together."""
+        return 2 * np.cumsum(self.correct) / (np.arange(1, len(self.correct) + 1) + self.positives)
 
 
 @dataclass(frozen=True)
@@ -83,6 +76,15 @@ def rank(index: Index, detections: Detections, label: int, iou: float = 0.5, *, 
     """Rank and judge the detections of class ``label``; see `match_voc` for the rules and the arguments."""
     of_class, correct, ignored = match_voc(index, detections, label, iou, strict=strict)
     return Ranking(of_class.scores[~ignored], correct[~ignored], int(objects_per_image(index, label).sum()))
+
+
+def pooled(ranked: Iterable[Ranking]) -> Ranking:
+    """Return the detections of all classes as one ranking; equal scores keep their order."""
+    parts = list(ranked)
+    scores = np.concatenate([part.scores for part in parts])
+    order = np.argsort(-scores, kind="stable")
+    correct = np.concatenate([part.correct for part in parts])
+    return Ranking(scores[order], correct[order], sum(part.positives for part in parts))
 
 
 def match_voc(
@@ -129,14 +131,22 @@ def objects_per_image(index: Index, label: int) -> NDArray[np.int64]:
 
 def by_image(index: Index, ranked: Detections, label: int) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
     """Yield each image that holds the class and has detections, with their positions in ``ranked``, best first."""
-    order = np.argsort(ranked.image_ids, kind="stable")
-    sorted_ids = ranked.image_ids[order]
     images = [image for image in index.images if (image.labels == label).any()]
+    for image, rows in rows_by_image(images, ranked):
+        if len(rows):
+            yield image, rows
+
+
+def rows_by_image(
+    images: Sequence[ImageRecord], detections: Detections
+) -> Iterator[tuple[ImageRecord, NDArray[np.int64]]]:
+    """Yield each of ``images`` with the positions of its detections, in their order; there may be none."""
+    order = np.argsort(detections.image_ids, kind="stable")
+    sorted_ids = detections.image_ids[order]
     ids = [image.id for image in images]
     starts, ends = np.searchsorted(sorted_ids, ids, "left"), np.searchsorted(sorted_ids, ids, "right")
     for image, start, end in zip(images, starts, ends, strict=True):
-        if start < end:
-            yield image, order[start:end]
+        yield image, order[start:end]
 
 
 def positions(index: Index, detections: Detections) -> NDArray[np.int64]:

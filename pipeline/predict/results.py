@@ -53,10 +53,10 @@ class Result:
     image: NDArray[np.uint8] | None
 
     @classmethod
-    def of(cls, pixels: Pixels, detected: Detections, threshold: float) -> "Result":
-        """Keep what scores at least ``threshold`` and lies in the picture, in the pixels of the full one."""
+    def of(cls, pixels: Pixels, detected: Detections, lowest: NDArray[np.float32]) -> "Result":
+        """Keep what lies in the picture and has the ``lowest`` score of its class or more, in the full one's pixels."""
         boxes = clip(detected.boxes * np.array(pixels.factors * 2, np.float32), *pixels.size)
-        good = (detected.scores >= np.float32(threshold)) & (area(boxes) > 0)
+        good = (detected.scores >= lowest[detected.labels - 1]) & (area(boxes) > 0)
         kept = replace(detected, boxes=boxes).take(good)
         return cls(pixels.number, pixels.picture, pixels.size, kept, pixels.full)
 

@@ -1,4 +1,4 @@
-"""The report's charts as SVG geometry: panels of precision and recall, of proposals, of error types."""
+"""The report's charts as SVG geometry: panels of precision and recall, of F1, of proposals, of error types."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,15 @@ class Panel:
 
     name: str
     paths: dict[str, str]
+
+
+@dataclass(frozen=True)
+class F1Panel:
+    """F1 of one system in a square of `SIDE`: SVG paths by class, scores to the right from ``low`` to ``high``."""
+
+    paths: dict[str, str]
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ def curve_path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{_short(SIDE * recall)} {_short(SIDE * (1 - precision))}" for recall, precision in places)
 
 
+def f1_panels(results: Results) -> dict[str, F1Panel]:
+    """Return F1 over the score threshold: a panel for each system with correct detections, a line for each class."""
+    return {name: _f1_panel(by_class) for name, by_class in results.f1.items() if by_class}
+
+
 def recall_lines(results: Results) -> dict[str, tuple[str, Rows]]:
     """Return colour and recall on the test split of the shared proposals and of those that a system makes, by name."""
     lines: dict[str, tuple[str, Rows]] = {}
@@ -104,6 +118,20 @@ def error_trends(errors: Mapping[str, Rows]) -> dict[str, Trend]:
             with fewer than two rows has no panel.
     """
     return {system: _trend(rows) for system, rows in errors.items() if len(rows) > 1}
+
+
+def _f1_panel(by_class: Mapping[str, Sequence[tuple[float, float]]]) -> F1Panel:
+    scores = [score for points in by_class.values() for score, _ in points]
+    low, high = min(scores), max(scores)
+    width = high - low or 1.0
+    paths = {
+        name: "M"
+        + "L".join(
+            f"{_short(SIDE * (score - low) / width)} {_short(SIDE * (1 - f1))}" for score, f1 in reversed(points)
+        )
+        for name, points in by_class.items()
+    }
+    return F1Panel(paths, low, high)
 
 
 def _trend(rows: Rows) -> Trend:

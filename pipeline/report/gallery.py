@@ -1,14 +1,15 @@
-"""The pictures of the report: chosen images as JPEG, and for each system the boxes to lay over them.
+"""The pictures of the report: photographs, and what the script of the page draws over them, as one JSON text.
 
-Boxes are laid over the photograph as SVG instead of being painted into it: they stay sharp at any zoom, can be hidden
-on the page, and one copy of the photograph serves all systems.
+The script draws an image when it is looked at, so that a page may hold hundreds of them. All photographs together stay
+within the bytes that are left of the page: where they do not fit, they get smaller, and in the end fewer.
 """
 
 import base64
 import io
-import unicodedata
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,180 +21,190 @@ from pipeline.core.errors import InputError
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.shown import rounded_bbox
+from pipeline.registry import System
 
-# Longest side of an embedded photograph in pixels: sharp on a phone's screen, 24 of them stay near 2 MB.
-LONGEST_SIDE = 640
-JPEG_QUALITY = 82
-# Height of a label as a share of the picture's width on the page.
-LABEL_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A box to draw, in the image's pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
+# Longest side in pixels and quality of the photographs: the first that let all of them fit.
+SIZES = ((640, 80), (480, 75), (360, 70), (270, 65), (200, 60), (160, 55))
+# Photographs that are made to see how large the others will be.
+SAMPLED = 12
+# Of the bytes that there are, what the estimate may fill: photographs differ.
+FILLED = 0.95
 
 
 @dataclass(frozen=True)
-class Label:
-    """The name tag of a box, in the image's pixels."""
+class Gallery:
+    """What the page shows of the test images.
 
-    text: str
-    x: float
-    y: float
-    width: float
-    height: float
+    Attributes:
+        images: their number.
+        side: of the photographs, at most, in pixels; the first of `SIZES` unless that would be too many bytes.
+        ratio: width over height of the frame that all pictures share (`tile_ratio`).
+        json: what the script draws, as `gallery` describes it, to stand inside a script element.
+    """
 
+    images: int
+    side: int
+    ratio: float
+    json: str
 
-@dataclass(frozen=True)
-class DrawnDetection:
-    """A detection: its box, category id, score, type (`pipeline.evaluation.shown`) and how to draw it."""
-
-    frame: Frame
-    category: int
-    score: float
-    type: str
-    title: str
-    colour: str
-    ink: str
-    label: Label
+    @property
+    def reduced(self) -> bool:
+        """Whether the photographs are smaller than they would be if there were fewer."""
+        return self.side < SIZES[0][0]
 
 
-@dataclass(frozen=True)
-class DrawnObject:
-    """An object of the ground truth, and the score of the detection that claims it; None where none does."""
-
-    frame: Frame
-    category: int
-    title: str
-    ignored: bool
-    detected_at: float | None
-
-    def missed(self, least: float) -> bool:
-        """Return whether no detection from the score ``least`` on claims it."""
-        return not self.ignored and (self.detected_at is None or self.detected_at < least)
+EMPTY = Gallery(images=0, side=SIZES[0][0], ratio=1.0, json="")
 
 
-@dataclass(frozen=True)
-class Overlay:
-    """One image under one system: its detections, best last so that they lie on top, and the objects."""
+def gallery(
+    index: Index,
+    root: Path,
+    shown: Mapping[str, Mapping[str, Any]],
+    systems: Mapping[str, System],
+    most: int | None,
+    room: int,
+) -> Gallery:
+    """Return the pictures of the images of ``index``: all of them, or those that `chosen` picks.
 
-    detections: list[DrawnDetection]
-    objects: list[DrawnObject]
-
-
-@dataclass(frozen=True)
-class Photo:
-    """One image: the JPEG as a data URI, and its overlays by system; one under the name "" where there is no system."""
-
-    number: int
-    file: str
-    width: int
-    height: int
-    uri: str
-    overlays: dict[str, Overlay]
-
-
-def photos(index: Index, root: Path, shown: Mapping[str, Mapping[str, Any]]) -> list[Photo]:
-    """Return the pictures to show, one for each image of ``index``.
+    The JSON has ``classes``, rows of name, colour and ink; ``systems``, each with ``name``, ``title`` and ``colour``,
+    from ``reports/shown/SYSTEM.json`` ``floor``, ``top`` and by class ``start``, and ``worst`` and ``surest``, the
+    lists there with the image's place on the page instead of its id; and ``images``: ``file``, ``size``, ``objects``
+    (rows of category id, 1 to ignore it or 0, and box as xywh), ``photo`` (WebP in base64), and ``systems``, in the
+    order of the others: ``found``, the detections as in the file, and ``claimed``, the file's ``detected_at``.
 
     Args:
-        index: the ground truth of the images to show.
+        index: the ground truth of the test split.
         root: folder that the index's file names are relative to.
         shown: by system, the content of ``reports/shown/SYSTEM.json`` (`pipeline.evaluation.shown`).
+        systems: those of ``shown``, to name them.
+        most: images at most; None: as many as there is room for.
+        room: bytes that there are for the JSON.
 
     Raises:
-        InputError: ``shown`` lacks one of the images.
+        InputError: ``shown`` lacks an image.
         UnreadableImageError: an image is missing or broken.
     """
-    ratio = tile_ratio([(image.width, image.height) for image in index.images])
-    by_system = {name: {entry["id"]: entry for entry in content["images"]} for name, content in shown.items()}
-    for name, entries in by_system.items():
-        if missing := [image.id for image in index.images if image.id not in entries]:
-            raise InputError(
-                f"reports/shown/{name}.json: image {missing[0]} of the test split is not in it; "
-                f"`dvc repro evaluate@{name}` writes the images that `report.images` asks for."
-            )
-    nothing: dict[str, Any] = {"detected_at": None, "detections": []}
-    by_system = by_system or {"": {image.id: nothing for image in index.images}}
-    return [
-        Photo(
-            number=number,
-            file=image.file,
-            width=image.width,
-            height=image.height,
-            uri=jpeg_uri(root / image.file),
-            overlays={name: _overlay(image, index.classes, of[image.id], ratio) for name, of in by_system.items()},
-        )
-        for number, image in enumerate(index.images, 1)
-    ]
+    _check(index, shown)
+    overlays = _overlays(index, shown)
+    wanted = len(index.images) if most is None else min(most, len(index.images))
+    size, fitting = _fitting(index, root, overlays, room)
+    count = min(wanted, fitting)
+    photos: dict[int, str] = {}
+    while True:
+        images = chosen(index, shown, count)
+        photos |= {image.id: photo(root / image.file, *size) for image in images if image.id not in photos}
+        text = _json(_content(images, index.classes, shown, systems, overlays, photos)).replace("<", "\\u003c")
+        if count == 0 or (length := len(text.encode())) <= room:
+            break
+        count = min(count - 1, int(count * FILLED * room / length))  # larger photographs than the sample's
+    return Gallery(len(images), size[0], tile_ratio([(image.width, image.height) for image in images]), text)
+
+
+def chosen(index: Index, shown: Mapping[str, Mapping[str, Any]], count: int) -> list[ImageRecord]:
+    """Return ``count`` images in the order of the index: up to half of them the worst, the others spread evenly.
+
+    The worst are those at the head of the systems' lists, of each list as many.
+    """
+    if count >= len(index.images):
+        return list(index.images)
+    lists = [[image_id for image_id, _ in content["worst_images"]] for content in shown.values()]
+    ranked = dict.fromkeys(image_id for rank in zip_longest(*lists) for image_id in rank if image_id is not None)
+    worst = set(list(ranked)[: count // 2])
+    others = Index(index.classes, tuple(image for image in index.images if image.id not in worst))
+    taken = worst | {image.id for image in others.spread(count - len(worst))}
+    return [image for image in index.images if image.id in taken]
 
 
 def tile_ratio(sizes: Sequence[tuple[int, int]]) -> float:
     """Return width / height of the frame that all pictures share: the median of theirs, between 3:4 and 16:9."""
     ratios = [width / height for width, height in sizes]
-    return float(np.clip(np.median(ratios), 3 / 4, 16 / 9)) if ratios else 1.0
+    return round(float(np.clip(np.median(ratios), 3 / 4, 16 / 9)), 3) if ratios else 1.0
 
 
-def jpeg_uri(path: Path) -> str:
-    """Return an image file as a JPEG data URI, reduced to `LONGEST_SIDE`."""
+def photo(path: Path, side: int, quality: int) -> str:
+    """Return an image file as WebP in base64, reduced to ``side`` pixels where it is longer.
+
+    Raises:
+        UnreadableImageError: it is missing or broken.
+    """
     image = Image.fromarray(read_image(path))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    image.save(buffer, "WEBP", quality=quality)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _overlay(image: ImageRecord, classes: Sequence[str], entry: Mapping[str, Any], ratio: float) -> Overlay:
-    """Return an image's overlay from its entry in ``shown``."""
-    label_height = LABEL_SHARE * max(image.width, image.height * ratio)
-    objects = [
-        DrawnObject(
-            Frame(*rounded_bbox(box)),
-            category=label,
-            title=f"{classes[label - 1]} (ground truth{', ignored' if ignore else ''})",
-            ignored=bool(ignore),
-            detected_at=score,
-        )
-        for box, label, ignore, score in zip(
-            image.boxes,
-            image.labels.tolist(),
-            image.ignore,
-            entry["detected_at"] or [None] * len(image.labels),
-            strict=True,
-        )
-    ]
-    best_last = reversed(entry["detections"])
-    return Overlay([_detection(one, classes, label_height, image.width) for one in best_last], objects)
+def _check(index: Index, shown: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, content in shown.items():
+        known = {entry["id"] for entry in content["images"]}
+        if missing := [image.id for image in index.images if image.id not in known]:
+            raise InputError(
+                f"reports/shown/{name}.json: image {missing[0]} of the test split is not in it; "
+                f"`dvc repro evaluate@{name}` writes all of them."
+            )
 
 
-def _detection(one: Mapping[str, Any], classes: Sequence[str], label_height: float, image_width: int) -> DrawnDetection:
-    category, frame = one["category_id"], Frame(*one["bbox"])
-    text, colour = f"{classes[category - 1]} {one['score']:.2f}", class_colour(category)
-    return DrawnDetection(
-        frame,
-        category,
-        one["score"],
-        one["type"],
-        title=f"{text} ({one['type']})",
-        colour=colour,
-        ink=ink_on(colour),
-        label=_label(text, frame, label_height, image_width),
-    )
+def _overlays(index: Index, shown: Mapping[str, Mapping[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Return by image id all that is drawn over the photograph, and the file's name and size."""
+    entries = {name: {entry["id"]: entry for entry in content["images"]} for name, content in shown.items()}
+    return {
+        image.id: {
+            "file": image.file,
+            "size": [image.width, image.height],
+            "objects": [
+                [label, int(ignore), *rounded_bbox(box)]
+                for label, ignore, box in zip(image.labels.tolist(), image.ignore, image.boxes, strict=True)
+            ],
+            "systems": [
+                {"claimed": of[image.id]["detected_at"], "found": of[image.id]["detections"]} for of in entries.values()
+            ],
+        }
+        for image in index.images
+    }
 
 
-def _label(text: str, frame: Frame, height: float, image_width: int) -> Label:
-    """Place a label on the upper edge of a box, or below that edge where there is no room; never past the image."""
-    width = round(height * (0.5 + 0.42 * sum(_columns(letter) for letter in text)), 1)
-    left = max(0.0, min(frame.x, image_width - width))
-    top = frame.y - height if frame.y >= height else frame.y
-    return Label(text, round(left, 1), round(top, 1), width, round(height, 1))
+def _fitting(
+    index: Index, root: Path, overlays: Mapping[int, Mapping[str, Any]], room: int
+) -> tuple[tuple[int, int], int]:
+    """Return the first of `SIZES` at which all images seem to fit, or the last, and how many seem to fit at it."""
+    sample, all_overlays = index.spread(SAMPLED), sum(len(_json(each)) for each in overlays.values())
+    for size in SIZES:
+        photos = sum(len(photo(root / image.file, *size)) for image in sample) / max(1, len(sample))
+        mean = photos + all_overlays / max(1, len(overlays))
+        if len(overlays) * mean <= FILLED * room:
+            return size, len(overlays)
+    return size, int(FILLED * room / mean)
 
 
-def _columns(letter: str) -> int:
-    """Return the columns that a letter takes: two for wide East Asian ones."""
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+def _content(
+    images: Sequence[ImageRecord],
+    classes: Sequence[str],
+    shown: Mapping[str, Mapping[str, Any]],
+    systems: Mapping[str, System],
+    overlays: Mapping[int, Mapping[str, Any]],
+    photos: Mapping[int, str],
+) -> dict[str, Any]:
+    """Return what `gallery` describes."""
+    places = {image.id: place for place, image in enumerate(images)}
+    colours = [class_colour(label) for label in range(1, len(classes) + 1)]
+    return {
+        "classes": [list(row) for row in zip(classes, colours, map(ink_on, colours), strict=True)],
+        "systems": [
+            {
+                "name": name,
+                "title": systems[name].title,
+                "colour": systems[name].colour,
+                "floor": content["floor"],
+                "start": [content["start"][each] for each in classes],
+                "top": content["top"],
+                "worst": [[places[of], weight] for of, weight in content["worst_images"] if of in places],
+                "surest": [[places[of], place] for of, place in content["surest_errors"] if of in places],
+            }
+            for name, content in shown.items()
+        ],
+        "images": [{**overlays[image.id], "photo": photos[image.id]} for image in images],
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

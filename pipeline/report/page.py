@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.colours import class_colour
-from pipeline.data.index import Index
+from pipeline.evaluation import ap_costs
 from pipeline.html_templates import environment
-from pipeline.report.charts import SIDE, class_panels, error_trends, recall_chart
+from pipeline.report.charts import SIDE, class_panels, error_trends, f1_panels, recall_chart
 from pipeline.report.colours import PHASE_COLOURS, TYPE_COLOURS
-from pipeline.report.gallery import photos, tile_ratio
+from pipeline.report.gallery import EMPTY, gallery
 from pipeline.report.headline import headline
+from pipeline.report.matrix import matrix
 from pipeline.report.results import Results
 from pipeline.report.tables import (
     MEAN_APS,
     columns_of,
     duration,
+    error_costs,
     figure_text,
     flat,
     folders,
@@ -34,16 +36,20 @@ from pipeline.report.tables import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
+# Bytes of the page: what a browser still opens at once, and a mail still carries.
+LARGEST = 10_000_000
+# Of these, for the sentences that say how many pictures there are.
+SENTENCES = 1000
 
 
-def render(results: Results, root: Path, images: int, min_score: float | None, iou: float, level: float) -> str:
-    """Return the page.
+def render(results: Results, root: Path, images: int | None, min_score: float | None, iou: float, level: float) -> str:
+    """Return the page, of at most `LARGEST` bytes as long as all but its pictures leaves room.
 
     Args:
         results: what the page is about.
         root: folder with the images of the index.
-        images: number of test images to show.
-        min_score: least score of a box drawn at first, for print; None: the score with the best F1 of each system.
+        images: test images to show at most; None: all that the page has room for.
+        min_score: least score of a box drawn at first, for print; None: the score with the best F1 of each class.
         iou: overlap of a correct detection, for print.
         level: share of the samples inside the intervals, for print.
 
@@ -57,7 +63,8 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         function.__name__: function for function in (duration, figure_text, milliseconds, number, percent, size, times)
     }
     test = results.indices["test"]
-    return pages.get_template("page.html").render(
+    template = pages.get_template("page.html")
+    content = dict(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         source=results.source,
@@ -68,18 +75,25 @@ def render(results: Results, root: Path, images: int, min_score: float | None, i
         iou=iou,
         level=f"{100 * level:g}",
         min_score=min_score,
+        most=images,
+        largest=LARGEST,
+        test_images=len(test.images),
         side=SIDE,
         parameters=parameter_rows(results.parameters),
         **_scores(results),
         **_times(results),
-        **_gallery(results, root, images),
     )
+    if images == 0:
+        return template.render(**content, pictures=None)
+    room = LARGEST - SENTENCES - len(template.render(**content, pictures=EMPTY).encode())
+    return template.render(**content, pictures=gallery(test, root, results.shown, results.systems, images, room))
 
 
 def _scores(results: Results) -> dict[str, Any]:
     """Return what the sections on scores, errors and proposals show."""
     spans = {name: {key: interval(figures, key) for key in MEAN_APS} for name, figures in results.metrics.items()}
     proposals = {split: dict(flat(figures)) for split, figures in results.proposals.items()}
+    costs = error_costs(results.metrics)
     return {
         "metrics": results.metrics,
         "intervals": spans,
@@ -92,7 +106,15 @@ def _scores(results: Results) -> dict[str, Any]:
         "bars": {name: top_shares(figures) for name, figures in results.metrics.items()},
         "type_colours": TYPE_COLOURS,
         "trends": error_trends(results.errors),
+        "costs_of_errors": costs,
+        "dearest": max((of_system[name] for of_system in costs.values() for name in ap_costs.TYPES), default=0),
+        "matrices": {
+            name: matrix(figures["confusion"], results.indices["test"].classes)
+            for name, figures in results.metrics.items()
+            if "confusion" in figures
+        },
         "panels": class_panels(results),
+        "f1_panels": f1_panels(results),
         "proposals": proposals,
         "proposal_columns": columns_of(proposals.values()),
         "recall": recall_chart(results),
@@ -115,15 +137,4 @@ def _times(results: Results) -> dict[str, Any]:
         "stage_figures": results.stage_figures,
         "artifacts": folders(results.artifacts),
         "versions": results.versions,
-    }
-
-
-def _gallery(results: Results, root: Path, images: int) -> dict[str, Any]:
-    """Return what the gallery shows."""
-    test = results.indices["test"]
-    pictures = photos(Index(test.classes, tuple(test.spread(images))), root, results.shown)
-    return {
-        "shown": results.shown,
-        "photos": pictures,
-        "ratio": round(tile_ratio([(photo.width, photo.height) for photo in pictures]), 3),
     }

@@ -41,9 +41,9 @@ def write_plots(target: Path, results: Results, reports: Path) -> None:
             write_csv(folder / f"proposal_recall_{overlap}.csv", ["boxes", "series", "recall"], points)
         for name in results.systems:
             _long(read_csv(reports / f"errors/{name}.csv"), "errors", "share", folder / f"errors/{name}.csv")
-            classes = read_csv(reports / f"precision_recall/{name}.csv")
-            rows = [(row["recall"], row["class"], row["precision"]) for row in classes]
-            write_csv(folder / f"precision_recall/{name}.csv", ["recall", "series", "precision"], rows)
+            for kind, x, y in (("precision_recall", "recall", "precision"), ("f1", "score", "f1")):
+                rows = [(row[x], row["class"], row[y]) for row in read_csv(reports / f"{kind}/{name}.csv")]
+                write_csv(folder / f"{kind}/{name}.csv", [x, "series", y], rows)
         for name, curves in _training_curves(results, reports):
             rows = [
                 (row["step"], file.stem, row[file.stem])

@@ -39,6 +39,7 @@ class Results:
         timing: test times by system (`pipeline.timing`), for those that were timed.
         errors: shares of the error types among the first N errors, by system.
         curves: points ``(recall, precision)`` by system and class; a class without a correct detection has none.
+        f1: points ``(score, F1)`` by system and class, likewise.
         shown: what the gallery draws, by system (`pipeline.evaluation.shown`).
         stages: records by owner, `SHARED` or a system, and stage (`pipeline.evaluation.stages.stage_records`).
         artifacts: bytes by path.
@@ -53,6 +54,7 @@ class Results:
     timing: Figures = field(default_factory=dict)
     errors: Mapping[str, Rows] = field(default_factory=dict)
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
+    f1: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
     shown: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stages: Mapping[str, Figures] = field(default_factory=dict)
     artifacts: Mapping[str, int] = field(default_factory=dict)
@@ -126,7 +128,8 @@ def read(project: Path, systems: Sequence[str], source: str, parameters: Mapping
         metrics={name: read_json(path) for name, path in files("metrics", "json").items()},
         timing={name: read_json(path) for name, path in files("timing", "json").items()},
         errors={name: _numbers(path) for name, path in files("errors", "csv").items()},
-        curves={name: _curves(path) for name, path in files("precision_recall", "csv").items()},
+        curves={name: _curves(path, "recall", "precision") for name, path in files("precision_recall", "csv").items()},
+        f1={name: _curves(path, "score", "f1") for name, path in files("f1", "csv").items()},
         shown={name: read_json(path) for name, path in files("shown", "json").items()},
         stages=stages,
         artifacts=artifact_sizes([project / "dvc.lock", *sorted(project.glob("systems/*/dvc.lock"))]),
@@ -174,8 +177,8 @@ def _numbers(path: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items()} for row in read_csv(path)]
 
 
-def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+def _curves(path: Path, x: str, y: str) -> dict[str, list[tuple[float, float]]]:
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in read_csv(path):
-        curves.setdefault(row["class"], []).append((float(row["recall"]), float(row["precision"])))
+        curves.setdefault(row["class"], []).append((float(row[x]), float(row[y])))
     return curves

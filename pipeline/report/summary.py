@@ -14,8 +14,10 @@ from pipeline.report.tables import (
     DASH,
     MEAN_APS,
     columns_of,
+    error_costs,
     figure_text,
     folders,
+    number,
     percent,
     size,
     surroundings,
@@ -46,7 +48,12 @@ def summary_tables(results: Results, level: float) -> list[Table]:
         results: what they are about.
         level: share of the samples inside the intervals, 0 to 1.
     """
-    parts = (_accuracy_tables(results, level), _error_tables(results), _time_tables(results))
+    parts = (
+        _accuracy_tables(results, level),
+        _error_tables(results),
+        _threshold_tables(results),
+        _time_tables(results),
+    )
     every = [table for part in (*parts, _cost_tables(results), _fact_tables(results)) for table in part]
     return [table for table in every if table.rows]
 
@@ -96,7 +103,7 @@ def _accuracy_tables(results: Results, level: float) -> Iterable[Table]:
         "AP by class",
         "11-point AP in percent.",
         per_class,
-        lambda row: {titles[system]: percent(value) for system, value in row.items()},
+        lambda row: _by_title(row, titles, percent),
         {},
     )
 
@@ -112,6 +119,29 @@ def _error_tables(results: Results) -> Iterable[Table]:
     errors = {system: figures["errors"] for system, figures in results.metrics.items()}
     note = "In percent of the wrong ones among them: badly placed, similar class, other class, background."
     yield Table("errors", "Their errors", note, errors, _percentages, _titles(results))
+    costs = error_costs(results.metrics)
+    note = "Points of mAP (area) that a system would gain if all errors of one type were mended (TIDE)."
+    yield Table("ap_costs", "What errors cost", note, costs, _percentages, _titles(results))
+
+
+def _threshold_tables(results: Results) -> Iterable[Table]:
+    titles = _titles(results)
+    note = "The score of each class from which on its F1 is best, chosen on the test split."
+    scores = _best_f1(results, "score")
+    yield Table("thresholds", "Score thresholds", note, scores, lambda row: _by_title(row, titles, number), {})
+    note = "In percent, from these scores on."
+    f1 = _best_f1(results, "f1")
+    yield Table("f1", "Best F1 by class", note, f1, lambda row: _by_title(row, titles, percent), {})
+
+
+def _best_f1(results: Results, figure: str) -> dict[str, dict[str, float]]:
+    """Return one figure of the points with the best F1 by class and system; without those that have none."""
+    rows: dict[str, dict[str, float]] = {}
+    for system, figures in results.metrics.items():
+        for name, point in figures.get("operating", {}).items():
+            if point:
+                rows.setdefault(name, {})[system] = point[figure]
+    return rows
 
 
 def _time_tables(results: Results) -> Iterable[Table]:
@@ -177,6 +207,10 @@ def _show_accuracy(row: Mapping[str, Any]) -> dict[str, str]:
 def _with_interval(row: Mapping[str, Any], name: str) -> str:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return percent(row[name]) + (f" ({percent(low)}{DASH}{percent(high)})" if low is not None else "")
+
+
+def _by_title(row: Mapping[str, Any], titles: Mapping[str, str], show: Callable[[Any], str]) -> dict[str, str]:
+    return {titles[system]: show(value) for system, value in row.items()}
 
 
 def _percentages(row: Mapping[str, Any]) -> dict[str, str]:

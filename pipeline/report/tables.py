@@ -72,6 +72,11 @@ def top_shares(figures: Mapping[str, Any]) -> dict[str, float]:
     return {TYPES[0]: correct} | {name: (1 - correct) * share for name, share in figures["errors"].items()}
 
 
+def error_costs(metrics: Figures) -> dict[str, Mapping[str, float]]:
+    """Return what each type of error costs (`pipeline.evaluation.ap_costs`), by system; without those that lack it."""
+    return {system: figures["ap_costs"] for system, figures in metrics.items() if figures.get("ap_costs")}
+
+
 @dataclass(frozen=True)
 class SplitRow:
     """Images, objects and ignored objects of one split; objects are counted without the ignored ones."""

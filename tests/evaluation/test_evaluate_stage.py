@@ -12,6 +12,7 @@ FILES = (
     "errors/rcnn.csv",
     "mean_precision_recall/rcnn.csv",
     "precision_recall/rcnn.csv",
+    "f1/rcnn.csv",
     "shown/rcnn.json",
 )
 
@@ -42,6 +43,9 @@ def test_writes_metrics_and_curves(project, run_stage, make_index, make_detectio
     assert scores == {"rcnn": {"map_voc07": 1, "map_coco": 1, "made_on": ["a", "b"]}}
     assert json.loads((project / "reports/costs/rcnn.json").read_text())["svm"] == {"seconds": 1.5}
     assert json.loads((project / "reports/shown/rcnn.json").read_text())["images"][0]["detected_at"] == [0.9]
+    assert (project / "reports/f1/rcnn.csv").read_text() == "class,score,f1\na,0.9,1.0\n"
+    thresholds = json.loads((project / "models/thresholds/rcnn.json").read_text())
+    assert thresholds == {"system": "rcnn", "thresholds": {"a": 0.9, "b": 0.9}}
     assert (project / "reports/curves/rcnn").is_dir()
     assert "rcnn: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
 

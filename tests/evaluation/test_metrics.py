@@ -35,6 +35,10 @@ def test_a_worked_example(make_index, make_detections):
         "errors": {"Loc": 0.0, "Sim": 0.0, "Oth": 0.0, "BG": 1.0},
         "per_class": {"a": 0.5, "b": 0.0, "c": None},
         "by_size": {"small": 0.25, "medium": None, "large": None},
+        "ap_costs": dict.fromkeys(("Cls", "Loc", "Both", "Dupe", "Miss"), 0)
+        | {"Bkg": 0.25, "FalsePos": 0.25, "FalseNeg": 0},
+        "operating": {"a": {"score": 0.8, "f1": 0.666667, "precision": 0.5, "recall": 1}, "b": None, "c": None},
+        "confusion": [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]],
     }
 
 

@@ -1,7 +1,5 @@
 """VOC's matching and average precision: by hand, against the devkit's loop and py-faster-rcnn's figures."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +14,7 @@ from pipeline.evaluation.voc import (
     Ranking,
     area_ap,
     eleven_point_ap,
+    pooled,
     rank,
     voc_verdicts,
 )
@@ -79,19 +78,13 @@ def test_without_objects_recall_is_unknown(make_index, make_detections):
     assert np.isnan(rank(index, make_detections((1, 2, (60, 60, 70, 70), 0.9)), 2).recall).all()
 
 
-def test_best_f1_score():
-    correct = np.array([True, False, True, False, False])
-    ranking = Ranking(np.array([5, 4, 3, 2, 1], np.float32), correct, positives=2)
-    # F1 along the ranking: 2/3, 1/2, 4/5, 2/3, 4/7
-    assert ranking.best_f1_score() == 3
-    assert Ranking(np.array([-3.0], np.float32), np.array([False]), 2).best_f1_score() == math.inf
-    assert Ranking(np.zeros(0, np.float32), np.zeros(0, np.bool_), 2).best_f1_score() == math.inf
-
-
-def test_best_f1_score_takes_equal_scores_together():
-    tied = Ranking(np.array([9, 5, 5, 5], np.float32), np.array([True, True, False, False]), positives=4)
-    # Accepting from 9 on: 2/5; from 5 on: 4/8. The 4/6 in the middle of the tie cannot be had.
-    assert tied.best_f1_score() == 5
+def test_classes_are_ranked_together():
+    good = Ranking(np.array([0.75, 0.25], np.float32), np.array([True, False]), 1)
+    late = Ranking(np.array([0.5], np.float32), np.array([True]), 1)
+    together = pooled([good, late])
+    assert together.scores.tolist() == [0.75, 0.5, 0.25]
+    assert together.correct.tolist() == [True, True, False]
+    assert together.positives == 2
 
 
 @st.composite

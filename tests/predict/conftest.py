@@ -39,7 +39,7 @@ def boxline(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, ["predict", *map(str, arguments), "--models", str(models)])
+        return CliRunner().invoke(app, ["predict", "--models", str(models), *map(str, arguments)])
 
     return run
 

@@ -1,6 +1,7 @@
 """``boxline predict`` as a person uses it: files, output, exit codes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from faster_coco_eval import COCO
 from PIL import Image
 
 from pipeline.core.boxes import from_voc, from_xywh
+from pipeline.core.storage import write_json
 from pipeline.data.images import read_image
 from pipeline.data.voc import parse_annotation
 from pipeline.predict import pictures
@@ -50,6 +52,28 @@ def test_the_results_are_those_of_the_detector_in_python(boxline, two: None, mod
         np.testing.assert_array_equal(np.float32([row["score"] for row in rows]), own.scores[good])
         assert [row["category_id"] for row in rows] == own.labels[good].tolist()
         np.testing.assert_allclose(from_xywh([row["bbox"] for row in rows]), own.boxes[good], atol=0.011)
+
+
+def test_each_class_is_shown_from_its_best_f1_where_the_models_bring_it(
+    boxline, two: None, models: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(models, copied)
+    found = load("ssd", models, "cpu").detect(["in/one.png"])[0]
+    red = found.scores[found.labels == 1]
+    write_json(copied / "thresholds/ssd.json", {"system": "ssd", "thresholds": {"red": float(red[3]), "blue": 2}})
+    shown = ("in/one.png", "--system", "ssd", "--json", "--models", copied)
+    rows = json.loads(boxline(*shown).stdout)["annotations"]
+    assert [row["category_id"] for row in rows] == [1] * 4
+    np.testing.assert_array_equal(np.float32([row["score"] for row in rows]), red[:4])
+    every = json.loads(boxline(*shown, "--threshold", "0.3").stdout)["annotations"]
+    assert len(every) == (found.scores >= np.float32(0.3)).sum() > 4
+
+
+def test_without_thresholds_a_system_is_shown_from_its_own(boxline, two: None, models: Path) -> None:
+    found = load("ssd", models, "cpu").detect(["in/one.png"])[0]
+    rows = json.loads(boxline("in/one.png", "--system", "ssd", "--json").stdout)["annotations"]
+    assert len(rows) == (found.scores >= np.float32(0.5)).sum()
 
 
 def test_json_loads_as_a_coco_dataset_and_as_coco_results(boxline, two: None) -> None:

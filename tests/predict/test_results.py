@@ -90,7 +90,7 @@ def test_boxes_go_back_from_a_reduced_and_padded_strip(tmp_path: Path) -> None:
     detected = detections(
         (100, 2, 200, 8, 1, 0.9), (100, 5, 200, 90, 2, 0.8), (0, 50, 90, 90, 1, 0.7), (1, 1, 9, 9, 2, 0.1)
     )
-    result = Result.of(strip, detected, 0.5)
+    result = Result.of(strip, detected, np.full(2, 0.5, np.float32))
     assert result.detected.boxes.tolist() == [[400, 8, 800, 32], [400, 20, 800, 40]]
     assert result.detected.labels.tolist() == [1, 2]
     assert result.size == (4000, 40)

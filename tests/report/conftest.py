@@ -13,6 +13,7 @@ from pipeline.core.boxes import as_boxes
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import curve_points, metrics, rankings
+from pipeline.evaluation.operating import curve, thresholds
 from pipeline.evaluation.shown import shown
 from pipeline.registry import all_systems
 from pipeline.report.results import Results
@@ -107,9 +108,13 @@ def detections() -> dict[str, Detections]:
 def make_results(indices, detections) -> Callable[..., Results]:
     """Return a function to results of the systems ``evaluated``: scores and pictures, with ``changes`` to fields."""
 
-    def make(evaluated=("rcnn", "ssd"), *, images=24, min_score=None, **changes) -> Results:
+    def make(evaluated=("rcnn", "ssd"), *, min_score=None, **changes) -> Results:
         test = indices["test"]
         ranked = {name: rankings(test, detections[name], 0.5) for name in evaluated}
+        starts = {
+            name: thresholds(of) if min_score is None else dict.fromkeys(test.classes, min_score)
+            for name, of in ranked.items()
+        }
         content = {
             "systems": {name: all_systems()[name] for name in evaluated},
             "metrics": {name: metrics(test, detections[name], of, {}, 0.5) for name, of in ranked.items()},
@@ -117,9 +122,8 @@ def make_results(indices, detections) -> Callable[..., Results]:
                 name: {label: [*map(tuple, curve_points(r).tolist())] for label, r in of.items()}
                 for name, of in ranked.items()
             },
-            "shown": {
-                name: shown(test, detections[name], of, images, min_score, {}, 0.5) for name, of in ranked.items()
-            },
+            "f1": {name: {label: curve(r) for label, r in of.items() if curve(r)} for name, of in ranked.items()},
+            "shown": {name: shown(test, detections[name], of, starts[name], {}, 0.5) for name, of in ranked.items()},
         }
         return replace(Results("voc", indices, {"seed": 1}, **content), **changes)
 

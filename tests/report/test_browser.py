@@ -54,11 +54,12 @@ def results(make_results):
 
 @pytest.fixture
 def page(browser, results, tmp_path):
-    """Open the page on a desk's screen and return what can be done with it."""
+    """Open the page on a desk's screen, with all its images, and return what can be done with it."""
     file = tmp_path / "page.html"
-    file.write_text(render(results, tmp_path / "photos", 24, None, 0.5, 0.95), encoding="utf-8")
+    file.write_text(render(results, tmp_path / "photos", None, None, 0.5, 0.95), encoding="utf-8")
     width(browser, 1200)
     browser.get(file.as_uri())
+    browser.find_element(By.NAME, "many").click()
 
     def drawn():
         """Return (system, score, type) of the boxes that are to be seen on any image."""
@@ -77,7 +78,7 @@ def page(browser, results, tmp_path):
 
     def missed(system):
         """Return how many objects stand out as missed by a system, over all images."""
-        return len(browser.find_elements(By.CSS_SELECTOR, f"figure[data-system={system}] .o.missed:not(.off)"))
+        return len(browser.find_elements(By.CSS_SELECTOR, f"figure[data-system={system}] .o.missed"))
 
     def slide(position):
         browser.execute_script(
@@ -92,7 +93,15 @@ def page(browser, results, tmp_path):
     def layer(name):
         browser.find_element(By.NAME, name).click()
 
-    return SimpleNamespace(drawn=drawn, images=images, missed=missed, slide=slide, choose=choose, layer=layer)
+    def show(words):
+        Select(browser.find_element(By.ID, "list")).select_by_visible_text(words)
+
+    def count():
+        return browser.find_element(By.ID, "count").text
+
+    return SimpleNamespace(
+        drawn=drawn, images=images, missed=missed, slide=slide, choose=choose, layer=layer, show=show, count=count
+    )
 
 
 def width(browser, pixels):
@@ -124,7 +133,7 @@ def test_the_slider_hides_and_shows_detections(page, browser):
     assert page.drawn() == [OTHERS[1], *BEST, *SSD]
     page.slide(100)
     assert page.drawn() == [*BEST, *SSD]
-    assert browser.find_element(By.CSS_SELECTOR, "article.current .from").text == "0.90"
+    assert browser.find_element(By.CSS_SELECTOR, "article .from").text == "from 0.90"
     page.slide(50)
     assert page.drawn() == [*OTHERS, *BEST, *SSD]
 
@@ -148,8 +157,7 @@ def test_objects_are_missed_below_the_score_that_finds_them(page):
 def test_types_are_filtered_and_images_without_them_hidden(page, browser):
     page.choose("Correct")
     assert page.drawn() == OTHERS
-    assert "of 2 that match, of 4" in browser.find_element(By.ID, "count").text
-    page.layer("all")
+    assert page.count() == "Images 1 to 2 of 2 that match, of 4"
     assert page.images() == [1, 2]
     page.choose("Sim")
     assert page.drawn() == []
@@ -169,7 +177,71 @@ def test_classes_are_filtered(page, browser):
     assert (page.missed("rcnn"), page.missed("ssd")) == (3, 3)
 
 
+def test_the_worst_images_of_a_system(page):
+    """R-CNN misses a car in image 1 and has an error there that outranks all, two objects in 3, one in 2 and 4."""
+    page.show("the images with the worst errors: R-CNN")
+    assert page.images() == [1, 3, 2, 4]
+    page.layer("many")
+    assert page.count() == "Image 1 of 4: errors of R-CNN that weigh 2.00"
+    page.choose("BG")
+    assert page.images() == [1]
+    page.show("the images with the worst errors: SSD")
+    page.choose("")
+    page.layer("many")
+    assert page.images() == [1, 2, 3, 4]
+
+
+def test_the_surest_errors_of_a_system(page, browser):
+    page.show("the surest errors: R-CNN")
+    page.layer("many")
+    assert page.images() == [1]
+    assert page.count() == "Error 1 of 1: cat & <dog> 0.90 (BG) by R-CNN in 1 <b>.png"
+    [pointed] = browser.find_elements(By.CSS_SELECTOR, ".pointed")
+    assert pointed.get_attribute("data-score") == "0.9"
+    assert "outrank" in browser.find_element(By.ID, "rule").text
+    page.choose("Loc")
+    assert page.images() == []
+    assert page.count() == "No image has such a detection at this score."
+    page.choose("BG")
+    assert page.images() == [1]
+
+
+def test_photographs_are_decoded_when_they_are_looked_at(page, browser):
+    page.layer("many")
+    shown = browser.find_elements(By.CSS_SELECTOR, "#gallery image")
+    assert len(shown) == 2
+    assert len({image.get_attribute("href") for image in shown}) == 1
+    widths = browser.execute_async_script(
+        "const [href, done] = arguments; const i = new Image(); i.onload = () => done(i.naturalWidth); i.src = href",
+        shown[0].get_attribute("href"),
+    )
+    assert widths == 120
+
+
+def test_labels_stay_on_the_picture(page, browser):
+    """The box of image 1 that starts at its left edge, and the one at the lower right, whose label is wider."""
+    page.slide(0)
+    sides = browser.execute_script(
+        "return [...document.querySelectorAll('.tag rect')].map(r => ['x', 'y', 'width', 'height']"
+        ".map(name => +r.getAttribute(name)).concat(r.ownerSVGElement.viewBox.baseVal.width,"
+        " r.ownerSVGElement.viewBox.baseVal.height))"
+    )
+    assert len(sides) == 5
+    for x, y, wide, high, *size in sides:
+        assert x >= 0
+        assert y >= 0
+        assert x + wide <= size[0]
+        assert y + high <= size[1]
+
+
+def test_the_best_detection_lies_on_top(page, browser):
+    page.slide(0)
+    first = browser.find_elements(By.CSS_SELECTOR, "article:first-child [data-system=rcnn] .d")
+    assert [box.get_attribute("data-score") for box in first] == ["-0.5", "0.9"]
+
+
 def test_one_image_at_a_time_or_all(page, browser):
+    page.layer("many")
     assert page.images() == [1]
     browser.find_element(By.ID, "next").click()
     assert page.images() == [2]
@@ -178,10 +250,10 @@ def test_one_image_at_a_time_or_all(page, browser):
     assert page.images() == [4]
     browser.find_elements(By.CSS_SELECTOR, "#strip button")[2].click()
     assert page.images() == [3]
-    figures = browser.find_elements(By.CSS_SELECTOR, "article.current figure")
+    figures = browser.find_elements(By.CSS_SELECTOR, "article figure")
     assert [figure.get_attribute("data-system") for figure in figures] == ["rcnn", "ssd"]
     assert len({figure.rect["y"] for figure in figures}) == 1
-    page.layer("all")
+    page.layer("many")
     assert page.images() == [1, 2, 3, 4]
 
 
@@ -195,10 +267,9 @@ def test_layers_are_switched_off(page, browser):
 
 
 def test_boxes_take_the_colour_of_their_type(page, browser):
-    line = browser.find_element(By.CSS_SELECTOR, ".d.Correct:not(.off) .line")
-
     def stroke():
         """Return the colour as #rrggbb."""
+        line = browser.find_element(By.CSS_SELECTOR, ".d.Correct .line")
         parts = line.value_of_css_property("stroke").removeprefix("rgb(").removesuffix(")").split(",")
         return "#" + "".join(f"{int(part):02x}" for part in parts)
 
@@ -207,13 +278,15 @@ def test_boxes_take_the_colour_of_their_type(page, browser):
     assert stroke() == TYPE_COLOURS["Correct"]
 
 
-def test_without_the_script_everything_is_there(page, browser):
+def test_without_the_script_the_figures_are_there_and_the_pictures_are_not(page, browser):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.refresh()
         assert not browser.find_element(By.ID, "filters").is_displayed()
         assert not browser.find_element(By.ID, "layers").is_displayed()
-        assert page.images() == [1, 2, 3, 4]
+        assert page.images() == []
+        assert browser.find_element(By.CSS_SELECTOR, "[data-system=rcnn] data").is_displayed()
+        assert browser.find_element(By.CSS_SELECTOR, "noscript p").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

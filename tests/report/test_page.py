@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import io
+import json
 import re
 
 import pytest
@@ -28,8 +29,8 @@ def results(make_results):
 
 @pytest.fixture
 def make(make_results, tmp_path):
-    def call(images=24, min_score=None, **changes):
-        results = make_results(images=images, min_score=min_score, **changes)
+    def call(images=None, min_score=None, **changes):
+        results = make_results(min_score=min_score, **changes)
         return render(results, tmp_path / "photos", images, min_score, 0.5, 0.95)
 
     return call
@@ -37,6 +38,12 @@ def make(make_results, tmp_path):
 
 def values(elements):
     return [float(element.attributes["value"]) for element in elements]
+
+
+def pictures(page):
+    """Return what the script of the page draws."""
+    [data] = [script.text for script in page.find("script") if script.attributes.get("id") == "pictures"]
+    return json.loads(data)
 
 
 def test_the_figures_are_those_of_the_metrics(make, results, read_page):
@@ -93,12 +100,14 @@ def test_nothing_comes_from_elsewhere(make, read_page):
         for name in ("src", "href", "xlink:href", "action", "srcset"):
             assert re.match(r"data:|#|$", element.attributes.get(name) or ""), element.attributes[name][:80]
     assert not page.find("link")
-    assert not re.search(r"url\(|@import|https?:", text)
+    namespace = '"http://www.w3.org/2000/svg"'  # by which the script makes elements of SVG; a name, not an address
+    assert text.count(namespace) == 1
+    assert not re.search(r"url\(|@import|https?:", text.replace(namespace, ""))
 
 
 def test_only_the_page_s_own_script_may_run(make, read_page):
     page = read_page(make())
-    [script] = page.find("script")
+    [script] = [each for each in page.find("script") if "type" not in each.attributes]
     digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
     [policy] = [element for element in page.find("meta") if "http-equiv" in element.attributes]
     assert policy.attributes["content"] == (
@@ -108,16 +117,9 @@ def test_only_the_page_s_own_script_may_run(make, read_page):
 
 
 def test_the_photographs_are_inside_once_each(make, read_page):
-    page = read_page(make())
-    embedded = page.find("image")
-    sizes = []
-    for element in embedded:
-        kind, data = element.attributes["href"].split(",")
-        assert kind == "data:image/jpeg;base64"
-        sizes.append(Image.open(io.BytesIO(base64.b64decode(data))).size)
-    assert sizes == [(120, 80), (80, 120), (640, 320), (64, 64)]
-    uses = [element.attributes["href"] for element in page.find("use")]
-    assert uses == [f"#{element.attributes['id']}" for element in embedded for _ in ("rcnn", "ssd")]
+    photos = [base64.b64decode(image["photo"]) for image in pictures(read_page(make()))["images"]]
+    assert [Image.open(io.BytesIO(photo)).size for photo in photos] == [(120, 80), (80, 120), (640, 320), (64, 64)]
+    assert {Image.open(io.BytesIO(photo)).format for photo in photos} == {"WEBP"}
 
 
 def test_names_cannot_break_out(make, read_page):
@@ -127,53 +129,74 @@ def test_names_cannot_break_out(make, read_page):
     page = read_page(text)  # which fails on tags that do not match
     assert not page.find("dog")
     assert any(element.text.strip() == "cat & <dog>" for element in page.find("th"))
-    assert any("1 <b>.png" in element.text for element in page.find("p"))
+    assert pictures(page)["images"][0]["file"] == "1 <b>.png"
+    assert pictures(page)["classes"][0][0] == "cat & <dog>"
 
 
-def drawn(page):
-    """Return the tags of the boxes that are drawn without the script."""
-    groups = [group for group in page.find("g") if "data-score" in group.attributes]
-    tags = page.find("text", inside=("class", "tag"))
-    assert len(groups) == len(tags)
-    return sorted(tag.text for tag, group in zip(tags, groups, strict=True) if "off" not in group.attributes["class"])
+def test_what_errors_cost(make, results, read_page):
+    page = read_page(make())
+    for name, cost in results.metrics["rcnn"]["ap_costs"].items():
+        assert values(page.find("data", inside=("data-cost-of", name)))[0] == cost
+    assert results.metrics["rcnn"]["ap_costs"]["Bkg"] > 0
+
+
+def test_the_confusion_matrices(make, results, read_page):
+    """R-CNN finds two of the four cats, has a false cat in image 1 and misses the rest; SSD has a false car."""
+    assert results.metrics["rcnn"]["confusion"] == [[2, 0, 2], [0, 0, 3], [1, 0, 0]]
+    page = read_page(make())
+    cells = page.find("title", inside=("data-matrix", "rcnn"))
+    assert [cell.text for cell in cells] == [
+        "cat & <dog> found: 2",
+        "cat & <dog> missed: 2",
+        "car missed: 3",
+        "background taken for cat & <dog>: 1",
+    ]
+
+
+def test_the_thresholds_are_those_of_the_best_f1(make, read_page):
+    page = read_page(make())
+    assert values(page.find("data", inside=("data-threshold", "cat & <dog>"))) == [-0.7, 0.571429]
+    assert [cell.text.strip() for cell in page.find("td", inside=("data-threshold", "car"))] == [DASH, DASH]
+    assert [path.text for path in page.find("path", inside=("data-f1", "rcnn"))[2:]] == ["cat & <dog>"]
+
+
+def test_figures_of_an_older_run_are_left_out(make, results, read_page):
+    lacking = ("ap_costs", "operating", "confusion")
+    older = {
+        name: {key: value for key, value in figures.items() if key not in lacking}
+        for name, figures in results.metrics.items()
+    }
+    page = read_page(make(metrics=older))
+    assert not page.find("svg", inside=("data-matrix", "rcnn"))
+    assert not page.find("tr", inside=("data-cost-of", "Cls"))
 
 
 def test_boxes_from_the_best_f1_on(make, read_page):
     """R-CNN is drawn down to its last correct detection; SSD, which has none, from its greatest score on."""
-    page = read_page(make())
-    assert drawn(page) == ["car 0.50", "cat & <dog> -0.50", "cat & <dog> -0.70", "cat & <dog> 0.90"]
-    assert len(page.find("text", inside=("class", "tag"))) == 5
-    starts = {
-        f.attributes["data-system"]: float(f.attributes["data-start"])
-        for f in page.find("figure", inside=("id", "gallery"))
-    }
-    assert starts == {"rcnn": -0.7, "ssd": 0.5}
+    systems = pictures(read_page(make()))["systems"]
+    assert [(each["name"], each["start"]) for each in systems] == [("rcnn", [-0.7, -0.7]), ("ssd", [0.5, 0.5])]
 
 
 def test_boxes_from_a_given_score_on(make, read_page):
-    assert drawn(read_page(make(min_score=0.5))) == ["car 0.50", "cat & <dog> 0.90"]
+    page = read_page(make(min_score=0.25))
+    assert [each["start"] for each in pictures(page)["systems"]] == [[0.25, 0.25]] * 2
+    assert any("drawn from score 0.25 on" in each.text for each in page.find("p", inside=("id", "images")))
 
 
-def test_each_box_has_its_class_score_and_type(make, read_page):
+def test_each_box_has_its_class_type_and_score(make, read_page):
     """Image 1: the box on the cat is correct, the other touches the car by less than a tenth of their union."""
-    page = read_page(make())
-    boxes = [group.attributes for group in page.find("g") if "data-score" in group.attributes]
-    seen = {(box["data-score"], box["data-class"], box["data-type"]) for box in boxes}
-    assert seen == {
-        ("0.9", "1", "BG"),
-        ("-0.5", "1", "Correct"),
-        ("-0.7", "1", "Correct"),
-        ("-0.9", "1", "BG"),
-        ("0.5", "2", "BG"),
-    }
+    images = pictures(read_page(make()))["images"]
+    found = [row[:3] for image in images for system in image["systems"] for row in system["found"]]
+    assert found == [[1, "BG", 0.9], [1, "Correct", -0.5], [1, "Correct", -0.7], [1, "BG", -0.9], [2, "BG", 0.5]]
 
 
-def test_ground_truth_is_drawn_for_each_system(make, read_page):
-    page = read_page(make(images=1))
-    objects = [group for group in page.find("g") if "o" in group.attributes["class"].split()]
-    assert [group.text for group in objects] == 2 * ["cat & <dog> (ground truth)", "car (ground truth)"]
-    assert [group.attributes.get("data-detected") for group in objects] == ["-0.5", None, None, None]
-    assert ["missed" in group.attributes["class"] for group in objects] == [False, True, True, True]
+def test_the_text_says_which_images_there_are(make, read_page):
+    def said(images):
+        return next(each.text for each in read_page(make(images=images)).find("p", inside=("id", "images")))
+
+    assert said(None).startswith("All 4 test images.")
+    assert said(2).startswith("2 of 4 test images: the worst of each system and others spread evenly")
+    assert "as report.images says" in said(2)
 
 
 def test_one_system(make, read_page):
@@ -181,19 +204,20 @@ def test_one_system(make, read_page):
     assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 detector"
     boxes = page.find("input", inside=("aria-label", "What the pictures show"))
     names = [box.attributes["name"] for box in boxes]
-    assert names == ["hide-truth", "hide-detections", "hide-tags", "by-type", "all"]
+    assert names == ["hide-truth", "hide-detections", "hide-tags", "by-type", "many"]
 
 
 def test_before_any_system_is_evaluated(make, read_page):
     page = read_page(make(evaluated=()))
     assert any("No system has been evaluated yet" in element.text for element in page.find("p"))
-    assert len(page.find("use")) == 4
-    assert [group.attributes["class"] for group in page.find("g")] == [*7 * ["o"], "o dim"]
+    content = pictures(page)
+    assert (content["systems"], len(content["images"])) == ([], 4)
+    assert [each[1] for image in content["images"] for each in image["objects"]] == [0] * 7 + [1]
     assert not page.find("select")
 
 
 def test_without_pictures_and_without_objects(make, results, read_page):
-    assert not read_page(make(images=0)).find("image")
+    assert 'id="images"' not in make(images=0)
     nothing = results.metrics["rcnn"] | {"map_voc07": None, "map_voc": None, "map_coco": None}
     page = read_page(make(metrics=results.metrics | {"rcnn": nothing}))
     assert page.find("data", inside=("data-system", "rcnn")) == []
@@ -277,7 +301,7 @@ def test_a_system_with_nothing_but_scores(make, results, read_page):
     """No paper, no stages, no curves, no proposals: the least that a new system brings."""
     toy = System("toy", "Toy", "nobody", "2030-01", "#123456", 0.5)
     changes = {"systems": {"toy": toy}, "timing": {"toy": TIMES}, "stages": {"toy": {"train": COST}}}
-    for name in ("metrics", "shown"):
+    for name in ("metrics", "shown", "f1"):
         changes[name] = {"toy": getattr(results, name)["rcnn"]}
     page = read_page(make(**changes, curves={"toy": {}}))
     assert page.find("h1")[0].text.startswith("Toy: mAP ")

@@ -14,6 +14,7 @@ def drawn(reports: Path, **changes) -> Path:
     write_csv(reports / "mean_precision_recall/ssd.csv", ["recall", "precision"], [(0, 1), (1, 0.5)])
     write_csv(reports / "errors/ssd.csv", ["errors", "Loc", "BG"], [(1, 1, 0), (2, 0.5, 0.5)])
     write_csv(reports / "precision_recall/ssd.csv", ["class", "recall", "precision"], [("cat", 0.5, 1)])
+    write_csv(reports / "f1/ssd.csv", ["class", "score", "f1"], [("cat", 0.9, 0.5)])
     metrics = {"ssd": {"map_voc07": 0.7, "map_coco": 0.4}}
     results = Results("digits", {}, {}, systems={"ssd": all_systems()["ssd"]}, metrics=metrics, **changes)
     write_plots(reports / "plots", results, reports)
@@ -25,6 +26,7 @@ def test_a_line_has_the_name_of_its_system_class_or_type(tmp_path: Path) -> None
     (point, _) = read_csv(plots / "mean_precision_recall.csv")
     assert point == {"recall": "0", "series": "SSD", "precision": "1"}
     assert read_csv(plots / "precision_recall/ssd.csv") == [{"recall": "0.5", "series": "cat", "precision": "1"}]
+    assert read_csv(plots / "f1/ssd.csv") == [{"score": "0.9", "series": "cat", "f1": "0.5"}]
     shares = {(row["errors"], row["series"]): row["share"] for row in read_csv(plots / "errors/ssd.csv")}
     assert shares == {("1", "Loc"): "1", ("2", "Loc"): "0.5", ("1", "BG"): "0", ("2", "BG"): "0.5"}
 

@@ -40,6 +40,7 @@ def project(tmp_path, monkeypatch, pytestconfig, indices, make_results):
         "errors": ["errors", "Loc"],
         "precision_recall": ["class", "recall", "precision"],
         "mean_precision_recall": ["recall", "precision"],
+        "f1": ["class", "score", "f1"],
     }.items():
         write_csv(tmp_path / f"reports/{kind}/rcnn.csv", columns, [])
     write_json(tmp_path / "reports/stages/shared/proposals_test/metrics.json", {"mabo": 0.8})

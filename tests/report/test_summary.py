@@ -18,6 +18,8 @@ METRICS = {
         "errors": {"Loc": 0.5, "Sim": 0.0, "Oth": 0.25, "BG": 0.25},
         "per_class": {"a|b": 0.5, "ssd": None},
         "by_size": {"small": 0.125, "medium": None, "large": 0.75},
+        "ap_costs": {"Cls": 0.0625, "Miss": 0.0},
+        "operating": {"a|b": {"score": -0.25, "f1": 0.5, "precision": 1, "recall": 0.333333}, "ssd": None},
         "intervals": {"map_voc07": {"low": 0.55, "high": 0.65}, "map_voc": {"low": 0.6, "high": 0.7}, "map_coco": None},
     },
     "ssd": {
@@ -73,6 +75,9 @@ def test_markdown(tables):
     assert found["AP by size"][1:] == [["R-CNN", "12.5", "-", "75.0"]]
     assert found["The top detections"][1] == ["R-CNN", "80.0", "10.0", "0.0", "5.0", "5.0"]
     assert found["Their errors"][1] == ["R-CNN", "50.0", "0.0", "25.0", "25.0"]
+    assert found["What errors cost"] == [["", "Cls", "Miss"], ["R-CNN", "6.2", "0.0"]]
+    assert found["Score thresholds"] == [["", "R-CNN"], ["a\0b", "-0.25"]]
+    assert found["Best F1 by class"] == [["", "R-CNN"], ["a\0b", "50.0"]]
     assert found["Time for an image"][1:] == [
         ["R-CNN", "1.0", "200.0", "250.0", "500.0"],
         ["SSD", "1.0", "-", "10.0", "20.0"],
@@ -89,6 +94,9 @@ def test_csv_has_the_same_figures_in_full(tables):
     assert value["accuracy", "rcnn", "map_voc07_low"] == "0.55"
     assert value["accuracy", "rcnn", "map_coco"] == ""
     assert value["per_class", "a|b", "ssd"] == "0.25"
+    assert value["ap_costs", "rcnn", "Cls"] == "0.0625"
+    assert value["thresholds", "a|b", "rcnn"] == "-0.25"
+    assert value["f1", "a|b", "rcnn"] == "0.5"
     assert value["time_ms", "ssd", "total"] == "10.0"
     assert value["costs", "ssd/train", "seen"] == "6400"
     for system in METRICS:
