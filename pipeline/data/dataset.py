@@ -288,10 +288,15 @@ def validate(folder: Path, workers: int = 0, source: str = AUTO) -> Report:
     Splits that the dataset does not name are made with shares of 0.2. Nothing is raised: that a folder is no dataset is
     a problem in the report.
     """
+    return check(folder, workers, source).report
+
+
+def check(folder: Path, workers: int = 0, source: str = AUTO) -> Dataset:
+    """Read ``folder`` as `validate` does and return its splits as well; with a problem there are none."""
     report = Report()
     try:
-        build(read_folder(folder, source, SHARES, SEED, report), folder, None, False, workers, report)
+        return build(read_folder(folder, source, SHARES, SEED, report), folder, None, False, workers, report)
     except InputError as error:
         if report.ok:
             report.problems.append(str(error))
-    return report
+        return Dataset({}, report)

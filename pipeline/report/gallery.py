@@ -4,8 +4,6 @@ Boxes are laid over the photograph as SVG instead of being painted into it: they
 on the page, and one copy of the photograph serves all systems.
 """
 
-import base64
-import io
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.core.colours import class_colour, ink_on
 from pipeline.core.errors import InputError
-from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.shown import rounded_bbox
+from pipeline.html_templates import jpeg_uri
 
 # Longest side of an embedded photograph in pixels: sharp on a phone's screen, 24 of them stay near 2 MB.
 LONGEST_SIDE = 640
-JPEG_QUALITY = 82
 # Height of a label as a share of the picture's width on the page.
 LABEL_SHARE = 0.05
 
@@ -126,7 +122,7 @@ def photos(index: Index, root: Path, shown: Mapping[str, Mapping[str, Any]]) -> 
             file=image.file,
             width=image.width,
             height=image.height,
-            uri=jpeg_uri(root / image.file),
+            uri=jpeg_uri(root / image.file, LONGEST_SIDE),
             overlays={name: _overlay(image, index.classes, of[image.id], ratio) for name, of in by_system.items()},
         )
         for number, image in enumerate(index.images, 1)
@@ -137,15 +133,6 @@ def tile_ratio(sizes: Sequence[tuple[int, int]]) -> float:
     """Return width / height of the frame that all pictures share: the median of theirs, between 3:4 and 16:9."""
     ratios = [width / height for width, height in sizes]
     return float(np.clip(np.median(ratios), 3 / 4, 16 / 9)) if ratios else 1.0
-
-
-def jpeg_uri(path: Path) -> str:
-    """Return an image file as a JPEG data URI, reduced to `LONGEST_SIDE`."""
-    image = Image.fromarray(read_image(path))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _overlay(image: ImageRecord, classes: Sequence[str], entry: Mapping[str, Any], ratio: float) -> Overlay:
