@@ -10,6 +10,8 @@ from pipeline.options import (
     ALL,
     Baseline,
     CommandOfSystems,
+    DataFormat,
+    Dataset,
     Device,
     Exportable,
     Format,
@@ -20,12 +22,15 @@ from pipeline.options import (
     OnnxFile,
     OutFile,
     OutFolder,
+    PresetFile,
     Revisions,
+    SurveyFile,
     SystemOrAll,
     Systems,
     TableFormat,
     Threshold,
     check_device,
+    check_format,
     errors_as_sentences,
     split_names,
 )
@@ -95,10 +100,12 @@ def _complete_preset(incomplete: str) -> list[str]:
 
 @app.command()
 def preset(
-    name: Annotated[
-        str | None,
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[NAME]", help="A preset; without one, the presets are listed.", autocompletion=_complete_preset
+            metavar="[NAME|FILE]...",
+            help="A preset, or a .yaml file like one; later ones count. Without any, the presets are listed.",
+            autocompletion=_complete_preset,
         ),
     ] = None,
     assignments: Annotated[
@@ -106,7 +113,7 @@ def preset(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change and write nothing.")] = False,
 ) -> None:
-    """List presets, or lay one over params.yaml.
+    """List presets, or lay some over params.yaml.
 
     The file keeps its comments; what changed is printed.
     """
@@ -114,11 +121,13 @@ def preset(
         from pipeline import params, presets
         from pipeline.core import storage
 
-        if name is None and not assignments:
+        if not names and not assignments:
             for known, summary in presets.available(PRESETS_FOLDER).items():
                 typer.echo(f"{known:10} {summary}")
             return
-        values = presets.read(PRESETS_FOLDER, name) if name is not None else {}
+        values: presets.Values = {}
+        for name in names or []:
+            values |= presets.read(PRESETS_FOLDER, name)
         values |= presets.assigned(assignments or [])
         result, changes = presets.lay_over(_read_params(), values, str(PARAMS_FILE))
         for change in changes:
@@ -139,30 +148,50 @@ def preset(
 
 @app.command()
 def validate(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="FOLDER", exists=True, help="Annotated images; docs/formats.md has the layouts."),
-    ],
-    source: Annotated[
-        str, typer.Option(metavar="FORMAT", help="Read it as voc, coco, yolo, labelme, via, csv or masks.")
-    ] = "auto",
+    folder: Dataset,
+    source: DataFormat = "auto",
+    page: SurveyFile = None,
 ) -> None:
     """Check a folder of annotated images.
 
     As `dvc repro` would: the layout is recognised, objects are counted, each fault is named by file and line; nothing
-    is written.
+    is written but the page that --html asks for.
     """
     with errors_as_sentences():
         from pipeline.core.errors import InputError
-        from pipeline.data.dataset import validate as check
-        from pipeline.data.formats.recognise import AUTO, FORMATS
+        from pipeline.data.dataset import check
+        from pipeline.survey.reach import chosen_params
 
-        if source not in (AUTO, *FORMATS):
-            raise typer.BadParameter(f"{source!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--source")
-        report = check(folder, source=source)
-        typer.echo(report.table())
-        if not report.ok:
+        check_format(source)
+        chosen = chosen_params(folder, PRESETS_FOLDER) if page else None
+        dataset = check(folder, source=source)
+        typer.echo(dataset.report.table())
+        if not dataset.report.ok:
             raise InputError(f"{folder}: cannot be used as it is; the problems are listed above.")
+        if page and chosen:
+            from pipeline.survey.page import render
+
+            _write(page, render(dataset, folder, *chosen))
+
+
+@app.command()
+def fit(folder: Dataset, source: DataFormat = "auto", out: PresetFile = None) -> None:
+    """Propose parameters that fit your objects.
+
+    Anchors, default boxes, image sizes, limits and lengths of schedules, each with the figure that it follows from: a
+    file to lay over the preset `folder`. Nothing is written without --out.
+
+    Example: boxline fit pictures/ --out fitted.yaml, then boxline preset folder fitted.yaml
+    """
+    with errors_as_sentences():
+        from pipeline.survey.fit import fit as fitted
+
+        check_format(source)
+        text = fitted(folder, source, PRESETS_FOLDER, out or Path("fitted.yaml"))
+        if out:
+            _write(out, text)
+        else:
+            typer.echo(text, nl=False)
 
 
 @app.command(cls=CommandOfSystems)

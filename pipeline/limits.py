@@ -42,16 +42,35 @@ def class_limits(max_per_class: Limit, per_class_budget: Limit, indices: Sequenc
         indices: the images that the system was trained on.
         key: of the section that holds both parameters, for the warning.
     """
-    classes, images = indices[0].classes, [image for index in indices for image in index.images]
-    counts = np.zeros((len(images), len(classes)), np.int64)
-    for row, image in zip(counts, images, strict=True):
-        row += np.bincount(image.labels[~image.crowd], minlength=len(classes) + 1)[1:]
-    objects, filled = counts.sum(axis=0), (counts > 0).sum(axis=0)
-    everywhere = np.full_like(filled, len(images))
+    classes = indices[0].classes
+    objects, filled, everywhere = _counts(indices)
     return Limits(
         in_image=_limit(max_per_class, IN_IMAGE, objects, filled, classes, f"{key}.max_per_class"),
         on_average=_limit(per_class_budget, ON_AVERAGE, objects, everywhere, classes, f"{key}.per_class_budget"),
     )
+
+
+def candidates_needed(indices: Sequence[Index]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the candidates that the objects of each class need: in an image that shows it, and on average over all.
+
+    Both have shape ``(classes,)``.
+    """
+    objects, filled, everywhere = _counts(indices)
+    return _needed(objects, filled), _needed(objects, everywhere)
+
+
+def _counts(indices: Sequence[Index]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each class its objects, the images that show it, and all images: ``(classes,)`` each."""
+    classes, images = indices[0].classes, [image for index in indices for image in index.images]
+    counts = np.zeros((len(images), len(classes)), np.int64)
+    for row, image in zip(counts, images, strict=True):
+        row += np.bincount(image.labels[~image.crowd], minlength=len(classes) + 1)[1:]
+    filled = (counts > 0).sum(axis=0)
+    return counts.sum(axis=0), filled, np.full_like(filled, len(images))
+
+
+def _needed(objects: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
+    return -(-PER_OBJECT * objects // np.maximum(images, 1))  # rounded up
 
 
 def _limit(
@@ -63,15 +82,15 @@ def _limit(
     key: str,
 ) -> tuple[int | None, ...]:
     """Return the limit of each class, which has so many ``objects`` in so many ``images``, both ``(classes,)``."""
-    images = np.maximum(images, 1)
-    needed = -(-PER_OBJECT * objects // images)  # rounded up
+    needed = _needed(objects, images)
     if value == "auto":
         return tuple(np.maximum(needed, least).tolist())
     if value is not None and (needed > value).any():
         worst = int(needed.argmax())
+        mean = objects[worst] / images[worst]
         print(
-            f"warning: {key} is {value}, which may cost right boxes of {classes[worst]} with its "
-            f"{objects[worst] / images[worst]:.1f} objects in an image; auto gives it {max(needed[worst], least)}.",
+            f"warning: {key} is {value}, which may cost right boxes of {classes[worst]} with its {mean:.1f} objects in "
+            f"an image; auto gives it {max(needed[worst], least)}.",
             file=sys.stderr,
         )
     return (value,) * len(classes)

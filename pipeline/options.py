@@ -125,6 +125,18 @@ def check_device(name: str) -> None:
         raise typer.BadParameter(message, param_hint="--device") from None
 
 
+def check_format(name: str) -> None:
+    """Check that ``name`` is a format of datasets; no callback, since it loads their readers.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from pipeline.data.formats.recognise import AUTO, FORMATS
+
+    if name not in (AUTO, *FORMATS):
+        raise typer.BadParameter(f"{name!r} is none of {', '.join((AUTO, *FORMATS))}", param_hint="--source")
+
+
 class Format(StrEnum):
     """How the tables of a comparison are printed."""
 
@@ -193,6 +205,24 @@ OutFile = Annotated[
 ]
 HtmlFile = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page with tables and curves as well.")
+]
+Dataset = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER", exists=True, help="Annotated images; docs/formats.md has the layouts."),
+]
+DataFormat = Annotated[
+    str, typer.Option("--source", metavar="FORMAT", help="Read it as voc, coco, yolo, labelme, via or csv.")
+]
+SurveyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write a page as well: sizes, images in two splits, pictures, and what training makes of the objects.",
+    ),
+]
+PresetFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the values there instead of printing them.")
 ]
 Exportable = Annotated[
     str,

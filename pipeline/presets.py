@@ -22,13 +22,14 @@ from ruamel.yaml.comments import CommentedMap
 
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
-from pipeline.params import FREE, defaults, model, parse
+from pipeline.params import FREE, Params, defaults, model, parse
 
 HEADING = """All parameters of the pipeline, each key once; the file has the form in which DVC writes it.
 A changed value re-runs the stages that list it in dvc.yaml, and what follows from them.
 `boxline preset NAME` writes the defaults with the differences of presets/NAME.yaml; an empty value is null."""
 WIDTH = 118
 INDEX = "data/index"  # where the stage `index` writes
+SUFFIX = ".yaml"
 
 Values = dict[str, Any]
 """Parameter values, JSON values, by their dotted key."""
@@ -62,17 +63,24 @@ def available(folder: Path) -> dict[str, str]:
 
 
 def read(folder: Path, name: str) -> Values:
-    """Return the values in which the preset ``name`` differs from the defaults.
+    """Return the values that the preset ``name`` sets: one in ``folder``, or a file by its path, which ends in .yaml.
 
     Raises:
         UnknownNameError: there is no such preset, or it sets a parameter that does not exist.
         InputError: the file is not YAML.
     """
-    names = list(available(folder))
-    if name not in names:
-        raise UnknownNameError(f"There is no preset {name!r}; {_near(name, names)}.")
-    file = folder / f"{name}.yaml"
-    content = _parse(file.read_text(encoding="utf-8"), str(file)) or {}
+    if name.endswith(SUFFIX):
+        file = Path(name)
+        if not file.is_file():
+            raise UnknownNameError(f"{name}: there is no such file.")
+    else:
+        names, file = list(available(folder)), folder / f"{name}{SUFFIX}"
+        if name not in names:
+            raise UnknownNameError(f"There is no preset {name!r}; {_near(name, names)}.")
+    try:
+        content = _parse(file.read_text(encoding="utf-8"), str(file)) or {}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 text.") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{file}: holds no keys; `key: value` lines are expected.")
     return _checked(flatten(content, defaults()))
@@ -117,9 +125,7 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
         InputError: the text is not YAML, or the result is not a valid set of parameters, or DVC could not take its
             ``data.root``; the sentence names the key.
     """
-    target = deepcopy(defaults())
-    for key, value in values.items():
-        _put(target, key, _expanded(value) if key == "data.root" else value)
+    target = _laid(values)
     _check_root(parse(target, source).data.root, source)
     fresh = _tree(target)
     if not text.strip():
@@ -138,6 +144,44 @@ def _expanded(root: Any) -> Any:
         return str(Path(root).expanduser()) if isinstance(root, str) and root.startswith("~") else root
     except RuntimeError:
         return root
+
+
+def params_of(values: Values, source: str) -> Params:
+    """Return the parameters with the defaults and ``values``; ``source`` names them in errors.
+
+    Raises:
+        InputError: a value is wrong; the sentence names its key.
+    """
+    return parse(_laid(values), source)
+
+
+def _laid(values: Values) -> Values:
+    target = deepcopy(defaults())
+    for key, value in values.items():
+        _put(target, key, _expanded(value) if key == "data.root" else value)
+    return target
+
+
+def overlay(values: Values, comments: Mapping[str, str], heading: str) -> str:
+    """Return ``values`` as the text of a preset, in the order of ``params.yaml``, each below its comment if any.
+
+    Args:
+        values: of known parameters.
+        comments: a sentence for some of the keys.
+        heading: lines of the opening comment.
+    """
+    lines = [f"# {line}".rstrip() for line in heading.splitlines()]
+    order, written = list(flatten(defaults(), defaults())), [""]
+    for key in sorted(values, key=order.index):
+        *owners, last = key.split(".")
+        same = [owner == other for owner, other in zip(owners, written, strict=False)]
+        shared = same.index(False) if False in same else len(same)
+        lines += [""] if shared == 0 else []
+        lines += [f"{'  ' * depth}{owners[depth]}:" for depth in range(shared, len(owners))]
+        indent, written = "  " * len(owners), owners
+        lines += [f"{indent}# {line}" for line in textwrap.wrap(comments.get(key, ""), WIDTH - len(indent) - 2)]
+        lines.append(f"{indent}{last}: {_flow(values[key])}")
+    return "\n".join(lines) + "\n"
 
 
 def _check_root(root: str, source: str) -> None:

@@ -3,12 +3,14 @@
 What treats systems alike (evaluation, timing, report, predictions, comparison, inspection, help texts) asks the object
 and knows no names. A room has a ``system.py`` with its ``SYSTEM``, a ``detector.py`` with ``load`` and
 ``on_test_split``, and a ``batch_view.py`` with ``seen_batches`` where it trains networks; adding a system is adding a
-room and writing its name into ``systems`` of ``params.yaml`` (CONTRIBUTING.md).
+room and writing its name into ``systems`` of ``params.yaml`` (CONTRIBUTING.md). It may have a ``reach.py``, what its
+settings make of the objects, and a ``fit.py``, settings that would fit them.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +19,16 @@ from pipeline.core.errors import InputError
 from pipeline.core.params import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from pipeline.batch_view import SeenBatches, TrainingImages
     from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.fitting import Fitted
     from pipeline.params import Params
+    from pipeline.reach import Reach
 
 ROOMS = Path(__file__).parent / "systems"
 
@@ -117,11 +123,25 @@ class System:
             images: of train and val.
             stage: whose network is trained; nothing of it need have run, only the stages that it depends on.
         """
-        return import_module(f"pipeline.systems.{self.name}.batch_view").seen_batches(params, images, stage)
+        return self._module("batch_view").seen_batches(params, images, stage)
+
+    def reach(self, params: "Params", indices: "Sequence[Index]") -> "list[Reach]":
+        """Return what share of the objects of ``indices`` its settings reach; the room's ``reach.reach``, if any."""
+        return self._module("reach").reach(params, indices) if self._has("reach") else []
+
+    def fit(self, params: "Params", indices: "Sequence[Index]") -> "list[Fitted]":
+        """Return values for its settings that fit the objects of ``indices`` better; the room's ``fit.fit``, if any."""
+        return self._module("fit").fit(params, indices) if self._has("fit") else []
 
     @property
     def _detector(self) -> Any:
-        return import_module(f"pipeline.systems.{self.name}.detector")
+        return self._module("detector")
+
+    def _module(self, name: str) -> Any:
+        return import_module(f"pipeline.systems.{self.name}.{name}")
+
+    def _has(self, name: str) -> bool:
+        return find_spec(f"pipeline.systems.{self.name}.{name}") is not None
 
     @property
     def year(self) -> int:

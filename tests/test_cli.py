@@ -60,6 +60,15 @@ def test_a_network_that_no_listed_system_starts_from_is_named(boxline: Boxline) 
     assert boxline("preset", "digits").stderr == ""
 
 
+def test_of_several_presets_the_later_ones_count(boxline: Boxline) -> None:
+    Path("mine.yaml").write_text("ssd: {side: 256}\n")
+    result = boxline("preset", "folder", "mine.yaml", "--set", "data.root=mine")
+    assert result.exit_code == 0, result.output
+    assert "ssd.side: 192 -> 256\n" in result.stdout
+    assert "yolo.side: 192 -> 300\n" in result.stdout
+    assert boxline("preset", "none.yaml").exit_code == 2
+
+
 def test_a_dry_run_prints_the_changes_and_writes_nothing(boxline: Boxline) -> None:
     result = boxline("preset", "voc2007", "--dry-run")
     assert "rcnn.backbone: small -> alexnet\n" in result.stdout
@@ -195,7 +204,7 @@ def test_the_help_of_predict_names_the_systems_with_their_thresholds(boxline: Bo
 def test_help_names_each_command_in_one_whole_line(boxline: Boxline) -> None:
     lines = boxline("--help").stdout.partition("Commands:\n")[2].splitlines()
     names = [line.split()[0] for line in lines]
-    own = ["preset", "validate", "predict", "compare", "export"]  # in the order in which a newcomer needs them
+    own = ["preset", "validate", "fit", "predict", "compare", "export"]  # in the order in which a newcomer needs them
     assert [name for name in names if name in own] == own
     assert all(line.endswith(".") and not line.endswith("...") for line in lines)
 

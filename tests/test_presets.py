@@ -193,3 +193,32 @@ def test_faults_of_the_file_itself_are_named() -> None:
         lay("a: [", "digits")
     with pytest.raises(InputError, match=r"params.yaml: holds no keys"):
         lay("- a", "digits")
+
+
+def test_a_preset_may_be_a_file_anywhere(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 9\n", encoding="utf-8")
+    assert presets.read(FOLDER, str(file)) == {"seed": 9}
+    with pytest.raises(UnknownNameError, match=r"none\.yaml: there is no such file"):
+        presets.read(FOLDER, str(tmp_path / "none.yaml"))
+    file.write_bytes(b"seed: \xff\n")
+    with pytest.raises(InputError, match=r"mine\.yaml: is not UTF-8 text"):
+        presets.read(FOLDER, str(file))
+
+
+def test_an_overlay_is_read_as_what_was_written(tmp_path: Path) -> None:
+    values = {
+        "ssd.side": 320,
+        "data.root": "my: data",
+        "ssd.default_boxes.ratios": [[2.0, 3.0]],
+        "seed": 3,
+        "ssd.taps": ["a"],
+    }
+    text = presets.overlay(values, {"ssd.side": "Why."}, "A heading\n\nof lines")
+    assert text == (
+        "# A heading\n#\n# of lines\n\nseed: 3\n\ndata:\n  root: 'my: data'\n\nssd:\n  # Why.\n  side: 320\n"
+        "  taps: [a]\n  default_boxes:\n    ratios: [[2.0, 3.0]]\n"
+    )
+    file = tmp_path / "a.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert presets.read(FOLDER, str(file)) == values

@@ -328,12 +328,17 @@ def validate(folder: Path, workers: int = 0, source: str = AUTO) -> Report:
     Splits that the dataset does not name are made with shares of 0.2. Nothing is raised: that a folder is no dataset is
     a problem in the report.
     """
+    return check(folder, workers, source).report
+
+
+def check(folder: Path, workers: int = 0, source: str = AUTO) -> Dataset:
+    """Read ``folder`` as `validate` does and return its splits as well; with a problem there are none."""
     report = Report()
     try:
         with reading(folder):
             read = read_folder(folder, source, SHARES, SEED, report)
-        build(read, folder, None, False, workers, report)
+        return build(read, folder, None, False, workers, report)
     except InputError as error:
         if report.ok:
             report.refuse(error)
-    return report
+        return Dataset({}, report)

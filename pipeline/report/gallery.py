@@ -4,8 +4,6 @@ The script draws an image when it is looked at, so that a page may hold hundreds
 within the bytes that are left of the page: where they do not fit, they get smaller, and in the end fewer.
 """
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from pipeline.core.colours import class_colour, ink_on
 from pipeline.core.errors import InputError
-from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.shown import rounded_bbox
+from pipeline.html_templates import photo
 from pipeline.registry import System
 
 # Longest side in pixels and quality of the photographs: the first that let all of them fit.
@@ -119,19 +116,6 @@ def tile_ratio(sizes: Sequence[tuple[int, int]]) -> float:
     """Return width / height of the frame that all pictures share: the median of theirs, between 3:4 and 16:9."""
     ratios = [width / height for width, height in sizes]
     return round(float(np.clip(np.median(ratios), 3 / 4, 16 / 9)), 3) if ratios else 1.0
-
-
-def photo(path: Path, side: int, quality: int) -> str:
-    """Return an image file as WebP in base64, reduced to ``side`` pixels where it is longer.
-
-    Raises:
-        UnreadableImageError: it is missing or broken.
-    """
-    image = Image.fromarray(read_image(path))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _check(index: Index, shown: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,16 +11,14 @@ import torch
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
+from pipeline.reach import summary
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import FasterRcnn
-from pipeline.systems.faster_rcnn.targets import anchor_coverage
+from pipeline.systems.faster_rcnn.reach import anchor_reach
 from pipeline.systems.faster_rcnn.training import train_rpn
 from pipeline.training import publish_curves
-
-# Of the objects, the share that anchors should overlap by half.
-ENOUGH = 0.95
 
 
 def main(stage: Stage) -> None:
@@ -42,16 +40,7 @@ def main(stage: Stage) -> None:
             FastRcnn.load(detector, "systems/faster_rcnn/dvc.yaml:detector@1").conv.state_dict()
         )
         frozen = ("conv.",)
-    loose, tight = anchor_coverage(records, network, settings, (0.5, 0.7))
-    print(
-        f"{len(records)} images; the anchors that train overlap {loose:.1%} of the objects by 0.5 or more, {tight:.1%} "
-        "by 0.7 or more"
-    )
-    if loose < ENOUGH:
-        print(
-            f"warning: below {ENOUGH:.0%} at 0.5, objects of some sizes are hardly proposed; other "
-            "faster_rcnn.anchors.sides, or faster_rcnn.rpn.drop_crossing: false for objects as large as their image"
-        )
+    print(f"{len(records)} images; {summary(anchor_reach(records, network, settings))}")
     train_rpn(
         network,
         records,

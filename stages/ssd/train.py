@@ -2,14 +2,14 @@
 
 import torch
 
-from pipeline.core.boxes import coverage
 from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
-from pipeline.imaging import to_square
 from pipeline.nets.weights import Backbone
+from pipeline.reach import summary
 from pipeline.stage import Stage, run
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.params import Ssd as SsdParams
+from pipeline.systems.ssd.reach import default_box_reach
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.training import publish_curves
 
@@ -25,14 +25,9 @@ def main(stage: Stage) -> None:
     shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)
     network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{ssd.backbone}.safetensors")))
-    squares = (
-        to_square(record.boxes[record.trained(settings.difficult)], record.width, record.height, shape.side)
-        for record in records
-    )
-    (covered,) = coverage(((network.defaults.numpy(), square) for square in squares), [settings.match_iou])
     print(
-        f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; they overlap "
-        f"{covered:.1%} of the objects by {settings.match_iou} or more"
+        f"{len(records)} images; default boxes by map: {', '.join(map(str, network.boxes_by_map()))}; "
+        f"{summary([default_box_reach(records, network, settings)])}"
     )
     train_ssd(
         network,

@@ -1,0 +1,17 @@
+"""What share of the objects SPP-net's limits on boxes let through."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.data.index import Index
+from pipeline.reach import Reach, limit_reach
+from pipeline.systems.sppnet.params import Sppnet
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+
+def reach(params: "Params", indices: Sequence[Index]) -> list[Reach]:
+    """Return the shares; see `pipeline.registry.System.reach`."""
+    detect = params.section(Sppnet).detect
+    return limit_reach(detect.max_per_class, detect.per_class_budget, indices, "sppnet.detect")

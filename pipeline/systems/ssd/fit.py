@@ -1,0 +1,109 @@
+"""Default boxes that overlap the objects of a dataset, and a square in which these span enough cells."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.index import Index
+from pipeline.fitting import (
+    CELLS,
+    SMALL,
+    Fitted,
+    Objects,
+    Seen,
+    enlargement,
+    quantiles,
+    raised_limit,
+    raised_room,
+    search,
+    side_of,
+    to_nearest,
+)
+from pipeline.systems.ssd.boxes import MapBoxes, default_boxes
+from pipeline.systems.ssd.params import Ssd as SsdParams
+from pipeline.systems.ssd.reach import without_weights
+
+if TYPE_CHECKING:
+    from pipeline.params import Params
+
+
+def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
+    """Return the values; see `pipeline.registry.System.fit`."""
+    section = params.section(SsdParams)
+    objects = Objects.of(indices, section.train.difficult)
+    classes = len(indices[0].classes)
+    larger = fit_side(section, objects, without_weights(section, classes).map_boxes()[0].step)
+    square = section.model_copy(update={"side": larger[0].value}) if larger else section
+    maps = without_weights(square, classes).map_boxes()
+    return [
+        *larger,
+        *fit_boxes(maps, see(objects.sample(), square.side, maps), square.side),
+        *raised_limit(section.detect.max_per_class, indices, "ssd.detect.max_per_class"),
+        *raised_room(section.detect.max_per_image, indices, "ssd.detect.max_per_image"),
+    ]
+
+
+def fit_side(section: SsdParams, objects: Objects, stride: float) -> list[Fitted]:
+    """Return a larger square where small objects span too few cells of the first map, of ``stride``."""
+    small, factor = enlargement(side_of(_in_square(objects, section.side)), stride)
+    reason = (
+        f"{SMALL:.0%} of the objects are smaller than {small:.0f} pixels in a square of {section.side}; they should "
+        f"span {CELLS} cells of {stride:g} of the first map"
+    )
+    return [Fitted("ssd.side", round(factor * section.side), reason)] if factor > 1 else []
+
+
+def see(objects: Objects, side: int, maps: Sequence[MapBoxes]) -> Seen:
+    """Return the objects as the cells of ``maps`` see them in a square of ``side`` pixels."""
+    boxes = _in_square(objects, side)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    away = [to_nearest(centres, each.first, each.step, np.array([each.cells] * 2)) for each in maps]
+    return Seen(boxes[:, 2:] - boxes[:, :2], np.stack(away, axis=1), objects.weights)
+
+
+def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
+    """Return as many sides and ratios as at present that overlap the objects better, sides rising from map to map.
+
+    A finer map would place boxes of any size more exactly; large ones stay on the deep maps, whose cells see enough.
+    """
+    count = len(maps) + 1
+    ends = np.cumsum([count, *(len(each.ratios) for each in maps)])
+
+    def boxes_of(values: NDArray[np.float64]) -> list[MapBoxes]:
+        sides, *ratios = np.split(values, ends[:-1])
+        sides = np.sort(sides)
+        return [
+            replace(each, side=small, next_side=large, ratios=tuple(several))
+            for each, small, large, several in zip(maps, sides[:-1], sides[1:], ratios, strict=True)
+        ]
+
+    def shapes_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        around = [default_boxes([replace(each, cells=1)]) for each in boxes_of(values)]
+        shapes = np.concatenate([boxes[:, 2:] - boxes[:, :2] for boxes in around])
+        return shapes, np.repeat(np.arange(len(maps)), [len(boxes) for boxes in around])
+
+    ratios = [ratio for each in maps for ratio in each.ratios]
+    now = np.array([*(each.side for each in maps), maps[-1].next_side, *ratios])
+    spread = [*quantiles(np.sqrt(seen.sizes.prod(axis=1)), count), *ratios]
+    found = search([now, np.array(spread)], shapes_of, seen)
+    chosen = np.array([*np.rint(np.sort(found[:count])), *np.round(np.maximum(found, 1 / found)[count:], 2)])
+    before, after = shapes_of(now), shapes_of(chosen)
+    if seen.score(*after) <= seen.score(*before):
+        return []
+    reason = (
+        f"clusters of the objects' shapes in a square of {side}; the best default box overlaps an object by "
+        f"{seen.mean(*after):.2f} on average, so far {seen.mean(*before):.2f}"
+    )
+    sides, *by_map = np.split(chosen, ends[:-1])
+    return [
+        Fitted("ssd.default_boxes.sides", sides.astype(int).tolist(), reason),
+        Fitted("ssd.default_boxes.ratios", [sorted(each.tolist()) for each in by_map], "as the sides"),
+    ]
+
+
+def _in_square(objects: Objects, side: int) -> np.ndarray:
+    """Return the boxes ``(N, 4)`` as they lie in a square of ``side`` pixels."""
+    return objects.boxes * np.tile(np.float32(side) / objects.images, 2)
