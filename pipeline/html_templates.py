@@ -2,6 +2,7 @@
 
 import base64
 import io
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -10,8 +11,12 @@ from PIL import Image
 from pipeline.data.images import read_image
 
 
+@cache
 def environment(folder: Path) -> jinja2.Environment:
-    """Return an environment for the templates in ``folder``: values are escaped, and an unknown name is an error."""
+    """Return an environment for the templates in ``folder``: values are escaped, and an unknown name is an error.
+
+    There is one for each folder, which compiles a template once.
+    """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=True,

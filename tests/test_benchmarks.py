@@ -62,9 +62,10 @@ def test_gpu_measures_every_part_with_few_packages(tmp_path: Path, pytestconfig:
 
 
 def test_gpu_says_what_is_missing(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    done = _run("benchmarks.gpu", ["--out", str(tmp_path / "x")], pytestconfig.rootpath, ("pydantic", "cv2"))
+    absent = ("torch", "pydantic", "cv2")
+    done = _run("benchmarks.gpu", ["--out", str(tmp_path / "x")], pytestconfig.rootpath, absent)
     assert done.returncode == 1
-    assert "pip install pydantic opencv-python-headless" in done.stderr
+    assert "pip install torch torchvision pydantic opencv-python-headless" in done.stderr  # torchvision needs torch
 
 
 def test_a_part_that_fails_is_a_line_and_the_rest_goes_on() -> None:

@@ -49,9 +49,16 @@ def folder(tmp_path):
     return tmp_path / "scratch"
 
 
-def test_what_is_written_is_read_by_image_and_by_block(folder):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return the folder of a whole cache, for tests that only read."""
+    folder = tmp_path_factory.mktemp("written")
     assert len(write(folder)) > 3
-    cache = FeatureCache(folder / "cache.zarr", "features")
+    return folder
+
+
+def test_what_is_written_is_read_by_image_and_by_block(written):
+    cache = FeatureCache(written / "cache.zarr", "features")
     assert len(cache) == 6
     assert cache.layers() == ("fc7", "pool5")
     assert cache.attributes == {"network": "made up"}
@@ -66,9 +73,8 @@ def test_what_is_written_is_read_by_image_and_by_block(folder):
 
 
 @pytest.mark.parametrize("which", [[0, 1, 2], [696, 0, 5], [40, 40, 300], [5, 690], [], [696], range(697)])
-def test_some_rows_of_an_image_are_those_of_the_whole_image(folder, which):
-    write(folder)
-    cache = FeatureCache(folder / "cache.zarr", "features")
+def test_some_rows_of_an_image_are_those_of_the_whole_image(written, which):
+    cache = FeatureCache(written / "cache.zarr", "features")
     for position, layer, width in ((2, "fc7", WIDTH), (2, "pool5", 2 * WIDTH), (3, "pool5", 2 * WIDTH)):
         rows = cache.rows(position, layer, np.array(which, np.int64))
         whole = value(OFFSETS[position], OFFSETS[position + 1], width).astype(cache.array(layer).dtype)
@@ -97,29 +103,24 @@ def test_an_interrupted_writer_goes_on_and_ends_in_the_same_bytes(folder, tmp_pa
 
 
 @pytest.mark.parametrize("number", [1, 8, 10, 13])
-def test_a_kill_between_write_and_rename_leaves_nothing_behind(folder, tmp_path, killed, number):
+def test_a_kill_between_write_and_rename_leaves_nothing_behind(folder, written, killed, number):
     """The first seven renames make the empty cache: the group, two tables, two arrays; then come shards."""
-    (tmp_path / "undisturbed").mkdir()
-    write(tmp_path / "undisturbed")
     assert killed(__file__, "write", folder, at_rename=number)
     assert list((folder / "cache.zarr").rglob("*.partial"))
     write(folder)
-    assert tree(folder / "cache.zarr") == tree(tmp_path / "undisturbed/cache.zarr")
+    assert tree(folder / "cache.zarr") == tree(written / "cache.zarr")
 
 
 @pytest.mark.slow
-def test_a_kill_at_any_time_leaves_nothing_behind(folder, tmp_path, killed):
-    (tmp_path / "undisturbed").mkdir()
-    write(tmp_path / "undisturbed")
+def test_a_kill_at_any_time_leaves_nothing_behind(folder, written, killed):
     for seconds in np.random.default_rng().uniform(0.001, 0.2, 4).tolist():
         killed(__file__, "write", folder, after=seconds)
     write(folder)
-    assert tree(folder / "cache.zarr") == tree(tmp_path / "undisturbed/cache.zarr")
+    assert tree(folder / "cache.zarr") == tree(written / "cache.zarr")
 
 
-def test_zeros_are_cheap(folder):
-    write(folder)
-    stored = sum(f.stat().st_size for f in (folder / "cache.zarr").rglob("*") if f.is_file())
+def test_zeros_are_cheap(written):
+    stored = sum(f.stat().st_size for f in (written / "cache.zarr").rglob("*") if f.is_file())
     assert stored < ROWS * sum(column.row_bytes for column in COLUMNS) / 3
 
 

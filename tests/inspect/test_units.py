@@ -182,7 +182,7 @@ def positive(layers: nn.Module) -> nn.Sequential:
             out.append(layer)
     for parameter in (p for layer in out for p in layer.parameters()):
         nn.init.constant_(parameter, 0.01)
-    return nn.Sequential(*out).double().float()
+    return nn.Sequential(*out).requires_grad_(False)
 
 
 @pytest.mark.parametrize(

@@ -49,20 +49,24 @@ def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
             shutil.copyfile(source / part, target / part)
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return the finished project, its stages run in one process and taken over by DVC; tests leave its outputs."""
-    folder = tmp_path_factory.mktemp("tiny")
+def new_project(folder: Path) -> Project:
+    """Make a project in an empty ``folder``, as a clone has it before its first run."""
     copy_parts(ROOT, folder, PARTS)
     for lock in folder.rglob("dvc.lock"):
         lock.unlink()
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "The project"]):
         subprocess.run([*git, *command], cwd=folder, check=True)
-    project = Project(folder)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return the finished project, its stages run in one process and taken over by DVC; tests leave its outputs."""
+    project = new_project(tmp_path_factory.mktemp("tiny"))
     project.run("pipeline.cli", "preset", "tiny", "--set", "runtime.workers=2")
-    runner = [sys.executable, str(Path(__file__).with_name("run_stages.py")), str(folder)]
-    subprocess.run(runner, check=True, cwd=folder, env=project.environment)
+    runner = [sys.executable, str(Path(__file__).with_name("run_stages.py")), str(project.folder)]
+    subprocess.run(runner, check=True, cwd=project.folder, env=project.environment)
     project.run("dvc", "commit", "--force", "--quiet")
     return project
 

@@ -17,9 +17,8 @@ def below(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
 
 
-def main(folder: Path) -> None:
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
+def run(*targets: str) -> None:
+    """Run the stages that the ``targets`` need, and these, in the working folder; without targets all stages."""
     from pipeline import params
     from pipeline.stage import Stage, declarations
 
@@ -29,7 +28,11 @@ def main(folder: Path) -> None:
         address: [o.address for o in stages.values() if any(below(d, out) for d in stage.deps for out in o.outs)]
         for address, stage in stages.items()
     }
-    for address in TopologicalSorter(before).static_order():
+    needed, found = set(), list(targets or stages)
+    while found:
+        needed.add(address := found.pop())
+        found += before[address]
+    for address in TopologicalSorter({address: before[address] for address in needed}).static_order():
         module, *arguments = stages[address].command.split()[2:]
         script = import_module(module)
         if address == "code":
@@ -41,4 +44,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    folder = Path(sys.argv[1]).resolve()
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    run()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +95,15 @@ def proposal_settings(sections, altered):
 
 @pytest.fixture(scope="session")
 def make(squares, sections, altered, proposal_settings, tmp_path_factory) -> Callable[..., Made]:
-    """Return a function that makes one system's models; its keywords change the settings of its ``detect``."""
+    """Return a function that makes one system's models; its keywords change the settings of its ``detect``.
+
+    They are made once and tests only read them.
+    """
     root, records = squares
     index = Index(("red", "blue"), tuple(records[:5]))
     proposals = [propose(read_image(root / image.file), proposal_settings) for image in index.images]
 
+    @cache
     def call(system: str, **changed: object) -> Made:
         made = Made(root, index, proposals, tmp_path_factory.mktemp(system))
         detect = altered(getattr(sections, system).detect, **changed)

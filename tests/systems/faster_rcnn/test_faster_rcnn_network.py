@@ -51,7 +51,7 @@ def test_anchors_lie_around_the_centres_of_their_cells(name: str) -> None:
     from pipeline.imaging import resized_shape
 
     torch.manual_seed(0)
-    conv = architecture(name).conv().eval()
+    conv = architecture(name).conv().eval().requires_grad_(False)
     for layer in conv.modules():
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
@@ -61,7 +61,7 @@ def test_anchors_lie_around_the_centres_of_their_cells(name: str) -> None:
                 x, own.kernel_size, own.stride, own.padding, own.ceil_mode
             )
     geometry = Geometry.from_layers(conv)
-    image = torch.rand(1, 3, *resized_shape(320, 320, 1.0), requires_grad=True)
+    image = torch.rand(1, 3, *resized_shape(256, 256, 1.0), requires_grad=True)
     maps = conv(image)
     cell = maps.shape[2] // 2
     maps[0, :, cell, cell].sum().backward()
