@@ -141,6 +141,8 @@ def train(
                 unchecked.clear()
             optimizer.zero_grad()
             fabric.backward(total)
+            if schedule.clip_norm:
+                nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
             optimizer.step()
             if average and step >= schedule.steps - schedule.average:
                 average.update_parameters(task.network)

@@ -98,6 +98,9 @@ def by_hand(settings: Schedule, seed: int = 7) -> tuple[nn.Module, list[float]]:
         loss = losses(net, batch(step))["loss"]
         seen.append(loss.item())
         gradients = torch.autograd.grad(loss, list(net.parameters()))
+        length = sum((gradient**2).sum() for gradient in gradients) ** 0.5
+        if settings.clip_norm and length > settings.clip_norm:
+            gradients = [gradient * settings.clip_norm / length for gradient in gradients]
         with torch.no_grad():
             for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
                 decay = 0.0 if name.endswith("bias") else 0.01
@@ -145,6 +148,14 @@ def test_steps_are_those_of_plain_torch(tmp_path: Path) -> None:
     for ours, theirs in zip(trained.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
     assert not trained.training
+
+
+def test_long_gradients_are_shortened_and_the_others_are_not(tmp_path: Path) -> None:
+    """Of the eight gradients three are longer than .7, between .70 and 1.03."""
+    trained, (expected, _) = run(tmp_path, clip_norm=0.7), by_hand(schedule(clip_norm=0.7))
+    for ours, theirs in zip(trained.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not same(trained, run(tmp_path / "free"))
 
 
 def test_the_average_is_the_mean_of_the_last_steps_weights(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Section(BaseModel):
 class Schedule(Section):
     """Gradient descent with momentum: a linear warmup over so many steps, then the rate times gamma at each decay.
     average: the weights are the mean of those after each of the last so many steps; 0: the last ones, as in the papers.
+    clip_norm: a longer gradient, over all weights, is shortened to this length; 0: none is, as in the papers.
     """
 
     steps: Count = 0
@@ -61,4 +62,5 @@ class Schedule(Section):
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0005
     average: Count = 0
+    clip_norm: NonNegative = 0
     checkpoint_every: Positive = 100
