@@ -108,8 +108,11 @@ class Proposals(Section):
     engine: Literal["selectivesearch", "opencv"] = "selectivesearch"
     """selectivesearch | opencv"""
     max_per_image: Positive = 300
+    max_width: Positive | None = None
+    """Wider images are searched at this width; empty: at their own, as the papers' wrapper does for VOC (for ILSVRC:
+    500)."""
     min_side: Count = 12
-    """Boxes with a shorter side are dropped, in pixels (the papers' wrapper: 20)."""
+    """Boxes with a shorter side are dropped, in pixels of what is searched (the papers' wrapper: 20)."""
     selectivesearch: SelectiveSearch = SelectiveSearch()
     opencv: OpenCV = OpenCV()
 

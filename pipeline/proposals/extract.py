@@ -37,7 +37,7 @@ def extract(index: Index, root: Path, settings: Proposals, workers: int, scratch
     """
     used = settings.opencv if settings.engine == "opencv" else settings.selectivesearch
     recorded = {
-        **settings.model_dump(mode="json", include={"max_per_image", "min_side"}),
+        **settings.model_dump(mode="json", include={"max_per_image", "max_width", "min_side"}),
         **used.model_dump(mode="json"),
     }
     parts = {scratch / f"{start}.h5": index.images[start : start + PART] for start in range(0, len(index.images), PART)}
