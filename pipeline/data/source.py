@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import item_seed
+from pipeline.core.runtime import item_seed, progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.index import SPLITS
 from pipeline.data.masks import Mask
 from pipeline.data.report import Report, is_odd
+
+T = TypeVar("T")
+MANY = 100  # files, or entries of one, from which on a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,14 @@ def reading(root: Path) -> Iterator[None]:
         raise InputError(
             f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
         ) from error
+
+
+def watched(items: Iterable[T], title: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items``, those after the first `MANY` under a progress bar; without ``total`` it only counts."""
+    following = iter(items)
+    yield from islice(following, MANY)
+    for first in following:
+        yield from progress(chain([first], following), title, total=total, unit=unit, done=MANY)
 
 
 def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:

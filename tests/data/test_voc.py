@@ -352,7 +352,7 @@ def test_many_annotations_are_read_under_a_progress_bar(
     voc: Any, read: Read, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     three(voc)
-    monkeypatch.setattr("pipeline.data.voc.PARSED_WITH_BAR", 1)
+    monkeypatch.setattr("pipeline.data.source.MANY", 1)
     assert read().report.ok
     assert "reading annotations" in capsys.readouterr().err
 
