@@ -1,5 +1,6 @@
 """A dataset as annotated, before any check against the pixels, and the splits for a dataset that does not name all."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,9 +79,13 @@ def reading(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = Path(error.filename or root)
+        # The functions of os.path, as those of Path raise the error again.
+        if isinstance(error, PermissionError) and not os.path.exists(where):  # noqa: PTH110
+            where = where.parent  # which may be listed, but not entered
         name = where.relative_to(root) if where.is_relative_to(root) and where != root else where
+        kind = "folder" if error.filename and os.path.isdir(where) else "file"  # noqa: PTH112
         raise InputError(
-            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+            f"{name}: cannot be read ({error.strerror}); a {kind} that you may read would be right."
         ) from error
 
 

@@ -26,7 +26,16 @@ from pipeline.core.boxes import to_voc
 from pipeline.core.errors import InputError
 from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, read_lines, watched, without_trainval
+from pipeline.data.source import (
+    Source,
+    SourceImage,
+    SourceObject,
+    complete,
+    is_text,
+    read_lines,
+    watched,
+    without_trainval,
+)
 from pipeline.data.voc_masks import FOLDER, with_masks
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -280,7 +289,9 @@ def _parse(path: Path, name: str) -> Element:
     except DefusedXmlException as error:
         raise InputError(f"{name}: entity declarations are refused; an annotation needs none.") from error
     except OSError as error:
-        raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+        ) from error
     return tree.builder.close()
 
 

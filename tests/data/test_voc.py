@@ -320,7 +320,10 @@ def test_an_annotation_that_is_a_folder_and_a_list_that_is_no_text(voc: Any, rea
     (voc.root / "ImageSets/Main/val.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError) as error:
         read()
-    assert "Annotations/train.xml: the file cannot be read" in messages(error)
+    assert (
+        "Annotations/train.xml: cannot be read (Is a directory); a file that you may read would be right."
+        in messages(error)
+    )
     assert "ImageSets/Main/val.txt: is not UTF-8 text." in messages(error)
 
 
@@ -346,6 +349,20 @@ def test_parts_of_an_object_are_no_objects(voc: Any, read: Read) -> None:
     part = "<part><name>head</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>3</xmax><ymax>3</ymax></bndbox></part>"
     voc.xml("train", ("person", (1, 1, 50, 50)), more=part)
     assert read().splits["train"].images[0].boxes.tolist() == [[0, 0, 50, 50]]
+
+
+def test_a_line_of_a_list_is_one_name_that_may_hold_blanks(voc: Any, read: Read) -> None:
+    for name in ("a b", "c d.e", "f"):
+        voc.pair(name)
+    voc.list("train", "a b.png")
+    voc.list("val", " c d.e ")
+    voc.list("test", "f")
+    assert [index.images[0].file for index in read().splits.values()] == [
+        f"JPEGImages/{name}.png" for name in ("a b", "c d.e", "f")
+    ]
+    voc.list("train", "a b f")
+    with pytest.raises(InputError, match=r"ImageSets/Main/train.txt:1: names 'a b f', but JPEGImages has no such"):
+        read()
 
 
 def test_many_annotations_are_read_under_a_progress_bar(

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Return a YOLO folder of twelve pictures, one of train twice in test, a class that train alone has, as a polygon."""
+    """Return a YOLO folder of twelve pictures; one of train is in test, too, and has the only polygon, of a class."""
     root = tmp_path / "a <b> & c"
     for split, numbers in (("train", range(6)), ("val", range(6, 9)), ("test", range(9, 12))):
         for kind in ("images", "labels"):

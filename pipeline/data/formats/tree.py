@@ -178,7 +178,9 @@ def read_json(path: Path, name: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+        ) from error
     except json.JSONDecodeError as error:
         raise InputError(f"{name}:{error.lineno}: this is not JSON ({error.msg}, column {error.colno}).") from error
     except (ValueError, RecursionError) as error:
