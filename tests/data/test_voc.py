@@ -494,6 +494,15 @@ def test_names_that_look_alike_are_noted(voc: Any, read: Read) -> None:
     ]
 
 
+def test_an_image_that_is_nearly_one_grey_is_noted(voc: Any, read: Read) -> None:
+    """A camera of 12 bits in a file of 16: 4,095 of 65,535 is 16 of 255."""
+    three(voc)
+    Image.fromarray(np.tile(np.array([[0, 4095]], np.uint16), (80, 50))).save(voc.root / "JPEGImages/train.png")
+    assert read().report.notes["image without contrast"] == [
+        "JPEGImages/train.png: is nearly one grey at 8 bits; values that fill the range of its file would be right."
+    ]
+
+
 def test_a_folder_among_the_images_is_counted(voc: Any, read: Read) -> None:
     three(voc)
     (voc.root / "JPEGImages/day1").mkdir()
