@@ -10,7 +10,7 @@ import typer
 
 from pipeline.batch_view import Marks, Role, SeenPicture
 from pipeline.core.colours import class_colour
-from pipeline.inspect.drawing import BACKGROUND, INK, Rendering, Section, draw_box, draw_picture, table
+from pipeline.inspect.drawing import BACKGROUND, INK, Rendering, Section, draw_box, draw_picture, lettering, table
 from pipeline.inspect.options import HtmlOption, PngOption, known_system, show
 from pipeline.inspect.paths import load_index
 from pipeline.training_images import TrainingImages
@@ -153,7 +153,7 @@ def figure(pictures: Sequence[SeenPicture]) -> "Figure":
 def _draw(axis: "Axes", picture: SeenPicture, large: bool) -> None:
     draw_picture(axis, picture.pixels)
     axis.set_anchor("NW")
-    axis.set_title(picture.title, fontsize=8 if large else 6, color=INK, loc="left", pad=2)
+    axis.set_title(picture.title, fontsize=8 if large else 6, color=INK, loc="left", pad=2, parse_math=False)
     for marks in picture.marks:
         for box, text in zip(marks.boxes, marks.texts or [""] * len(marks.boxes), strict=True):
             for style in _styles(marks):
@@ -185,7 +185,11 @@ def _key(count: Count) -> "Artist":
     colour = top.pop("colour")
     inside = INK if count.marks.role in OBJECTS else colour
     return Patch(
-        facecolor=inside, edgecolor=colour, fill=bool(below), label=f"{count.marks.name} ({count.total:,})", **top
+        facecolor=inside,
+        edgecolor=colour,
+        fill=bool(below),
+        label=f"{lettering(count.marks.name)} ({count.total:,})",
+        **top,
     )
 
 
