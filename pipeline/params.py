@@ -1,6 +1,8 @@
 """All parameters: the shared sections and one of each system's room, read from ``params.yaml`` and checked."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +29,7 @@ class Params(Shared):
         return getattr(self, name)
 
 
+@cache
 def model() -> type[Params]:
     """Return the class of all parameters, the systems' sections before the shared ones on results."""
     rooms: dict[str, Any] = {
@@ -37,6 +40,11 @@ def model() -> type[Params]:
 
 def defaults() -> dict[str, Any]:
     """Return all parameters with their default values, nested, as JSON values, in the order of ``params.yaml``."""
+    return deepcopy(_defaults())
+
+
+@cache
+def _defaults() -> dict[str, Any]:
     values = _plain(model()().model_dump(mode="json"))
     last = ("evaluation", "timing", "report", "runtime")
     return {name: value for name, value in values.items() if name not in last} | {name: values[name] for name in last}

@@ -11,7 +11,6 @@ import io
 import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,14 +127,19 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     target = _laid(values)
     _check_root(parse(target, source).data.root, source)
     fresh = _tree(target)
-    if not text.strip():
-        return _dump(fresh), []
-    present = _parse(text, source, round_trip=True)
-    if not isinstance(present, CommentedMap):
-        raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
-    changes = list(_merge(present, fresh, target))
     written = _dump(fresh)
-    return written if set(_comments(text)) <= set(_comments(written)) else _dump(present), changes
+    if not text.strip():
+        return written, []
+    own_comments = not set(_comments(text)) <= set(_comments(written))
+    # Only for comments that must stay: this way of reading takes five times as long.
+    present = _parse(text, source, round_trip=own_comments)
+    if not isinstance(present, Mapping):
+        raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
+    changes = list(_changes(present, target))
+    if not own_comments:
+        return written, changes
+    _merge(present, fresh, target)
+    return _dump(present), changes
 
 
 def _expanded(root: Any) -> Any:
@@ -156,7 +160,7 @@ def params_of(values: Values, source: str) -> Params:
 
 
 def _laid(values: Values) -> Values:
-    target = deepcopy(defaults())
+    target = defaults()
     for key, value in values.items():
         _put(target, key, _expanded(value) if key == "data.root" else value)
     return target
@@ -297,22 +301,37 @@ def _one_line(kind: type[Section], values: Mapping[str, Any], first: bool) -> bo
     return plain or not first or isinstance(list(values.values())[-1], list)
 
 
-def _merge(present: CommentedMap, fresh: CommentedMap, target: Mapping[str, Any], path: str = "") -> Iterator[Change]:
-    """Give ``present`` the keys and values of ``fresh``, yielding what changes; equal values are left untouched."""
+def _changes(present: Mapping[str, Any], target: Mapping[str, Any], path: str = "") -> Iterator[Change]:
+    """Yield where ``target`` differs from ``present``; a section that only one of them has is one change."""
+    yield from (Change(f"{path}{name}", value, None) for name, value in present.items() if name not in target)
+    for name, value in target.items():
+        key = f"{path}{name}"
+        if name not in present:
+            yield Change(key, None, value)
+        elif _both_sections(present[name], value, key):
+            yield from _changes(present[name], value, f"{key}.")
+        elif present[name] != value:
+            yield Change(key, present[name], value)
+
+
+def _merge(present: CommentedMap, fresh: CommentedMap, target: Mapping[str, Any], path: str = "") -> None:
+    """Give ``present`` the keys and values of ``fresh``, the tree of ``target``; equal values are left untouched."""
     for name in [name for name in present if name not in target]:
-        yield Change(f"{path}{name}", present.pop(name), None)
+        del present[name]
     for place, (name, value) in enumerate(target.items()):
         key = f"{path}{name}"
         if name not in present:
             present.insert(place, name, fresh[name])
             if name in fresh.ca.items:
                 present.ca.items[name] = fresh.ca.items[name]
-            yield Change(key, None, value)
-        elif isinstance(value, dict) and isinstance(present[name], CommentedMap) and key not in FREE:
-            yield from _merge(present[name], fresh[name], value, f"{key}.")
+        elif _both_sections(present[name], value, key):
+            _merge(present[name], fresh[name], value, f"{key}.")
         elif present[name] != value:
-            yield Change(key, present[name], value)
             present[name] = value
+
+
+def _both_sections(present: Any, target: Any, key: str) -> bool:
+    return isinstance(present, Mapping) and isinstance(target, dict) and key not in FREE
 
 
 def _comments(text: str) -> list[str]:
