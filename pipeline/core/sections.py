@@ -127,7 +127,7 @@ class Backbone(Section):
 class Training(Section):
     """What all trainings have in common."""
 
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32) | auto
     (bf16 where processor or GPU have instructions for it, else fp32)"""
 
@@ -253,7 +253,7 @@ class RegionSampling(Section):
     background_iou: tuple[Fraction, Fraction] = (0.0, 0.5)
     new_layer_lr: PositiveFloat = 10
     """The new output layer learns this many times faster."""
-    schedule: Schedule = Schedule(steps=200, lr=0.005, decay_at=(160,))
+    schedule: Schedule = Schedule(steps=300, lr=0.005, decay_at=(240,))
 
 
 class Features(Section):
