@@ -54,6 +54,10 @@ def remove(path: str) -> Callable[[Any], None]:
         (remove("rcnn.svm.C"), r"^p: rcnn\.svm\.C is missing; `boxline preset` writes it$"),
         (remove("proposals"), r"^p: proposals is missing; `boxline preset` writes it$"),
         (change("rcnn.svm.C", 0), r"^p: rcnn\.svm\.C is 0: a number above 0 or auto would be right$"),
+        (
+            change("runtime.cluster", "dask://host"),
+            r"^p: runtime\.cluster is 'dask://host': .*, dask or dask://HOST:PORT",
+        ),
         (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
         (change("rcnn.detect.max_per_class", 0), r"^p: rcnn\.detect\.max_per_class is 0: .*above 0, auto, or nothing"),
         (change("sppnet.detect.per_class_budget", 2.5), r"per_class_budget is 2\.5: .*a whole number above 0, auto"),

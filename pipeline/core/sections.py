@@ -1,6 +1,7 @@
 """The sections of ``params.yaml`` that no system owns, and blocks that several systems' sections share."""
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -188,13 +189,24 @@ class Report(Section):
     """Least score of a drawn box; empty: that of each class with the best F1."""
 
 
+def _cluster(value: str) -> str:
+    if not re.fullmatch(r"processes|dask|dask://[^/:\s]+:\d+", value):
+        raise ValueError("processes, dask or dask://HOST:PORT would be right")
+    return value
+
+
+Cluster = Annotated[str, AfterValidator(_cluster)]
+
+
 class Runtime(Section):
-    """Where things run. No stage lists these keys: workers change no byte, another device does."""
+    """Where things run. No stage lists these keys: workers and clusters change no byte, another device does."""
 
     device: str = "auto"
     """auto | cpu | cuda | cuda:1"""
     workers: Count = 0
     """0: one per core."""
+    cluster: Cluster = "processes"
+    """processes | dask | dask://HOST:PORT (docs/scaling.md)"""
     image_cache_mb: Count = 1024
     """Decoded images, or maps, that a training holds in memory, all its processes together."""
 
