@@ -4,23 +4,15 @@ A room's ``batch_view.py`` makes the batches of its trainings without training a
 `boxline inspect batch` draws and counts.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes
-from pipeline.core.params import Split
-from pipeline.data.images import ImageCache
-from pipeline.data.index import ImageRecord, Index
-from pipeline.proposals.store import ProposalSet
-
-# Of decoded images held in memory; a view reads those of one step.
-IMAGES_MB = 256
 
 
 class Role(StrEnum):
@@ -87,49 +79,6 @@ class SeenBatches:
     steps: int
     make: Callable[[int], Any]
     view: Callable[[int], tuple[SeenPicture, ...]]
-
-
-class TrainingImages:
-    """The images of some splits, one after another, as trainings count them.
-
-    Args:
-        indices: of the splits.
-        root: folder that file names are relative to.
-
-    Attributes:
-        records: of the images.
-        classes: of the dataset.
-        pixels: of the images.
-    """
-
-    def __init__(self, indices: Mapping[Split, Index], root: Path) -> None:
-        self._indices, self._root = indices, root
-        self.records: list[ImageRecord] = [image for index in indices.values() for image in index.images]
-        self.classes = next(iter(indices.values())).classes
-        self.pixels = ImageCache([root / image.file for image in self.records], IMAGES_MB)
-        self._positions = {image.id: position for position, image in enumerate(self.records)}
-
-    def of(self, splits: Iterable[Split]) -> "TrainingImages":
-        """Return the images of some of the splits, in this order."""
-        return TrainingImages({split: self._indices[split] for split in splits}, self._root)
-
-    def proposals(self, folder: Path) -> list[Boxes]:
-        """Return each image's proposals from the files ``SPLIT.h5`` of ``folder``.
-
-        Raises:
-            InputError: a file is missing or of other images.
-        """
-        return [
-            boxes for split, index in self._indices.items() for boxes in ProposalSet.load(folder / f"{split}.h5", index)
-        ]
-
-    def title(self, position: int, mirrored: bool = False) -> str:
-        """Return the name of the image at ``position``, without folders and suffix."""
-        return PurePosixPath(self.records[position].file).stem + (", mirrored" if mirrored else "")
-
-    def title_of(self, image_id: int) -> str:
-        """Return the name of the image with this id."""
-        return self.title(self._positions[image_id])
 
 
 def object_marks(boxes: Boxes, texts: Sequence[str], *kinds: tuple[Role, str, NDArray[np.bool_]]) -> tuple[Marks, ...]:

@@ -137,25 +137,29 @@ def to_nearest(
     return np.abs(centres - (first + step * nearest)).astype(np.float32)
 
 
-Shapes = Callable[[NDArray[np.float64]], tuple[NDArray[np.float32], NDArray[np.int64]]]
+Values = NDArray[np.float64]
+"""What is fitted, all positive: sides and ratios."""
+Shapes = Callable[[Values], tuple[NDArray[np.float32], NDArray[np.int64]]]
 """Returns shapes and maps, as `Seen.overlaps` takes them, from the values that are fitted."""
 
 
-def search(starts: Sequence[NDArray[np.float64]], shapes_of: Shapes, seen: Seen) -> NDArray[np.float64]:
-    """Return the values, all positive, whose reference boxes overlap the objects most, as `Seen.score` counts.
+def search(starts: Sequence[Values], rounded: Callable[[Values], Values], shapes_of: Shapes, seen: Seen) -> Values:
+    """Return the values whose reference boxes overlap the objects most, as `Seen.score` counts.
 
     From each of ``starts`` one value after the other is multiplied and divided by each of `STEPS`, and kept where that
-    is better, until nothing is. So the result is no worse than any start; it may be a local optimum.
+    is better, until nothing is. Only values as ``rounded`` returns them are tried: rounding what was found would move
+    objects that a box overlaps by just `HALF` below it. So the result is no worse than any start; it may be a local
+    optimum.
     """
 
-    def score(values: NDArray[np.float64]) -> float:
+    def score(values: Values) -> float:
         return seen.score(*shapes_of(values))
 
-    ends = [_climb(start, score) for start in starts]
+    ends = [_climb(start, rounded, score) for start in starts]
     return max(ends, key=score)
 
 
-def _climb(values: NDArray[np.float64], score: Callable[[NDArray[np.float64]], float]) -> NDArray[np.float64]:
+def _climb(values: Values, rounded: Callable[[Values], Values], score: Callable[[Values], float]) -> Values:
     best = score(values)
     for step in STEPS:
         moved = True
@@ -165,6 +169,7 @@ def _climb(values: NDArray[np.float64], score: Callable[[NDArray[np.float64]], f
                 for factor in (step, 1 / step):
                     trial = values.copy()
                     trial[place] *= factor
+                    trial = rounded(trial)
                     if (found := score(trial)) > best + 1e-6:
                         values, best, moved = trial, found, True
     return values

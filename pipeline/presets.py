@@ -136,10 +136,10 @@ def lay_over(text: str, values: Values, source: str) -> tuple[str, list[Change]]
     if not isinstance(present, Mapping):
         raise InputError(f"{source}: holds no keys; `key: value` lines are expected.")
     changes = list(_changes(present, target))
-    if not own_comments:
-        return written, changes
-    _merge(present, fresh, target)
-    return _dump(present), changes
+    if isinstance(present, CommentedMap):
+        _merge(present, fresh, target)
+        return _dump(present), changes
+    return written, changes
 
 
 def _expanded(root: Any) -> Any:

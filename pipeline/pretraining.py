@@ -163,14 +163,16 @@ def pretrain(
     network: PyramidNetwork,
     crops: CropBatches,
     settings: Pretrain,
+    held_out: CropBatches | None = None,
     **run: Unpack[Run],
 ) -> None:
-    """Train ``network`` in place; see `training.train` for resuming."""
+    """Train ``network`` in place; ``held_out`` makes the batches of the schedule's ``validation_batches``."""
     channels_last(network, run["device"])
     task = Task(
         network,
         losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, run["device"])),
         image_ids=lambda batch: [crops.image_id(position) for position in batch.samples.images.tolist()],
+        validation=held_out,
     )
     train(
         task,

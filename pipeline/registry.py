@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pipeline.batch_view import SeenBatches, TrainingImages
+    from pipeline.batch_view import SeenBatches
     from pipeline.data.index import Index
     from pipeline.detector import Detector
     from pipeline.fitting import Fitted
     from pipeline.params import Params
     from pipeline.reach import Reach
+    from pipeline.training_images import TrainingImages
 
 ROOMS = Path(__file__).parent / "systems"
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from math import isfinite
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar, item_seed
+from pipeline.core.runtime import bar, item_seed, read_ahead
 from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
-from pipeline.loader import in_order
+from pipeline.loader import BATCHES_AHEAD, in_order
 from pipeline.nets.precision import training_precision
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Task:
         rates: the learning rate of the parameters whose names start with a prefix, as a factor of the schedule's: 10
             for a new output layer, 0.02 for one that should hardly move. The first prefix that fits counts.
         frozen: prefixes of the parameters that are not trained.
-        validate: measures the network on held-out data at every checkpoint, in evaluation mode and without gradients;
-            training ends with the weights of the least value. None: with the last ones.
+        validation: makes batches of held-out images, counted from 0, as ``batches`` of `train` makes those of the
+            steps; the same ones each time. Needed where the schedule has ``validation_batches``.
     """
 
     network: nn.Module
@@ -57,7 +58,7 @@ class Task:
     image_ids: Callable[[Any], Sequence[int]] = attrgetter("image_ids")
     rates: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
-    validate: Callable[[], float] | None = None
+    validation: Callable[[int], Any] | None = None
 
 
 class Run(TypedDict):
@@ -88,6 +89,9 @@ def train(
     folder, training goes on after it and ends in the same weights. Loss curves go to ``scratch/live`` as DVCLive
     writes them; see `publish_curves`.
 
+    With ``schedule.validation_batches`` each checkpoint measures the sum of the losses on so many held-out batches, in
+    evaluation mode, and training ends with the weights of the least mean; see `chosen`.
+
     Args:
         task: network and loss.
         batches: makes the batch of a step, counted from 0; of tensors, or of tuples or dataclasses that hold some.
@@ -102,15 +106,10 @@ def train(
 
     Raises:
         InputError: a loss is not finite, or a weight after the step; the sentence names the step and the images of its
-            batch. Or this is a git repository without a commit. Or ``schedule.average`` stands beside a validation.
+            batch. Or the loss on held-out images is not finite. Or this is a git repository without a commit.
     """
     if schedule.steps == 0:
         return
-    if schedule.average and task.validate:
-        raise InputError(
-            f"schedule.average is {schedule.average}, but validation chooses among the weights of single steps; 0 "
-            "would be right, or no validation."
-        )
     precision = training_precision(precision, device)
     fabric = _fabric(device, precision)
     # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
@@ -141,6 +140,8 @@ def train(
                 unchecked.clear()
             optimizer.zero_grad()
             fabric.backward(total)
+            if schedule.clip_norm:
+                nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
             optimizer.step()
             if average and step >= schedule.steps - schedule.average:
                 average.update_parameters(task.network)
@@ -150,14 +151,14 @@ def train(
             if saves:
                 _check_weights(task, step, batch)
                 # The checkpoint comes last: a kill before it repeats the steps and the validation.
-                if task.validate:
-                    _log(live, step, {"validation_loss": torch.tensor(_validate(task, scratch, step + 1))})
+                if schedule.validation_batches:
+                    _log(live, step, {"validation_loss": _validate(task, network, schedule, scratch, step)})
                 state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": step + 1}
                 if average:
                     state["average"] = average.state_dict()
                 with atomic(checkpoint) as temporary:
                     torch.save(state, temporary)
-    if task.validate:
+    if schedule.validation_batches:
         with safe_open(scratch / SNAPSHOT, "pt") as content:
             task.network.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
     elif average:
@@ -273,22 +274,31 @@ def _resume(
     return state["steps"]
 
 
-def _validate(task: Task, scratch: Path, steps: int) -> float:
-    """Return the validation loss, and keep the weights if it is the least so far.
+def _validate(task: Task, network: nn.Module, schedule: Schedule, scratch: Path, step: int) -> Tensor:
+    """Return the loss on held-out images after ``step``, and keep the weights if it is the least so far.
 
     A measurement that is repeated after a kill gives the same value again and so replaces nothing.
     """
-    assert task.validate
-    task.network.eval()
+    assert task.validation, "the schedule asks for held-out batches"
+    network.eval()
+    device = next(task.network.parameters()).device
+    made = read_ahead(task.validation, range(schedule.validation_batches), workers=1, ahead=BATCHES_AHEAD)
     with torch.inference_mode():
-        loss = task.validate()
-    task.network.train()
+        losses = [task.losses(network, to_device(batch, device)) for _, batch in made]
+        mean = torch.stack([torch.stack(list(each.values())).sum() for each in losses]).mean()
+    network.train()
+    loss = mean.item()
+    if not isfinite(loss):
+        raise InputError(
+            f"training stopped at step {step}: the loss on val is not finite; a lower lr or a longer warmup would be "
+            "right."
+        )
     best = chosen(scratch)
     if best is None or loss < best[1]:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in task.network.state_dict().items()}
         with atomic(scratch / SNAPSHOT) as temporary:
-            save_file(weights, temporary, {"step": str(steps), "loss": repr(loss)})
-    return loss
+            save_file(weights, temporary, {"step": str(step + 1), "loss": repr(loss)})
+    return mean
 
 
 def chosen(scratch: Path) -> tuple[int, float] | None:
@@ -299,6 +309,12 @@ def chosen(scratch: Path) -> tuple[int, float] | None:
     with safe_open(file, "pt") as content:
         metadata = content.metadata()
     return int(metadata["step"]), float(metadata["loss"])
+
+
+def choice(scratch: Path) -> dict[str, float]:
+    """Return what `chosen` says as figures for the report; none without a validation."""
+    best = chosen(scratch)
+    return {"snapshot_step": best[0], "validation_loss": best[1]} if best else {}
 
 
 def _curves(folder: Path, resume: bool) -> "Live":

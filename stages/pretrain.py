@@ -16,7 +16,8 @@ from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.pretraining import CropBatches, PyramidNetwork, accuracy, conv5_rms, pretrain
 from pipeline.stage import Stage, run
-from pipeline.training import Run, publish_curves
+from pipeline.training import Run, choice, publish_curves
+from pipeline.training_images import training_images, validation_seed
 
 
 def main(stage: Stage) -> None:
@@ -57,7 +58,8 @@ def train_on_crops(stage: Stage, network: Network) -> None:
     target = stage.out(f"models/backbones/{network}.safetensors")
     weights.Backbone(kept, rms, settings.pyramid, network, "pretrain").save(target)
     print(f"{target}: trained on object crops; held-out accuracy {scores}")
-    stage.finish(crops, "crop", steps=settings.schedule.steps, conv5_rms=round(rms, 3), **scores)
+    kept_step = choice(stage.scratch.folder / "sizes")
+    stage.finish(crops, "crop", steps=settings.schedule.steps, conv5_rms=round(rms, 3), **scores, **kept_step)
 
 
 def train_network(
@@ -67,19 +69,35 @@ def train_network(
 
     ``name`` is that of its checkpoints.
     """
-    p, megabytes = stage.params, stage.params.runtime.image_cache_mb
-    index, held_out = (Index.load(stage.dep(f"data/index/{split}.json")) for split in ("train", "val"))
+    p = stage.params
+    index, val = (Index.load(stage.dep(f"data/index/{split}.json")) for split in ("train", "val"))
     torch.manual_seed(p.seed)
     classifier = PyramidNetwork(architecture(network), settings.pyramid, settings.fc_width, len(index.classes) + 1)
-    where: Run = {**stage.training, "scratch": stage.scratch.folder / name}
-    # No name holds the batches: their images give way to those of the accuracy.
-    files = training_files(stage)
-    pretrain(classifier, CropBatches(index.images, ImageCache(files, megabytes), settings, p.seed), settings, **where)
-    cache = ImageCache([stage.files / image.file for image in held_out.images], megabytes)
+    fit(stage, classifier, settings, name)
+    cache = ImageCache([stage.files / image.file for image in val.images], p.runtime.image_cache_mb)
     return classifier, {
-        f"accuracy_{size}": accuracy(classifier, held_out.images, cache, size, stage.device)
-        for size in p.pretrain.sizes
+        f"accuracy_{size}": accuracy(classifier, val.images, cache, size, stage.device) for size in p.pretrain.sizes
     }
+
+
+def fit(stage: Stage, classifier: PyramidNetwork, settings: Pretrain, name: str) -> None:
+    """Train ``classifier`` in place on crops of train; no image of this is held in memory afterwards."""
+    p = stage.params
+    images, held_out = training_images(
+        settings.schedule,
+        "pretrain.schedule",
+        ("train",),
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+    )
+    crops = CropBatches(images.records, images.pixels, settings, p.seed)
+    still = settings.model_copy(update={"flip": False})
+    validation = (
+        CropBatches(held_out.records, held_out.pixels, still, validation_seed(p.seed), jitter=0) if held_out else None
+    )
+    where: Run = {**stage.training, "scratch": stage.scratch.folder / name}
+    pretrain(classifier, crops, settings, validation, **where)
 
 
 def training_files(stage: Stage) -> list[Path]:

@@ -47,18 +47,41 @@ def test_overlaps_are_those_with_the_boxes_of_every_cell(boxes: NDArray[np.float
     )
 
 
-def test_the_search_finds_shapes_that_are_there(boxes: NDArray[np.float32]) -> None:
+def squares(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    return np.stack([values, values], axis=1).astype(np.float32), np.zeros(len(values), np.int64)
+
+
+def squares_seen(*sides: float) -> Seen:
+    """Return square objects around the cells' centres."""
+    sizes = np.array([sides, sides], np.float32).T
+    return Seen(sizes, np.zeros((len(sides), 1, 2), np.float32), np.full(len(sides), 1 / len(sides)))
+
+
+def test_the_search_finds_shapes_that_are_there() -> None:
     """Objects of two shapes around the cells' centres: two shapes overlap them wholly."""
-    sizes = np.tile(np.array([[30, 30], [80, 80]], np.float32), (5, 1))
-    seen = Seen(sizes, np.zeros((10, 1, 2), np.float32), np.full(10, 0.1))
-
-    def squares(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return np.stack([values, values], axis=1).astype(np.float32), np.zeros(2, np.int64)
-
-    found = search([np.array([50.0, 60.0])], squares, seen)
-    np.testing.assert_allclose(np.sort(found), [30, 80], rtol=0.02)
+    seen = squares_seen(*[30, 80] * 5)
+    found = search([np.array([50.0, 60.0])], np.sort, squares, seen)
+    np.testing.assert_allclose(found, [30, 80], rtol=0.02)
     for start in ([32.0, 128.0], [10.0, 20.0]):
-        assert seen.score(*squares(search([np.array(start)], squares, seen))) >= seen.score(*squares(np.array(start)))
+        assert seen.score(*squares(search([np.array(start)], np.sort, squares, seen))) >= seen.score(
+            *squares(np.array(start))
+        )
+
+
+def test_only_rounded_values_are_tried_and_nothing_worse_than_a_start_is_returned() -> None:
+    """Objects of 10 and 19: 14 overlaps both by half, (10/14)^2 = .51 and (14/19)^2 = .54; 10 and 20 only one of them.
+
+    In whole tens 10 is better, (1 + .28) / 2 and one half more, than 20, (.25 + .90) / 2 and one half more.
+    """
+    seen = squares_seen(10, 19)
+
+    def tens(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.round(values, -1)
+
+    exact = search([np.array([10.5])], np.sort, squares, seen)
+    assert seen.score(*squares(exact)) > 1.5
+    assert search([np.array([10.0]), np.array([20.0])], tens, squares, seen).tolist() == [10]
+    assert search([exact], tens, squares, seen).tolist() == exact.tolist()
 
 
 def test_half_the_weight_is_the_classes_and_half_the_objects() -> None:

@@ -54,6 +54,10 @@ def remove(path: str) -> Callable[[Any], None]:
         (remove("rcnn.svm.C"), r"^p: rcnn\.svm\.C is missing; `boxline preset` writes it$"),
         (remove("proposals"), r"^p: proposals is missing; `boxline preset` writes it$"),
         (change("rcnn.svm.C", 0), r"^p: rcnn\.svm\.C is 0: a number above 0 or auto would be right$"),
+        (
+            change("runtime.cluster", "dask://host"),
+            r"^p: runtime\.cluster is 'dask://host': .*, dask or dask://HOST:PORT",
+        ),
         (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
         (change("rcnn.detect.max_per_class", 0), r"^p: rcnn\.detect\.max_per_class is 0: .*above 0, auto, or nothing"),
         (change("sppnet.detect.per_class_budget", 2.5), r"per_class_budget is 2\.5: .*a whole number above 0, auto"),
@@ -68,6 +72,10 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("data.source", "cifar"), r"data\.source is 'cifar': input should be 'digits', 'auto'"),
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),
+        (
+            change("sppnet.finetune.schedule.average", 2),
+            r"sppnet\.finetune\.schedule: average is 2 and validation_batches 8, .*; 0 for one of the two would",
+        ),
         (change("data.fit_splits", ["test"]), r"data\.fit_splits\.0 is 'test'"),
         (change("pretrain.sizes", [64, 0]), r"pretrain\.sizes\.1 is 0"),
         (change("systems", ["rcnn", "r_fcn"]), r"^p: systems names 'r_fcn', but there are only rcnn, sppnet,"),

@@ -22,6 +22,7 @@ from pipeline.loader import Batches
 from pipeline.training import (
     CHECKPOINT,
     Task,
+    choice,
     chosen,
     learning_rate,
     parameter_groups,
@@ -98,6 +99,9 @@ def by_hand(settings: Schedule, seed: int = 7) -> tuple[nn.Module, list[float]]:
         loss = losses(net, batch(step))["loss"]
         seen.append(loss.item())
         gradients = torch.autograd.grad(loss, list(net.parameters()))
+        length = sum((gradient**2).sum() for gradient in gradients) ** 0.5
+        if settings.clip_norm and length > settings.clip_norm:
+            gradients = [gradient * settings.clip_norm / length for gradient in gradients]
         with torch.no_grad():
             for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
                 decay = 0.0 if name.endswith("bias") else 0.01
@@ -147,6 +151,14 @@ def test_steps_are_those_of_plain_torch(tmp_path: Path) -> None:
     assert not trained.training
 
 
+def test_long_gradients_are_shortened_and_the_others_are_not(tmp_path: Path) -> None:
+    """Of the eight gradients three are longer than .7, between .70 and 1.03."""
+    trained, (expected, _) = run(tmp_path, clip_norm=0.7), by_hand(schedule(clip_norm=0.7))
+    for ours, theirs in zip(trained.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not same(trained, run(tmp_path / "free"))
+
+
 def test_the_average_is_the_mean_of_the_last_steps_weights(tmp_path: Path) -> None:
     """Three steps of eight: of the weights that six, seven and eight steps end with."""
     averaged = run(tmp_path, average=3)
@@ -161,12 +173,6 @@ def test_an_average_goes_on_where_it_was_stopped(tmp_path: Path, stop: int) -> N
     with pytest.raises(ConnectionAbortedError):
         run(tmp_path / "killed", until(stop), average=4)
     assert same(run(tmp_path / "killed", average=4), run(tmp_path / "whole", average=4))
-
-
-def test_an_average_beside_a_validation_is_refused(tmp_path: Path) -> None:
-    task = Task(network(), losses, validate=lambda: 0.0)
-    with pytest.raises(InputError, match=r"schedule\.average is 2, .*; 0 would be right"):
-        train(task, batch, schedule(average=2), scratch=tmp_path, seed=7, device=CPU)
 
 
 def test_frozen_layers_do_not_move(tmp_path: Path) -> None:
@@ -407,21 +413,35 @@ def test_a_git_repository_without_a_commit_is_named(tmp_path: Path, monkeypatch:
 def downhill(folder: Path, target: float, steps: int = 6) -> tuple[float, list[float]]:
     """Train a number from 1 downhill by 0.1 a step, checked every 2; validation wants it near ``target``.
 
-    Returns the number at the end, and those that were validated.
+    Of two held-out batches one counts three times as much, in two terms each: the loss is twice the distance. Returns
+    the number at the end, and those that were validated.
     """
     net = nn.Linear(1, 1, bias=False)
     nn.init.ones_(net.weight)
     seen = []
 
-    def validate() -> float:
-        assert not net.training
-        seen.append(net.weight.item())
-        return abs(net.weight.item() - target)
+    def distance(model: nn.Module, given: tuple[torch.Tensor, ...]) -> dict[str, torch.Tensor]:
+        number = model(torch.ones(1)).sum()
+        assert model.training == net.training == torch.is_grad_enabled() == (not given)
+        if not given:
+            return {"loss": number}
+        seen.append(number.item())
+        half = given[0] * (number - target).abs() / 2
+        return {"a": half, "b": half}
 
-    task = Task(net, lambda model, _: {"loss": model(torch.ones(1)).sum()}, validate=validate)
-    plain = schedule(steps=steps, decay_at=(), warmup=0, momentum=0, weight_decay=0, checkpoint_every=2)
+    task = Task(net, distance, validation=lambda number: (torch.tensor(1.0 + 2 * number),))
+    plain = schedule(
+        steps=steps,
+        decay_at=(),
+        warmup=0,
+        momentum=0,
+        weight_decay=0,
+        checkpoint_every=2,
+        validation_batches=2,
+    )
     train(task, lambda step: (), plain, scratch=folder, seed=1, device=CPU)
-    return net.weight.item(), seen
+    assert seen[::2] == seen[1::2]
+    return net.weight.item(), seen[::2]
 
 
 @pytest.mark.parametrize(("target", "step", "kept"), [(0.85, 2, 0.8), (0.6, 4, 0.6), (-1.0, 6, 0.4), (2.0, 2, 0.8)])
@@ -429,7 +449,8 @@ def test_the_best_weights_are_kept(tmp_path: Path, target: float, step: int, kep
     weight, seen = downhill(tmp_path, target)
     assert seen == pytest.approx([0.8, 0.6, 0.4])
     assert weight == pytest.approx(kept)
-    assert chosen(tmp_path) == (step, pytest.approx(abs(kept - target), abs=1e-6))
+    assert chosen(tmp_path) == (step, pytest.approx(2 * abs(kept - target), abs=1e-6))
+    assert choice(tmp_path) == {"snapshot_step": step, "validation_loss": chosen(tmp_path)[1]}
 
 
 def test_a_restart_goes_on_and_remembers_the_best(tmp_path: Path) -> None:
@@ -444,12 +465,18 @@ def test_validation_has_a_curve(tmp_path: Path) -> None:
     publish_curves(tmp_path, tmp_path / "curves")
     curve = rows(tmp_path / "curves/validation_loss.tsv")
     assert [int(row["step"]) for row in curve] == [1, 3, 5]
-    assert [float(row["validation_loss"]) for row in curve] == pytest.approx([0.2, 0.0, 0.2], abs=1e-6)
+    assert [float(row["validation_loss"]) for row in curve] == pytest.approx([0.4, 0.0, 0.4], abs=1e-6)
 
 
 def test_without_validation_the_last_weights_are_kept(tmp_path: Path) -> None:
     run(tmp_path)
     assert chosen(tmp_path) is None
+    assert choice(tmp_path) == {}
+
+
+def test_a_validation_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"stopped at step 1: the loss on val is not finite; a lower lr .* be right"):
+        downhill(tmp_path, float("inf"))
 
 
 # --- curves and messages ------------------------------------------------------------------------------------------

@@ -3,9 +3,9 @@
 The sentence below a field is the comment that `pipeline.presets` writes above the key in ``params.yaml``.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -51,6 +51,9 @@ class Section(BaseModel):
 class Schedule(Section):
     """Gradient descent with momentum: a linear warmup over so many steps, then the rate times gamma at each decay.
     average: the weights are the mean of those after each of the last so many steps; 0: the last ones, as in the papers.
+    clip_norm: a longer gradient, over all weights, is shortened to this length; 0: none is, as in the papers.
+    validation_batches: trained on train alone, and of the checkpoints' weights those with the least loss on so many
+    batches of val are kept; 0: trained on all of data.fit_splits, to the end.
     """
 
     steps: Count = 0
@@ -61,4 +64,15 @@ class Schedule(Section):
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.0005
     average: Count = 0
+    clip_norm: NonNegative = 0
+    validation_batches: Count = 0
     checkpoint_every: Positive = 100
+
+    @model_validator(mode="after")
+    def _one_choice_of_weights(self) -> Self:
+        if self.average and self.validation_batches:
+            raise ValueError(
+                f"average is {self.average} and validation_batches {self.validation_batches}, but validation chooses "
+                "among the weights of single steps; 0 for one of the two would be right"
+            )
+        return self

@@ -1,6 +1,7 @@
 """The sections of ``params.yaml`` that no system owns, and blocks that several systems' sections share."""
 
 import math
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -108,8 +109,11 @@ class Proposals(Section):
     engine: Literal["selectivesearch", "opencv"] = "selectivesearch"
     """selectivesearch | opencv"""
     max_per_image: Positive = 300
+    max_width: Positive | None = None
+    """Wider images are searched at this width; empty: at their own, as the papers' wrapper does for VOC (for ILSVRC:
+    500)."""
     min_side: Count = 12
-    """Boxes with a shorter side are dropped, in pixels (the papers' wrapper: 20)."""
+    """Boxes with a shorter side are dropped, in pixels of what is searched (the papers' wrapper: 20)."""
     selectivesearch: SelectiveSearch = SelectiveSearch()
     opencv: OpenCV = OpenCV()
 
@@ -124,7 +128,7 @@ class Backbone(Section):
 class Training(Section):
     """What all trainings have in common."""
 
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32) | auto
     (bf16 where processor or GPU have instructions for it, else fp32)"""
 
@@ -185,13 +189,24 @@ class Report(Section):
     """Least score of a drawn box; empty: that of each class with the best F1."""
 
 
+def _cluster(value: str) -> str:
+    if not re.fullmatch(r"processes|dask|dask://[^/:\s]+:\d+", value):
+        raise ValueError("processes, dask or dask://HOST:PORT would be right")
+    return value
+
+
+Cluster = Annotated[str, AfterValidator(_cluster)]
+
+
 class Runtime(Section):
-    """Where things run. No stage lists these keys: workers change no byte, another device does."""
+    """Where things run. No stage lists these keys: workers and clusters change no byte, another device does."""
 
     device: str = "auto"
     """auto | cpu | cuda | cuda:1"""
     workers: Count = 0
     """0: one per core."""
+    cluster: Cluster = "processes"
+    """processes | dask | dask://HOST:PORT (docs/scaling.md)"""
     image_cache_mb: Count = 1024
     """Decoded images, or maps, that a training holds in memory, all its processes together."""
 
@@ -250,7 +265,7 @@ class RegionSampling(Section):
     background_iou: tuple[Fraction, Fraction] = (0.0, 0.5)
     new_layer_lr: PositiveFloat = 10
     """The new output layer learns this many times faster."""
-    schedule: Schedule = Schedule(steps=200, lr=0.005, decay_at=(160,))
+    schedule: Schedule = Schedule(steps=300, lr=0.005, decay_at=(240,))
 
 
 class Features(Section):

@@ -1,6 +1,7 @@
 """Files: atomic writes, JSON and CSV, hashes, and the scratch folder from which an interrupted stage resumes."""
 
 import csv
+import fcntl
 import glob
 import hashlib
 import json
@@ -9,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.core.errors import InputError
 
@@ -111,19 +112,43 @@ def _content(path: Path) -> list[list[str]]:
     return [[file.relative_to(path).as_posix(), sha256(file)] for file in files if file.is_file()]
 
 
+def _lock(path: Path) -> IO[str]:
+    """Return ``path`` as an open file that is this process's alone until it ends, however it ends.
+
+    A file system without locks locks nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("a")
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        stream.close()
+        raise InputError(
+            f"{path}: another process runs this stage here; once it has ended, the same command goes on from what it "
+            f"finished."
+        ) from None
+    except OSError:
+        pass
+    return stream
+
+
 class Scratch:
     """A folder for the unfinished output of one stage, named by the fingerprint of all that determines it.
 
     The same stage started again with the same fingerprint finds what it had finished; with another fingerprint it
-    starts empty.
+    starts empty. One process at a time has the folders of a stage, until it ends.
 
     Attributes:
         folder: where the unfinished output goes.
         resumed: whether an earlier run left something there.
+
+    Raises:
+        InputError: another process has them.
     """
 
     def __init__(self, stage: str, fingerprint: str, root: Path = Path(".scratch")) -> None:
         self._stage = root / stage
+        self._lock = _lock(self._stage / "lock")
         self.folder = self._stage / fingerprint
         self.resumed = self.folder.is_dir() and any(self.folder.iterdir())
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -131,3 +156,4 @@ class Scratch:
     def clear(self) -> None:
         """Remove this stage's scratch folders, those of older fingerprints too."""
         shutil.rmtree(self._stage, ignore_errors=True)
+        self._lock.close()

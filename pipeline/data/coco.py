@@ -14,7 +14,7 @@ from pipeline.data.formats.shapes import Corners
 from pipeline.data.formats.tree import read_json
 from pipeline.data.masks import Mask, RunLengths, bounds
 from pipeline.data.report import Report, short
-from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, watched
 from pipeline.data.voc import IMAGE_ENDINGS
 
 SECTIONS = ("images", "annotations", "categories")
@@ -93,12 +93,13 @@ def _read_part(root: Path, part: CocoPart, report: Report) -> list[SourceImage]:
     if not content["images"]:
         report.problem(part.annotations, "lists no image.")
     objects: dict[Any, list[SourceObject]] = defaultdict(list)
-    for i, annotation in enumerate(content["annotations"]):
+    annotations = watched(content["annotations"], "reading annotations", "object", len(content["annotations"]))
+    for i, annotation in enumerate(annotations):
         where = f"{part.annotations}: annotation {annotation.get('id', f'number {i + 1}')}"
         if (item := _object(annotation, where, images, categories, report)) is not None:
             objects[annotation["image_id"]].append(item)
     read = []
-    for key, image in images.entries.items():
+    for key, image in watched(images.entries.items(), "looking for images", "image", len(images.entries)):
         where = f"{part.annotations}: image {key}"
         if (file := _file(root, part.images, image["file_name"], where, report)) is not None:
             read.append(SourceImage(file, tuple(objects[key]), _size(image), where))

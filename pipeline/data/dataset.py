@@ -141,10 +141,13 @@ def _readable(
     for file, scan in scans.items():
         if isinstance(scan, Scan):
             readable[file] = scan
-        elif skip_unreadable:
-            report.note("unreadable image", file, f"{scan.reason}; it is left out.")
+            continue
+        cause = scan.__cause__
+        reason = f"cannot be read ({cause.strerror})" if isinstance(cause, PermissionError) else scan.reason
+        if skip_unreadable:
+            report.note("unreadable image", file, f"{reason}; it is left out.")
         else:
-            report.problem(file, f"{scan.reason}; mend it, or set data.skip_unreadable to leave such images out.")
+            report.problem(file, f"{reason}; mend it, or set data.skip_unreadable to leave such images out.")
     return readable
 
 

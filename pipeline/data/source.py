@@ -1,16 +1,22 @@
 """A dataset as annotated, before any check against the pixels, and the splits for a dataset that does not name all."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import item_seed
+from pipeline.core.runtime import item_seed, progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.index import SPLITS
 from pipeline.data.masks import Mask
 from pipeline.data.report import Report, is_odd
+
+T = TypeVar("T")
+MANY = 100  # files, or entries of one, from which on a progress bar is shown
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,22 @@ def reading(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = Path(error.filename or root)
+        # The functions of os.path, as those of Path raise the error again.
+        if isinstance(error, PermissionError) and not os.path.exists(where):  # noqa: PTH110
+            where = where.parent  # which may be listed, but not entered
         name = where.relative_to(root) if where.is_relative_to(root) and where != root else where
+        kind = "folder" if error.filename and os.path.isdir(where) else "file"  # noqa: PTH112
         raise InputError(
-            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+            f"{name}: cannot be read ({error.strerror}); a {kind} that you may read would be right."
         ) from error
+
+
+def watched(items: Iterable[T], title: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items``, those after the first `MANY` under a progress bar; without ``total`` it only counts."""
+    following = iter(items)
+    yield from islice(following, MANY)
+    for first in following:
+        yield from progress(chain([first], following), title, total=total, unit=unit, done=MANY)
 
 
 def read_lines(path: Path, name: str, report: Report) -> list[tuple[str, str]]:

@@ -24,10 +24,18 @@ from defusedxml import DefusedXmlException
 
 from pipeline.core.boxes import to_voc
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import progress
 from pipeline.core.sections import SplitShares
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, complete, is_text, read_lines, without_trainval
+from pipeline.data.source import (
+    Source,
+    SourceImage,
+    SourceObject,
+    complete,
+    is_text,
+    read_lines,
+    watched,
+    without_trainval,
+)
 from pipeline.data.voc_masks import FOLDER, with_masks
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -36,7 +44,6 @@ BOXED = ("object", "part")  # what has a box; parts, such as a person's head, ar
 LISTS = ("train", "val", "trainval", "test")
 YEAR = re.compile(r"VOC\d{4}")
 DECLARED = re.compile(rb"""(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
-PARSED_WITH_BAR = 1000  # annotation files from which on a progress bar is shown
 
 
 def find_voc(root: Path, years: Sequence[str] = ()) -> list[Path]:
@@ -109,11 +116,10 @@ def read_voc(root: Path, folders: Sequence[Path], shares: SplitShares, seed: int
     for split in carved:
         message = f"{len(splits[split])} images were taken by data.seed and data.split, as no list names this split."
         report.note("split made here", f"split {split}", message)
-    total = sum(len(names) for names in splits.values())
     names = [name for split in splits.values() for name in split]
     images = {
         name: _read_image(root, files, name, report)
-        for name in (progress(names, "reading annotations", unit="file") if total >= PARSED_WITH_BAR else names)
+        for name in watched(names, "reading annotations", "file", len(names))
     }
     return Source(
         inclusive=True,
@@ -283,7 +289,9 @@ def _parse(path: Path, name: str) -> Element:
     except DefusedXmlException as error:
         raise InputError(f"{name}: entity declarations are refused; an annotation needs none.") from error
     except OSError as error:
-        raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+        ) from error
     return tree.builder.close()
 
 

@@ -3,13 +3,13 @@
 All arrays below ``features/`` share one row axis; ``offsets`` says which rows belong to which image. A shard is a fixed
 stretch of rows, the same stretch in every array, so that it can be computed, written and checked off on its own. An
 image at the border of two shards is computed for each side, rows of the other side left out. `fill` keeps the network
-busy: images are decoded ahead of it, shards are compressed and written behind it.
+busy: images are decoded ahead of it, shards are compressed and written behind it. An executor takes shards as tasks.
 """
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,9 +21,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from pipeline.core.cluster import completed
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, read_ahead
-from pipeline.core.storage import PARTIAL
+from pipeline.core.storage import PARTIAL, replace
 from pipeline.data.images import read_image
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 # Rectified features are mostly zeros and zstd leaves a third to a half. A run is refused when not even half would fit.
 EXPECTED_SHARE = 0.5
+# Below the scratch folder: the cache while it is written, and a file for each written shard, named by its first row.
+CACHE, DONE = "cache.zarr", "done"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class CacheWriter:
     """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there, and those alone.
 
     Use as a context manager: the last writes end with the block. A second thread compresses and
-    writes a shard while the next one is computed; no shard ever has two writers.
+    writes a shard while the next one is computed. Other processes may write shards too (`write_shard`); `finish` then
+    takes the cache out of their reach.
 
     Args:
         folder: scratch folder; the cache is ``folder / "cache.zarr"``.
@@ -75,40 +79,55 @@ class CacheWriter:
         tables: Mapping[str, NDArray],
         attributes: Mapping[str, Any],
     ) -> None:
-        self.path = folder / "cache.zarr"
-        self._done = folder / "done"
-        self._columns = columns
+        self.folder, self.columns = folder, tuple(columns)
+        self.path, self._finished = folder / CACHE, folder / "finished.zarr"
+        self._done = folder / DONE
         self.rows = rows
         row_bytes = sum(column.row_bytes for column in columns)
         self.expected_bytes = int(rows * row_bytes * EXPECTED_SHARE)
         self._chunk_rows = max(1, CHUNK_BYTES // max(column.row_bytes for column in columns))
         self.shard_rows = self._chunk_rows * max(1, round(shard_mb * (1 << 20) / row_bytes / self._chunk_rows))
+        if self._finished.is_dir():  # by a run that ended before it took the cache away
+            replace(self._finished, self.path)
         if not (self._done.is_dir() and self.path.is_dir()):
             _check_space(folder, rows * row_bytes, self.expected_bytes)
             self._create(tables, attributes)
-        for left in self.path.rglob(f"*{PARTIAL}"):  # by a writer that was killed
-            left.unlink()
-        self._group = zarr.open_group(self.path, mode="r+")
+        _remove_partial(self.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-writer")
         self._last: Future[None] | None = None
 
     def pending(self) -> list[tuple[int, int]]:
         """Return the row stretches ``(start, stop)`` of the shards that are still to be written, in order."""
-        starts = range(0, self.rows, self.shard_rows)
-        return [
-            (start, min(start + self.shard_rows, self.rows))
-            for start in starts
-            if not (self._done / str(start)).exists()
-        ]
+        # A listing: a mark that was asked for before another machine made it can stay unknown for a while.
+        marks = {mark.name for mark in self._done.iterdir()}
+        starts = (start for start in range(0, self.rows, self.shard_rows) if str(start) not in marks)
+        return [(start, min(start + self.shard_rows, self.rows)) for start in starts]
 
     def buffers(self, start: int, stop: int) -> dict[str, NDArray]:
         """Return empty arrays, one a column, for the rows ``start`` to ``stop``."""
-        return {column.name: np.empty((stop - start, column.width), column.dtype) for column in self._columns}
+        return _buffers(self.columns, start, stop)
 
     def write(self, start: int, values: Mapping[str, NDArray]) -> None:
         """Write the shard that starts at row ``start``; returns as soon as the previous shard is on disk."""
         self._wait()
-        self._last = self._thread.submit(self._write, start, dict(values))
+        self._last = self._thread.submit(write_shard, self.folder, start, dict(values))
+
+    def finish(self) -> Path:
+        """Return the path of the cache, to which all shards are written and none can be any more.
+
+        A worker that was taken for dead may write until the cache has another name; what it leaves there is removed.
+
+        Raises:
+            InputError: a shard is missing.
+        """
+        if pending := self.pending():
+            raise InputError(
+                f"{self.folder}: {len(pending)} shards are not here, where workers should have written them; a folder "
+                f"that all machines share would be right."
+            )
+        self.path.rename(self._finished)
+        _remove_partial(self._finished)
+        return self._finished
 
     def __enter__(self) -> "CacheWriter":
         return self
@@ -124,17 +143,12 @@ class CacheWriter:
         if self._last is not None:
             self._last.result()
 
-    def _write(self, start: int, values: dict[str, NDArray]) -> None:
-        for name, rows in values.items():
-            self._group[f"features/{name}"][start : start + len(rows)] = rows
-        (self._done / str(start)).touch()
-
     def _create(self, tables: Mapping[str, NDArray], attributes: Mapping[str, Any]) -> None:
         shutil.rmtree(self._done, ignore_errors=True)  # left behind when a finished cache was moved away
         group = zarr.create_group(self.path, overwrite=True, attributes=dict(attributes))
         for name, table in tables.items():
             group.create_array(name, data=table, chunks=tuple(max(1, side) for side in table.shape), compressors=None)
-        for column in self._columns:
+        for column in self.columns:
             group.create_array(
                 f"features/{column.name}",
                 shape=(self.rows, column.width),
@@ -144,6 +158,31 @@ class CacheWriter:
                 compressors=ZstdCodec(level=1),
             )
         self._done.mkdir()
+
+
+def write_shard(folder: Path, start: int, values: Mapping[str, NDArray]) -> None:
+    """Write the shard that starts at row ``start`` of the unfinished cache in ``folder``, and mark it as written.
+
+    A second writer of the same values, at the same time or later, changes no byte.
+
+    Raises:
+        FileNotFoundError: the cache is finished and gone.
+    """
+    group = zarr.open_group(folder / CACHE, mode="r+")
+    for name, rows in values.items():
+        group[f"features/{name}"][start : start + len(rows)] = rows
+    with suppress(FileExistsError):
+        (folder / DONE / str(start)).touch(exist_ok=False)
+
+
+def _buffers(columns: Sequence[Column], start: int, stop: int) -> dict[str, NDArray]:
+    return {column.name: np.empty((stop - start, column.width), column.dtype) for column in columns}
+
+
+def _remove_partial(cache: Path) -> None:
+    """Remove what killed writers left."""
+    for left in cache.rglob(f"*{PARTIAL}"):
+        left.unlink(missing_ok=True)
 
 
 class FeatureCache:
@@ -259,36 +298,52 @@ class Piece:
     """The part of one entry (an image, or an image at one scale) that falls into one shard.
 
     Attributes:
-        entry: position of the entry.
+        file: the image.
         start: first row of the part.
         stop: row after the last.
-        shard: first row of the shard, and the row after its last.
-        first: whether the part is the first of its shard.
-        last: whether it is the last.
+        inputs: what `Compute` needs of the part beside the pixels.
     """
 
-    entry: int
+    file: Path
     start: int
     stop: int
-    shard: tuple[int, int]
-    first: bool
-    last: bool
+    inputs: Any
 
 
-Compute = Callable[[Piece, "torch.Tensor", dict[str, NDArray]], None]
-"""Fills the rows of a piece, given it, its normalised image ``(3, H, W)`` on the device, and the rows by column."""
+@dataclass(frozen=True)
+class Shard:
+    """A fixed stretch of rows, and the pieces that fill it; all that a worker needs to know of it.
+
+    Attributes:
+        start: first row.
+        stop: row after the last.
+        pieces: in order.
+    """
+
+    start: int
+    stop: int
+    pieces: tuple[Piece, ...]
+
+
+Compute = Callable[[Any, "torch.Tensor", dict[str, NDArray]], None]
+"""Fills the rows of a piece, by column, given its inputs and its normalised image ``(3, H, W)`` on the device.
+
+With an executor it travels to other processes: an object that pickles small, without the network.
+"""
 
 
 def fill(
     writer: CacheWriter,
     offsets: NDArray[np.int64],
     files: Sequence[Path],
+    inputs: Callable[[int, int, int], Any],
     compute: Compute,
     *,
     device: "torch.device",
     workers: int,
     title: str,
     unit: str,
+    executor: Executor | None = None,
 ) -> None:
     """Compute and write all shards that ``writer`` still lacks.
 
@@ -296,35 +351,69 @@ def fill(
         writer: of the cache.
         offsets: ``(entries + 1,)``, the rows of each entry of the cache.
         files: the image of each entry; neighbours with one file share its decoding.
+        inputs: gives a piece's inputs, by its entry, first row and row after the last.
         compute: called for the pieces in order; an entry at the border of two shards is computed for each side.
         device: of the images handed to ``compute``.
         workers: threads that decode; they change no byte.
         title: of the progress bar.
         unit: of a row in the progress bar.
+        executor: computes the shards elsewhere, each on its own; without one this process does, one after the other.
     """
-    # Imported here: what only reads a cache, such as the training of SVMs, starts in a third of the time without torch.
-    import torch
-
-    from pipeline.nets.backbones import normalise
-
-    pieces = [piece for shard in writer.pending() for piece in _pieces(offsets, *shard)]
-    groups = [list(group) for _, group in groupby(pieces, key=lambda piece: files[piece.entry])]
-    done = writer.rows - sum(piece.stop - piece.start for piece in pieces)
+    folder = writer.folder.absolute() if executor is not None else writer.folder
+    shards = [Shard(*pair, tuple(_pieces(offsets, files, inputs, *pair))) for pair in writer.pending()]
+    task = _Task(folder, writer.columns, compute, device, workers)
+    done = writer.rows - sum(shard.stop - shard.start for shard in shards)
     with bar(f"{title}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
-        buffers: dict[str, NDArray] = {}
+        if executor is None:
+            for shard, values in task.computed(shards, shown.update):
+                writer.write(shard.start, values)
+        else:
+            for shard, _ in completed(executor, task.write, shards):
+                shown.update(shard.stop - shard.start)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What any worker can do for a shard of the cache in ``folder``."""
+
+    folder: Path
+    columns: tuple[Column, ...]
+    compute: Compute
+    device: "torch.device"
+    workers: int
+
+    def write(self, shard: Shard) -> None:
+        """Compute a shard, write it and mark it; nothing where it is marked."""
+        if not (self.folder / DONE / str(shard.start)).exists():
+            for _, values in self.computed([shard], lambda rows: None):
+                write_shard(self.folder, shard.start, values)
+
+    def computed(
+        self, shards: Sequence[Shard], seen: Callable[[int], object]
+    ) -> Iterator[tuple[Shard, dict[str, NDArray]]]:
+        """Yield each shard with its rows by column; ``seen`` is told of each piece how many rows it has."""
+        # Imported here: what only reads a cache, such as the training of SVMs, starts in a third of the time without
+        # torch.
+        import torch
+
+        from pipeline.nets.backbones import normalise
+
+        pieces = [(shard, piece) for shard in shards for piece in shard.pieces]
+        groups = [list(group) for _, group in groupby(pieces, key=lambda pair: pair[1].file)]
+        rows: dict[str, NDArray] = {}
         for group, image in read_ahead(
-            lambda group: read_image(files[group[0].entry]), groups, workers=workers, ahead=2 * workers
+            lambda group: read_image(group[0][1].file), groups, workers=self.workers, ahead=2 * self.workers
         ):
-            pixels = normalise(torch.from_numpy(image).to(device).permute(2, 0, 1))
-            for piece in group:
-                if piece.first:
-                    buffers = writer.buffers(*piece.shard)
+            pixels = normalise(torch.from_numpy(image).to(self.device).permute(2, 0, 1))
+            for shard, piece in group:
+                if piece is shard.pieces[0]:
+                    rows = _buffers(self.columns, shard.start, shard.stop)
                 if piece.stop > piece.start:
-                    place = slice(piece.start - piece.shard[0], piece.stop - piece.shard[0])
-                    compute(piece, pixels, {name: buffer[place] for name, buffer in buffers.items()})
-                    shown.update(piece.stop - piece.start)
-                if piece.last:
-                    writer.write(piece.shard[0], buffers)
+                    place = slice(piece.start - shard.start, piece.stop - shard.start)
+                    self.compute(piece.inputs, pixels, {name: buffer[place] for name, buffer in rows.items()})
+                    seen(piece.stop - piece.start)
+                if piece is shard.pieces[-1]:
+                    yield shard, rows
 
 
 def saturate(values: "torch.Tensor", dtype: np.dtype) -> "torch.Tensor":
@@ -334,17 +423,15 @@ def saturate(values: "torch.Tensor", dtype: np.dtype) -> "torch.Tensor":
     return values.float()
 
 
-def _pieces(offsets: NDArray[np.int64], start: int, stop: int) -> list[Piece]:
+def _pieces(
+    offsets: NDArray[np.int64],
+    files: Sequence[Path],
+    inputs: Callable[[int, int, int], Any],
+    start: int,
+    stop: int,
+) -> Iterator[Piece]:
     first = int(np.searchsorted(offsets, start, side="right")) - 1
     last = int(np.searchsorted(offsets, stop, side="left"))
-    return [
-        Piece(
-            entry,
-            max(start, int(offsets[entry])),
-            min(stop, int(offsets[entry + 1])),
-            (start, stop),
-            entry == first,
-            entry == last - 1,
-        )
-        for entry in range(first, last)
-    ]
+    for entry in range(first, last):
+        rows = max(start, int(offsets[entry])), min(stop, int(offsets[entry + 1]))
+        yield Piece(files[entry], *rows, inputs(entry, *rows))

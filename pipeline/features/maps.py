@@ -1,7 +1,9 @@
 """SPP-net's shared maps: each image through the convolutions once per scale, all cells in one ragged cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ from torch import nn
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import CachePrecision
-from pipeline.features.cache import CacheWriter, Column, FeatureCache, Piece, fill, saturate
+from pipeline.features.cache import CacheWriter, Column, FeatureCache, fill, saturate
 from pipeline.nets import weights
-from pipeline.nets.backbones import channels_last
+from pipeline.nets.backbones import architecture, channels_last
 from pipeline.nets.geometry import Geometry
 from pipeline.nets.precision import caching
 
@@ -116,25 +118,59 @@ def cache_maps(
     workers: int,
     attributes: dict[str, Any],
     title: str,
+    executor: Executor | None = None,
+    load: Callable[[], nn.Module] | None = None,
 ) -> Path:
     """Compute the map of every entry and return the path of the finished cache below ``folder``.
 
     ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so neither the number of workers nor
-    the neighbours of an image change a byte.
+    the neighbours of an image change a byte. An ``executor`` computes the shards elsewhere, where ``load`` gives
+    ``conv`` (`stored_conv`).
     """
     conv = channels_last(conv, device).eval()
+    files = [file.absolute() for file in layout.files] if executor is not None else layout.files
 
-    def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
-        cells = map_cells(conv, pixels, layout.input_hw[piece.entry].tolist(), precision)
-        start = int(layout.offsets[piece.entry])
-        wanted = cells[piece.start - start : piece.stop - start]
-        into[COLUMN][:] = saturate(wanted, into[COLUMN].dtype).cpu().numpy()
+    def inputs(entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
+        first = int(layout.offsets[entry])
+        return layout.input_hw[entry].tolist(), start - first, stop - first
 
     rows = int(layout.offsets[-1])
     columns = [Column(COLUMN, channels, dtype)]
     with CacheWriter(folder, columns, rows, shard_mb, layout.tables(), attributes) as writer:
-        fill(writer, layout.offsets, layout.files, compute, device=device, workers=workers, title=title, unit="cell")
-    return writer.path
+        fill(
+            writer,
+            layout.offsets,
+            files,
+            inputs,
+            _CellRows(load or (lambda: conv), precision),
+            device=device,
+            workers=workers,
+            title=title,
+            unit="cell",
+            executor=executor,
+        )
+    return writer.finish()
+
+
+@dataclass(frozen=True)
+class _CellRows:
+    """Computes some cells, a stretch of the map's rows one after the other, of an image at one scale."""
+
+    conv: Callable[[], nn.Module]
+    precision: CachePrecision
+
+    def __call__(self, inputs: tuple[list[int], int, int], pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
+        input_hw, start, stop = inputs
+        cells = map_cells(self.conv(), pixels, input_hw, self.precision)
+        into[COLUMN][:] = saturate(cells[start:stop], into[COLUMN].dtype).cpu().numpy()
+
+
+@lru_cache(maxsize=1)
+def stored_conv(network: str, file: Path, sha256: str, device: torch.device) -> nn.Module:
+    """Return the convolutions of ``network`` from a backbone's ``file``, once for each process and hash of the file."""
+    conv = architecture(network).conv()
+    weights.load_conv(conv, network, weights.Backbone.load(file).weights)
+    return channels_last(conv, device).eval()
 
 
 def map_cells(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from pipeline.batch_view import Marks, Role, SeenPicture, TrainingImages
+from pipeline.batch_view import Marks, Role, SeenPicture
 from pipeline.core.colours import class_colour
-from pipeline.inspect.drawing import BACKGROUND, INK, Rendering, Section, draw_box, draw_picture, table
+from pipeline.inspect.drawing import BACKGROUND, INK, Rendering, Section, draw_box, draw_picture, lettering, table
 from pipeline.inspect.options import HtmlOption, PngOption, known_system, show
 from pipeline.inspect.paths import load_index
+from pipeline.training_images import TrainingImages
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 OBJECTS = {Role.OBJECT: "white", Role.WEAK: "#ffb020", Role.LOST: "#ff3b30"}
 """Roles of objects, and the colours of their dashes."""
+# Of decoded images held in memory; a view reads those of one step.
+IMAGES_MB = 256
 # Of the sheet, in inches: its width at most, the sides of a tile, a line above a tile, and one of the legend.
 WIDTH, SMALLEST, GREATEST = 15.0, 0.85, 5.0
 TITLE, LINE, GAP = 0.2, 0.22, 0.06
@@ -74,7 +77,7 @@ def batch(
             f"{name} has no training {stage}; it has {', '.join(trainings)}.", param_hint="--stage"
         )
     p = params.load()
-    images = TrainingImages({split: load_index(split) for split in ("train", "val")}, Path(p.data.root))
+    images = TrainingImages({split: load_index(split) for split in ("train", "val")}, Path(p.data.root), IMAGES_MB)
     batches = system(name).seen_batches(p, images, stage)
     if step >= batches.steps:
         raise typer.BadParameter(
@@ -150,7 +153,7 @@ def figure(pictures: Sequence[SeenPicture]) -> "Figure":
 def _draw(axis: "Axes", picture: SeenPicture, large: bool) -> None:
     draw_picture(axis, picture.pixels)
     axis.set_anchor("NW")
-    axis.set_title(picture.title, fontsize=8 if large else 6, color=INK, loc="left", pad=2)
+    axis.set_title(picture.title, fontsize=8 if large else 6, color=INK, loc="left", pad=2, parse_math=False)
     for marks in picture.marks:
         for box, text in zip(marks.boxes, marks.texts or [""] * len(marks.boxes), strict=True):
             for style in _styles(marks):
@@ -182,7 +185,11 @@ def _key(count: Count) -> "Artist":
     colour = top.pop("colour")
     inside = INK if count.marks.role in OBJECTS else colour
     return Patch(
-        facecolor=inside, edgecolor=colour, fill=bool(below), label=f"{count.marks.name} ({count.total:,})", **top
+        facecolor=inside,
+        edgecolor=colour,
+        fill=bool(below),
+        label=f"{lettering(count.marks.name)} ({count.total:,})",
+        **top,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import runtime
 from pipeline.core.errors import InputError
-from pipeline.inspect.drawing import BLUE, ORANGE, Rendering, Section
+from pipeline.inspect.drawing import BLUE, ORANGE, Rendering, Section, lettering
 from pipeline.inspect.options import HtmlOption, PngOption, SplitName, SplitOption, show
 from pipeline.inspect.paths import load_index, named_cache, open_cache
 from pipeline.inspect.rows import CachedRows, as_float32
@@ -409,7 +409,9 @@ def _draw_flips(axis: "Axes", flips: Flips, classes: Sequence[str]) -> None:
     heights = np.maximum(flips.positive_a, flips.positive_b).tolist()
     for x, (height, changed) in enumerate(zip(heights, flips.changed.tolist(), strict=True)):
         axis.text(x, height, f"{changed:,}", ha="center", va="bottom", fontsize=7)
-    axis.set_xticks(place, [_class_name(label, classes) for label in flips.labels.tolist()], rotation=45, ha="right")
+    axis.set_xticks(
+        place, [lettering(_class_name(label, classes)) for label in flips.labels.tolist()], rotation=45, ha="right"
+    )
     axis.set(title="SVM decisions; number: turned", ylabel="regions")
     axis.legend(frameon=False, fontsize=8)
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.colours import class_colour
 from pipeline.core.storage import atomic
+from pipeline.data.report import short
 from pipeline.inspect.regions import OVERLAP, DescribedRegions, ImageProposals
 
 if TYPE_CHECKING:
@@ -74,7 +76,9 @@ class Rendering:
 def png_bytes(figure: "Figure") -> bytes:
     """Return a figure as PNG; equal figures give equal bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of letters that the font lacks; the text has them
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -143,6 +147,11 @@ def bare(axis: "Axes") -> None:
     """Take ticks and frame away."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
+
+
+def lettering(name: str) -> str:
+    """Return the name of a class for a figure: cut where it is long, and dollars are no formula."""
+    return short(name).replace("$", r"\$")
 
 
 def draw_title(axis: "Axes", text: str) -> None:

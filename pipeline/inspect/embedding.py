@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.core import runtime
 from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.inspect.drawing import INK, Rendering, Section, bare, colour_of, table
+from pipeline.inspect.drawing import INK, Rendering, Section, bare, colour_of, lettering, table
 from pipeline.inspect.options import (
     DEFAULT_SYSTEM,
     HtmlOption,
@@ -172,7 +172,7 @@ def figure(view: Embedding) -> "Figure":
     for label in range(len(view.classes) + 1):
         points = view.points[view.regions.labels == label]
         if len(points):
-            size, name = (26, view.classes[label - 1]) if label else (9, "background")
+            size, name = (26, lettering(view.classes[label - 1])) if label else (9, "background")
             style = {"linewidth": 0.4, "edgecolor": "white"} if label else {"linewidth": 0, "alpha": 0.6}
             axis.scatter(
                 points[:, 0], points[:, 1], s=size, color=colour_of(label), label=f"{name} ({len(points):,})", **style
@@ -195,7 +195,9 @@ def _name_cluster(axis: "Axes", points: NDArray[np.float32], name: str) -> None:
 
     x, y = np.median(points, axis=0)
     halo = [withStroke(linewidth=3, foreground="white")]
-    axis.text(x, y, name, fontsize=10, color=INK, ha="center", va="center", path_effects=halo, zorder=5)
+    axis.text(
+        x, y, name, fontsize=10, color=INK, ha="center", va="center", path_effects=halo, zorder=5, in_layout=False
+    )
 
 
 def _text(view: Embedding) -> str:

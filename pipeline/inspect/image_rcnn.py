@@ -16,6 +16,7 @@ from pipeline.inspect.drawing import (
     bare,
     colour_of,
     draw_proposals,
+    lettering,
     proposal_sections,
     table,
 )
@@ -146,7 +147,7 @@ def _draw_crop(axis: "Axes", view: ImageRegions, i: int) -> None:
     axis.imshow(view.crops[i], interpolation="nearest")
     bare(axis)
     axis.spines[:].set(visible=True, color=colour_of(int(view.shown.labels[i])), linewidth=2.4)
-    axis.set_title(f"{view.shown.regions[i]}: {view.label(i)}", fontsize=8, color=INK, pad=3)
+    axis.set_title(f"{view.shown.regions[i]}: {lettering(view.label(i))}", fontsize=8, color=INK, pad=3)
 
 
 def _draw_units(axis: "Axes", view: ImageRegions, i: int, greatest: float) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.inspect.drawing import INK, QUIET, Rendering, Section, box_text, colour_of, draw_crop, table
+from pipeline.inspect.drawing import INK, QUIET, Rendering, Section, box_text, colour_of, draw_crop, lettering, table
 from pipeline.inspect.options import (
     DEFAULT_SYSTEM,
     HtmlOption,
@@ -202,9 +202,9 @@ def _draw(
     title: str,
 ) -> None:
     draw_crop(axis, pictures[regions.files[i]], regions.boxes[i], colour_of(int(regions.labels[i])))
-    axis.set_title(f"{title}  {regions.class_name(i, classes)}", fontsize=9, color=INK, pad=4)
+    axis.set_title(f"{title}  {lettering(regions.class_name(i, classes))}", fontsize=9, color=INK, pad=4)
     name = regions.name(i)
-    axis.set_xlabel(name, fontsize=min(7.5, 150 / len(name)), color=QUIET, labelpad=3)
+    axis.set_xlabel(name, fontsize=min(7.5, 150 / len(name)), color=QUIET, labelpad=3, parse_math=False)
 
 
 def _table(view: Neighbours) -> str:

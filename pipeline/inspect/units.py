@@ -18,7 +18,7 @@ from pipeline.core import runtime
 from pipeline.core.boxes import Boxes, nms
 from pipeline.core.errors import InputError
 from pipeline.data.index import Index
-from pipeline.inspect.drawing import Rendering, Section, draw_box, table
+from pipeline.inspect.drawing import Rendering, Section, draw_box, lettering, table
 from pipeline.inspect.options import (
     DEFAULT_SYSTEM,
     HtmlOption,
@@ -404,7 +404,7 @@ def _title(view: UnitsView, k: int) -> str:
         channel, y, x = view.grid.cell(unit)
         lines.append(f"channel {channel}, y {y}, x {x}")
     if best is not None:
-        lines.append(f"{best[0]}: AUC {best[1]:.2f}")
+        lines.append(f"{lettering(best[0])}: AUC {best[1]:.2f}")
     return "\n".join(lines)
 
 

@@ -30,21 +30,37 @@ STEP = 1.5
 def propose(image: NDArray[np.uint8], settings: Proposals) -> Boxes:
     """Return at most ``settings.max_per_image`` distinct boxes inside the image, ``(N, 4)``, best first.
 
-    The same image and settings give the same bytes. Both sides of a box are at least ``settings.min_side`` pixels;
-    a flat or tiny image may have no box, ``(0, 4)``.
+    The same image and settings give the same bytes. Where the image is searched, both sides of a box are at least
+    ``settings.min_side`` pixels; a flat or tiny image may have no box, ``(0, 4)``.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB; grey content is fine.
         settings: engine, number, filter.
     """
-    height, width = image.shape[:2]
+    searched = _reduced(image, settings.max_width)
     if settings.engine == "opencv":
-        searched = search_opencv(image, settings.opencv)
+        found = search_opencv(searched, settings.opencv)
     else:
-        searched = search_package(image, settings.selectivesearch)
-    boxes = clip(searched, width, height)
+        found = search_package(searched, settings.selectivesearch)
+    (height, width), (searched_height, searched_width) = image.shape[:2], searched.shape[:2]
+    boxes = clip(found, searched_width, searched_height)
     large_enough = ((boxes[:, 2:] - boxes[:, :2]) >= max(1, settings.min_side)).all(axis=1)
-    return rank(boxes[large_enough])[: settings.max_per_image]
+    scale = np.array([width / searched_width, height / searched_height] * 2, np.float32)
+    return rank(boxes[large_enough])[: settings.max_per_image] * scale
+
+
+def _reduced(image: NDArray[np.uint8], max_width: int | None) -> NDArray[np.uint8]:
+    """Return ``image`` no wider than ``max_width`` (``im_width`` in ``rcnn: selective_search_boxes.m``).
+
+    That code enlarges narrower images, too, and resizes by Matlab's bicubic filter; this one averages.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    if max_width is None or width <= max_width:
+        return image
+    size = (max_width, max(1, round(height * max_width / width)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def search_package(image: NDArray[np.uint8], settings: SelectiveSearch) -> Boxes:

@@ -14,6 +14,7 @@ from pipeline.html_templates import environment, photo
 from pipeline.params import Params
 from pipeline.reach import ENOUGH
 from pipeline.survey.duplicates import BITS, NEAR, Found, find
+from pipeline.survey.outlines import outline
 from pipeline.survey.reach import Reached, measure
 from pipeline.survey.statistics import ClassFigures, SplitFigures, class_figures, histograms, split_figures
 
@@ -27,9 +28,18 @@ NAMED = 10  # classes in a sentence
 
 @dataclass(frozen=True)
 class DrawnObject:
-    """A box, x y width height in the image's pixels, its colour, what it is, and whether it is to be ignored."""
+    """One object on a picture.
+
+    Attributes:
+        bbox: x y width height in the image's pixels.
+        outline: the data of an SVG path around its mask, likewise; empty where it has none.
+        colour: of its class.
+        title: what it is.
+        ignored: whether it is to be ignored.
+    """
 
     bbox: list[float]
+    outline: str
     colour: str
     title: str
     ignored: bool
@@ -135,13 +145,17 @@ def _pictures(index: Index, root: Path) -> list[Picture]:
 
 
 def _picture(image: ImageRecord, classes: Sequence[str], root: Path, side: int) -> Picture:
+    tolerance = max(image.width, image.height) / side / 2  # half a pixel of the photograph
     objects = [
         DrawnObject(
             bbox=rounded_bbox(box),
+            outline="" if (mask := image.mask(position)) is None else outline(mask, tolerance),
             colour=class_colour(label),
             title=classes[label - 1] + (" (ignored)" if ignored else ""),
             ignored=bool(ignored),
         )
-        for box, label, ignored in zip(image.boxes, image.labels.tolist(), image.ignore, strict=True)
+        for position, (box, label, ignored) in enumerate(
+            zip(image.boxes, image.labels.tolist(), image.ignore, strict=True)
+        )
     ]
     return Picture(image.file, image.width, image.height, photo(root / image.file, side, QUALITY), objects)

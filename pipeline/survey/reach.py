@@ -113,7 +113,10 @@ def proposal_reach(params: Params, indices: Sequence[Index], root: Path) -> tupl
     with tempfile.TemporaryDirectory() as scratch:
         found = extract(searched, root, params.proposals, params.runtime.workers, Path(scratch))
     overlaps = cover(searched, found, [params.proposals.max_per_image]).overlaps[-1]
-    advice = "more regions (proposals.max_per_image), a smaller proposals.min_side, or the engine opencv"
+    advice = (
+        "more regions (proposals.max_per_image), a smaller proposals.min_side, a larger proposals.max_width, or the "
+        "engine opencv"
+    )
     return len(searched.images), [
         Reach(f"are overlapped by {least} or more by a region", recall(overlaps, least), "proposals", advice, judged)
         for least, judged in ((0.5, True), (0.7, False))

@@ -41,6 +41,11 @@ class Augment(Protocol):
         ...
 
 
+def unchanged(image: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int64], rng: np.random.Generator) -> Sample:
+    """Return the sample as it is, as detection sees its image; the `Augment` of held-out images."""
+    return image, boxes, labels
+
+
 @dataclass(frozen=True)
 class SquareBatch:
     """A step's images and objects.

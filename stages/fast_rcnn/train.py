@@ -2,49 +2,56 @@
 
 import torch
 
-from pipeline.data.images import ImageCache
+from pipeline.core.boxes import Boxes
 from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
-from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.training import train_detector
-from pipeline.training import publish_curves
+from pipeline.training import choice, publish_curves
+from pipeline.training_images import TrainingImages, training_images
 
 
 def main(stage: Stage) -> None:
     p, fast_rcnn = stage.params, stage.section(FastRcnnParams)
     settings = fast_rcnn.train
-    indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits}
-    records = [image for index in indices.values() for image in index.images]
-    proposals = [
-        boxes
-        for split, index in indices.items()
-        for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
-    ]
-    classes = next(iter(indices.values())).classes
+    images, held_out = training_images(
+        settings.schedule,
+        "fast_rcnn.train.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=settings.difficult,
+    )
+
+    def proposals_of(part: TrainingImages) -> list[Boxes]:
+        return part.proposals(lambda split: stage.dep(f"proposals/{split}.h5"))
+
+    proposals = proposals_of(images)
 
     torch.manual_seed(p.seed)
     net = fast_rcnn.backbone
-    shape = FastRcnnShape.from_params(net, fast_rcnn.grid, fast_rcnn.fc_width, len(classes), fast_rcnn.image)
+    shape = FastRcnnShape.from_params(net, fast_rcnn.grid, fast_rcnn.fc_width, len(images.classes), fast_rcnn.image)
     network = FastRcnn(shape)
     fresh = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{fast_rcnn.backbone}.safetensors")))
-    print(f"{len(records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
+    print(f"{len(images.records)} images, {sum(map(len, proposals))} proposals; new layers: {', '.join(fresh)}")
     train_detector(
         network,
-        records,
+        images.records,
         proposals,
-        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        images.pixels,
         settings,
         new=fresh,
         frozen=network.early_layers(settings.frozen_layers),
+        held_out=(held_out, proposals_of(held_out)) if held_out else None,
         title="training Fast R-CNN",
         **stage.training,
     )
     network.save(stage.out("models/fast_rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image")
+    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
 
 
 if __name__ == "__main__":

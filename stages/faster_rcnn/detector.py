@@ -8,36 +8,43 @@ convolutions, which round 2's proposal network has as well.
 
 import torch
 
-from pipeline.data.images import ImageCache
+from pipeline.core.boxes import Boxes
 from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
-from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.params import FasterRcnn
-from pipeline.training import publish_curves
+from pipeline.training import choice, publish_curves
+from pipeline.training_images import TrainingImages, training_images
 
 
 def main(stage: Stage) -> None:
     (number,) = stage.args
     p, faster_rcnn = stage.params, stage.section(FasterRcnn)
     settings = faster_rcnn.detector
-    indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits}
-    records = [image for index in indices.values() for image in index.images]
-    proposals = [
-        boxes
-        for split, index in indices.items()
-        for boxes in ProposalSet.load(stage.dep(f"proposals/faster_rcnn{number}/{split}.h5"), index)
-    ]
-    classes = next(iter(indices.values())).classes
+    images, held_out = training_images(
+        settings.schedule,
+        "faster_rcnn.detector.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=settings.difficult,
+    )
+
+    def proposals_of(part: TrainingImages) -> list[Boxes]:
+        return part.proposals(lambda split: stage.dep(f"proposals/faster_rcnn{number}/{split}.h5"))
+
+    proposals = proposals_of(images)
 
     torch.manual_seed(p.seed)
     net = faster_rcnn.backbone
     new: list[str] = []
     frozen: tuple[str, ...] = ("conv.",)
     if number == "1":
-        shape = FastRcnnShape.from_params(net, faster_rcnn.grid, faster_rcnn.fc_width, len(classes), faster_rcnn.image)
+        classes = len(images.classes)
+        shape = FastRcnnShape.from_params(net, faster_rcnn.grid, faster_rcnn.fc_width, classes, faster_rcnn.image)
         network = FastRcnn(shape)
         new = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{faster_rcnn.backbone}.safetensors")))
         frozen = network.early_layers(settings.frozen_layers)
@@ -46,19 +53,20 @@ def main(stage: Stage) -> None:
         network = FastRcnn.load(start, "systems/faster_rcnn/dvc.yaml:detector@1")
     train_detector(
         network,
-        records,
+        images.records,
         proposals,
-        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        images.pixels,
         settings,
         new=new,
         frozen=frozen,
         by_aspect=True,
+        held_out=(held_out, proposals_of(held_out)) if held_out else None,
         title=f"training the detector, round {number}",
         **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/detector{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image")
+    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
 
 
 if __name__ == "__main__":

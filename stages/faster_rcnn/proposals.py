@@ -2,8 +2,8 @@
 
     python -m stages.faster_rcnn.proposals 1
 
-For the splits that the detector is trained on. In round 2 the recall of the test split is measured too, with the
-numbers of boxes used there; its proposals are not stored, so that these numbers train no detector again.
+For the splits that the detector is trained and validated on. In round 2 the recall of the test split is measured too,
+with the numbers of boxes used there; its proposals are not stored, so that these numbers train no detector again.
 """
 
 from pipeline.data.index import Index
@@ -12,11 +12,13 @@ from pipeline.stage import Stage, run
 from pipeline.systems.faster_rcnn.detector import propose_all
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import FasterRcnn, RpnProposals
+from pipeline.training_images import seen_splits
 
 
 def main(stage: Stage) -> None:
     (number,) = stage.args
-    splits, faster_rcnn = stage.params.data.fit_splits, stage.section(FasterRcnn)
+    faster_rcnn = stage.section(FasterRcnn)
+    splits = seen_splits(faster_rcnn.detector.schedule, "faster_rcnn.detector.schedule", stage.params.data.fit_splits)
     network = RegionProposalNetwork.load(
         stage.dep(f"models/faster_rcnn/rpn{number}.safetensors"), f"systems/faster_rcnn/dvc.yaml:rpn@{number}"
     )

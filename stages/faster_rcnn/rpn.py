@@ -8,7 +8,6 @@ trains new proposal layers. The size of the features is taken to be the backbone
 
 import torch
 
-from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.reach import summary
@@ -18,15 +17,23 @@ from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import FasterRcnn
 from pipeline.systems.faster_rcnn.reach import anchor_reach
 from pipeline.systems.faster_rcnn.training import train_rpn
-from pipeline.training import publish_curves
+from pipeline.training import choice, publish_curves
+from pipeline.training_images import training_images
 
 
 def main(stage: Stage) -> None:
     (number,) = stage.args
     p, faster_rcnn = stage.params, stage.section(FasterRcnn)
     settings = faster_rcnn.rpn
-    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
-    records = [image for index in indices for image in index.images]
+    images, held_out = training_images(
+        settings.schedule,
+        "faster_rcnn.rpn.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=settings.difficult,
+    )
 
     torch.manual_seed(p.seed)
     shape = RpnShape.from_params(faster_rcnn.backbone, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
@@ -40,19 +47,20 @@ def main(stage: Stage) -> None:
             FastRcnn.load(detector, "systems/faster_rcnn/dvc.yaml:detector@1").conv.state_dict()
         )
         frozen = ("conv.",)
-    print(f"{len(records)} images; {summary(anchor_reach(records, network, settings))}")
+    print(f"{len(images.records)} images; {summary(anchor_reach(images.records, network, settings))}")
     train_rpn(
         network,
-        records,
-        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
+        images.records,
+        images.pixels,
         settings,
         frozen=frozen,
+        held_out=held_out,
         title=f"training proposals, round {number}",
         **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/rpn{number}.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image")
+    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
 
 
 if __name__ == "__main__":

@@ -2,46 +2,54 @@
 
 import torch
 
-from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.features.regions import label_proposals
 from pipeline.features.warp import warp_batch
 from pipeline.nets.backbones import channels_last
 from pipeline.nets.weights import Backbone
-from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
-from pipeline.systems.rcnn.params import Rcnn
-from pipeline.training import Task, classification_loss, publish_curves, train
+from pipeline.systems.rcnn.params import Finetune, Rcnn
+from pipeline.training import Task, choice, classification_loss, publish_curves, train
+from pipeline.training_images import TrainingImages, training_images, validation_seed
 
 
 def main(stage: Stage) -> None:
     p, rcnn = stage.params, stage.section(Rcnn)
     settings, region = rcnn.finetune, rcnn.region
-    indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits}
-    images = [image for index in indices.values() for image in index.images]
-    proposals = [
-        boxes
-        for split, index in indices.items()
-        for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
-    ]
-    foreground, background = label_proposals(images, proposals, settings, difficult=rcnn.difficult)
-    cache = ImageCache([stage.files / image.file for image in images], p.runtime.image_cache_mb)
-    batches = FinetuneBatches(foreground, background, cache, settings, region.size, p.seed)
+    images, held_out = training_images(
+        settings.schedule,
+        "rcnn.finetune.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=rcnn.difficult,
+    )
+
+    def batches_of(part: TrainingImages, chosen: Finetune, seed: int) -> FinetuneBatches:
+        proposals = part.proposals(lambda split: stage.dep(f"proposals/{split}.h5"))
+        foreground, background = label_proposals(part.records, proposals, chosen, difficult=rcnn.difficult)
+        print(f"{len(foreground)} foreground and {len(background)} background regions")
+        return FinetuneBatches(foreground, background, part.pixels, chosen, region.size, seed)
+
+    batches = batches_of(images, settings, p.seed)
+    still = settings.model_copy(update={"flip": False})
+    validation = batches_of(held_out, still, validation_seed(p.seed)) if held_out else None
 
     torch.manual_seed(p.seed)
-    classes = next(iter(indices.values())).classes
-    network = RegionNetwork(RegionShape(rcnn.backbone, region.size, rcnn.fc_width, len(classes) + 1))
+    network = RegionNetwork(RegionShape(rcnn.backbone, region.size, rcnn.fc_width, len(images.classes) + 1))
     fresh = network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{rcnn.backbone}.safetensors")))
-    print(f"{len(foreground)} foreground and {len(background)} background regions; new layers: {', '.join(fresh)}")
+    print(f"new layers: {', '.join(fresh)}")
     channels_last(network, stage.device)
     train(
         Task(
             network,
             losses=lambda model, batch: classification_loss(model, warp_batch(batch, region, stage.device)),
-            image_ids=lambda batch: [images[position].id for position in batch.samples.images],
+            image_ids=lambda batch: [images.records[position].id for position in batch.samples.images],
             rates={f"{name}.": settings.new_layer_lr for name in fresh},
+            validation=validation,
         ),
         batches,
         settings.schedule,
@@ -50,7 +58,8 @@ def main(stage: Stage) -> None:
     )
     network.save(stage.out("models/rcnn/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * (settings.foreground + settings.background), "region")
+    seen = settings.schedule.steps * (settings.foreground + settings.background)
+    stage.finish(seen, "region", **choice(stage.scratch.folder))
 
 
 if __name__ == "__main__":

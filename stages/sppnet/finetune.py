@@ -1,26 +1,22 @@
 """SPP-net, stage 2: fine-tune the layers above the cached maps; writes models/sppnet/network.safetensors.
 
-Trained on the windows of train, and the snapshot is chosen by its loss on windows of val, never of test. Without
-validation: on the windows of all data.fit_splits, and the last snapshot is kept. The convolutions that made the maps go
-beside it, into models/sppnet/backbone.safetensors.
+Windows of val are seen at the scale that they have in detection, those that train at a random one. The convolutions
+that made the maps go beside it, into models/sppnet/backbone.safetensors.
 """
-
-from collections.abc import Sequence
 
 import torch
 
-from pipeline.core.params import Split
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
 from pipeline.features.regions import RegionSampler, RegionSamples, label_proposals
 from pipeline.nets.backbones import architecture
 from pipeline.nets.weights import Backbone
-from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches, trained_splits, validation_loss
+from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
-from pipeline.training import Task, chosen, classification_loss, publish_curves, train
+from pipeline.training import Task, choice, classification_loss, publish_curves, train
+from pipeline.training_images import TrainingImages, training_images
 
 
 def main(stage: Stage) -> None:
@@ -28,41 +24,43 @@ def main(stage: Stage) -> None:
     settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
     backbone = Backbone.load(stage.dep(f"models/backbones/{sppnet.backbone}.safetensors"))
     net = architecture(backbone.network)
-    parts: dict[str, tuple[Split, ...]] = {"train": trained_splits(settings, p.data.fit_splits)}
-    if settings.validation_batches:
-        parts["val"] = ("val",)
+    images, held_out = training_images(
+        settings.schedule,
+        "sppnet.finetune.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=sppnet.difficult,
+    )
+    parts = {"train": images, **({"val": held_out} if held_out else {})}
     caches = {
         split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
-        for splits in parts.values()
-        for split in splits
+        for part in parts.values()
+        for split in part.splits
     }
-    first = caches[parts["train"][0]]
+    first = caches[images.splits[0]]
     for cache in caches.values():
         cache.check(first.fingerprint, first.path)
-    maps = {part: JoinedMaps([caches[split] for split in splits]) for part, splits in parts.items()}
-    images = sum(map(len, maps.values()))
-    windows = {part: windows_of(stage, splits, settings, sppnet.difficult) for part, splits in parts.items()}
     batches = {
-        part: PooledBatches(
-            maps[part],
-            RegionSampler(*windows[part], settings, "sppnet_finetune"),
+        name: PooledBatches(
+            JoinedMaps([caches[split] for split in part.splits]),
+            RegionSampler(*windows_of(stage, part, settings, sppnet.difficult), settings, "sppnet_finetune"),
             net,
             window,
             levels,
             seed=p.seed,
-            purpose=part,
-            megabytes=p.runtime.image_cache_mb * len(maps[part]) / images,
-            random_scale=part == "train",
+            purpose=name,
+            megabytes=part.megabytes,
+            random_scale=name == "train",
         )
-        for part in parts
-        if part == "train" or len(windows[part][0])
+        for name, part in parts.items()
     }
 
     torch.manual_seed(p.seed)
     width = net.fc[2] if net.fc else sppnet.fc_width
-    classes = Index.load(stage.dep("data/index/train.json")).classes
     shape = PyramidShape(
-        net.name, first.fingerprint, net.channels, window.rule, window.side, levels, width, len(classes) + 1
+        net.name, first.fingerprint, net.channels, window.rule, window.side, levels, width, len(images.classes) + 1
     )
     head = PyramidHead(shape)
     fresh = head.load_backbone(backbone)
@@ -72,12 +70,10 @@ def main(stage: Stage) -> None:
         Task(
             head,
             losses=lambda model, batch: classification_loss(model, batch.labelled()),
-            image_ids=lambda batch: maps["train"].image_ids[list(batch.images)].tolist(),
+            image_ids=lambda batch: [images.records[position].id for position in batch.images],
             # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
             rates={"output.": settings.new_layer_lr} if fresh == ["output"] else {},
-            validate=(lambda: validation_loss(head, batches["val"], settings.validation_batches, stage.device))
-            if "val" in batches
-            else None,
+            validation=batches.get("val"),
         ),
         batches["train"],
         settings.schedule,
@@ -85,28 +81,20 @@ def main(stage: Stage) -> None:
         **stage.training,
     )
     steps = settings.schedule.steps
-    step, loss = chosen(stage.scratch.folder) or (steps, None)
     head.save(stage.out("models/sppnet/network.safetensors"))
     backbone.convolutions().save(stage.out("models/sppnet/backbone.safetensors"))
-    print(f"snapshot of step {step}, validation loss {loss}")
     publish_curves(stage.scratch.folder, stage.report / "curves")
     seen = steps * (settings.foreground + settings.background)
-    stage.finish(seen, "window", steps=steps, snapshot_step=step, validation_loss=loss)
+    stage.finish(seen, "window", steps=steps, **choice(stage.scratch.folder))
 
 
 def windows_of(
-    stage: Stage, splits: Sequence[Split], settings: PyramidFinetune, difficult: bool
+    stage: Stage, part: TrainingImages, settings: PyramidFinetune, difficult: bool
 ) -> tuple[RegionSamples, RegionSamples]:
-    """Return the foreground and background windows of some splits, their images counted on from split to split."""
-    indices = {split: Index.load(stage.dep(f"data/index/{split}.json")) for split in splits}
-    images = [image for index in indices.values() for image in index.images]
-    proposals = [
-        boxes
-        for split, index in indices.items()
-        for boxes in ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)
-    ]
-    foreground, background = label_proposals(images, proposals, settings, difficult=difficult)
-    print(f"{', '.join(splits)}: {len(foreground)} foreground and {len(background)} background windows")
+    """Return the foreground and background windows of some images."""
+    proposals = part.proposals(lambda split: stage.dep(f"proposals/{split}.h5"))
+    foreground, background = label_proposals(part.records, proposals, settings, difficult=difficult)
+    print(f"{', '.join(part.splits)}: {len(foreground)} foreground and {len(background)} background windows")
     return foreground, background
 
 

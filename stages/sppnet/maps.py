@@ -3,9 +3,12 @@
 python -m stages.sppnet.maps train
 """
 
-from pipeline.core.storage import fingerprint, replace
+from functools import partial
+
+from pipeline.core.cluster import cluster
+from pipeline.core.storage import fingerprint, replace, sha256
 from pipeline.data.index import Index
-from pipeline.features.maps import cache_maps, entries, maps_origin
+from pipeline.features.maps import cache_maps, entries, maps_origin, stored_conv
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -20,8 +23,8 @@ def main(stage: Stage) -> None:
     index = Index.load(stage.dep(f"data/index/{split}.json"))
     net = architecture(sppnet.backbone)
     conv = net.conv()
-    backbone = weights.Backbone.load(stage.dep(f"models/backbones/{net.name}.safetensors"))
-    weights.load_conv(conv, net.name, backbone.weights)
+    file = stage.dep(f"models/backbones/{net.name}.safetensors")
+    weights.load_conv(conv, net.name, weights.Backbone.load(file).weights)
     geometry = Geometry.from_layers(conv)
     layout = entries(
         [image.id for image in index.images],
@@ -31,25 +34,29 @@ def main(stage: Stage) -> None:
         geometry,
     )
     origin = maps_origin(net.name, conv, settings.scales)
-    cache = cache_maps(
-        layout,
-        conv,
-        net.channels,
-        folder=stage.scratch.folder,
-        dtype=settings.dtype,
-        shard_mb=settings.shard_mb,
-        precision=settings.precision,
-        device=stage.device,
-        workers=stage.workers,
-        attributes={
-            "system": "sppnet",
-            **origin,
-            "stride": geometry.stride,
-            "offset": geometry.offset,
-            "fingerprint": fingerprint(**origin),
-        },
-        title=f"caching maps, {split}",
-    )
+    where, scratch = stage.params.runtime.cluster, stage.scratch.folder
+    with cluster(where, stage.workers, [file, scratch, *layout.files[:1]], stage.device) as executor:
+        cache = cache_maps(
+            layout,
+            conv,
+            net.channels,
+            folder=scratch,
+            dtype=settings.dtype,
+            shard_mb=settings.shard_mb,
+            precision=settings.precision,
+            device=stage.device,
+            workers=stage.workers,
+            attributes={
+                "system": "sppnet",
+                **origin,
+                "stride": geometry.stride,
+                "offset": geometry.offset,
+                "fingerprint": fingerprint(**origin),
+            },
+            title=f"caching maps, {split}",
+            executor=executor,
+            load=partial(stored_conv, net.name, file.absolute(), sha256(file), stage.device) if executor else None,
+        )
     replace(cache, stage.out(f"features/sppnet/{split}.zarr"))
     stage.finish(len(index.images), "image")
 

@@ -2,7 +2,6 @@
 
 import torch
 
-from pipeline.data.images import ImageCache
 from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.reach import summary
@@ -11,32 +10,33 @@ from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.params import YoloV1
 from pipeline.systems.yolo.reach import cell_reach
 from pipeline.systems.yolo.training import train_yolo
-from pipeline.training import publish_curves
+from pipeline.training import choice, publish_curves
+from pipeline.training_images import training_images
 
 
 def main(stage: Stage) -> None:
     p, yolo = stage.params, stage.section(YoloV1)
     settings = yolo.train
-    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in p.data.fit_splits]
-    records = [image for index in indices for image in index.images]
+    images, held_out = training_images(
+        settings.schedule,
+        "yolo.train.schedule",
+        p.data.fit_splits,
+        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
+        stage.files,
+        p.runtime.image_cache_mb,
+        difficult=settings.difficult,
+    )
 
     torch.manual_seed(p.seed)
-    classes = len(indices[0].classes)
-    shape = YoloShape.from_params(yolo.backbone, yolo.side, yolo.boxes, classes, yolo.head)
+    shape = YoloShape.from_params(yolo.backbone, yolo.side, yolo.boxes, len(images.classes), yolo.head)
     network = Yolo(shape, settings.dropout)
     network.load_backbone(Backbone.load(stage.dep(f"models/backbones/{yolo.backbone}.safetensors")))
-    cells = cell_reach(records, shape.side, network.grid, settings.difficult)
-    print(f"{len(records)} images; {shape.boxes} boxes a cell; {summary(cells)}")
-    train_yolo(
-        network,
-        records,
-        ImageCache([stage.files / image.file for image in records], p.runtime.image_cache_mb),
-        settings,
-        **stage.training,
-    )
+    cells = cell_reach(images.records, shape.side, network.grid, settings.difficult)
+    print(f"{len(images.records)} images; {shape.boxes} boxes a cell; {summary(cells)}")
+    train_yolo(network, images.records, images.pixels, settings, held_out, **stage.training)
     network.save(stage.out("models/yolo/network.safetensors"))
     publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image")
+    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
 
 
 if __name__ == "__main__":

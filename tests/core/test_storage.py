@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,4 +232,22 @@ def test_clearing_removes_older_fingerprints_of_this_stage_alone(tmp_path: Path)
     scratch = Scratch("a", "2", tmp_path)
     scratch.clear()
     scratch.clear()
-    assert listing(tmp_path) == ["b", "b/1"]
+    assert listing(tmp_path) == ["b", "b/1", "b/lock"]
+
+
+def test_a_second_process_of_a_stage_ends_with_a_sentence_until_the_first_is_gone(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from pipeline.core.storage import Scratch;"
+    code += "scratch = Scratch('stage', 'aaaa', Path(sys.argv[1])); print('has it', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        try:
+            assert first.stdout is not None
+            assert first.stdout.readline() == "has it\n"
+            for fingerprint in ("aaaa", "bbbb"):
+                with pytest.raises(InputError, match=r"stage/lock: another process runs this stage here; once it has"):
+                    Scratch("stage", fingerprint, tmp_path)
+            Scratch("other", "aaaa", tmp_path)
+        finally:
+            first.kill()
+    assert Scratch("stage", "aaaa", tmp_path).folder.is_dir()

@@ -115,7 +115,7 @@ def test_broken_entries(coco: Any, read: Read, change: Callable, message: str) -
         (b"\xff\xff", "annotations.json: this is not JSON"),
         (b"[" * 100_000, "annotations.json: this is not JSON"),
         (b"[]", "annotations.json: holds a JSON list"),
-        (None, "annotations.json: the file cannot be read"),
+        (None, "annotations.json: cannot be read"),
     ],
 )
 def test_broken_files(coco: Any, read: Read, content: bytes | None, message: str) -> None:

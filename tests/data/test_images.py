@@ -1,6 +1,9 @@
 """Decoding of every kind of image, the scan of a dataset, and decoded images held in memory."""
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,22 @@ def test_text_and_orientation_that_cannot_be_read_cost_no_pixel(tmp_path: Path) 
     ):
         Image.new("RGB", (6, 4), RED).save(tmp_path / name, **more)
         assert read_image(tmp_path / name).shape == (4, 6, 3)
+
+
+def test_no_warning_without_a_file_name_is_printed(tmp_path: Path) -> None:
+    """In a process of its own: pytest sets the filters of warnings itself."""
+    Image.new("RGB", (60, 40), RED).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01")
+    for limit in (None, 2000):  # the picture has 2,400 pixels, for which Pillow warns of a bomb at 2,000
+        code = f"from PIL import Image; from pipeline.data.images import read_image; Image.MAX_IMAGE_PIXELS = {limit}; "
+        run = subprocess.run(
+            [sys.executable, "-c", f"{code}print(read_image(__import__('pathlib').Path('a.jpg')).shape)"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.stdout, run.stderr) == ("(40, 60, 3)\n", "")
 
 
 def test_the_scan_says_whether_an_image_is_turned(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
+import pytest
+
 from pipeline.core.sections import SplitShares
-from pipeline.data.source import complete
+from pipeline.data.source import MANY, complete, watched
 
 NAMES = [f"{i:04d}" for i in range(100)]
 SHARES = SplitShares(val=0.2, test=0.3)
@@ -75,3 +77,12 @@ def test_few_images_and_shares_of_zero() -> None:
     assert sizes(complete({"trainval": NAMES[:3]}, SHARES, 1)[0]) == (1, 1, 1)
     assert sizes(complete({"trainval": NAMES}, SplitShares(val=0, test=0.5), 1)[0]) == (50, 0, 50)
     assert sizes(complete({}, SHARES, 1)[0]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, MANY, MANY + 1, 3 * MANY])
+def test_many_items_pass_under_a_bar_that_knows_how_many(count: int, capsys: pytest.CaptureFixture) -> None:
+    assert list(watched(iter(range(count)), "reading", "file", count)) == list(range(count))
+    printed = capsys.readouterr().err
+    assert (f"{count}/{count}" in printed) == (count > MANY)
+    assert list(watched(iter(range(count)), "reading", "file")) == list(range(count))
+    assert (f"{count}file" in capsys.readouterr().err) == (count > MANY)

@@ -320,7 +320,10 @@ def test_an_annotation_that_is_a_folder_and_a_list_that_is_no_text(voc: Any, rea
     (voc.root / "ImageSets/Main/val.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError) as error:
         read()
-    assert "Annotations/train.xml: the file cannot be read" in messages(error)
+    assert (
+        "Annotations/train.xml: cannot be read (Is a directory); a file that you may read would be right."
+        in messages(error)
+    )
     assert "ImageSets/Main/val.txt: is not UTF-8 text." in messages(error)
 
 
@@ -348,11 +351,25 @@ def test_parts_of_an_object_are_no_objects(voc: Any, read: Read) -> None:
     assert read().splits["train"].images[0].boxes.tolist() == [[0, 0, 50, 50]]
 
 
+def test_a_line_of_a_list_is_one_name_that_may_hold_blanks(voc: Any, read: Read) -> None:
+    for name in ("a b", "c d.e", "f"):
+        voc.pair(name)
+    voc.list("train", "a b.png")
+    voc.list("val", " c d.e ")
+    voc.list("test", "f")
+    assert [index.images[0].file for index in read().splits.values()] == [
+        f"JPEGImages/{name}.png" for name in ("a b", "c d.e", "f")
+    ]
+    voc.list("train", "a b f")
+    with pytest.raises(InputError, match=r"ImageSets/Main/train.txt:1: names 'a b f', but JPEGImages has no such"):
+        read()
+
+
 def test_many_annotations_are_read_under_a_progress_bar(
     voc: Any, read: Read, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     three(voc)
-    monkeypatch.setattr("pipeline.data.voc.PARSED_WITH_BAR", 1)
+    monkeypatch.setattr("pipeline.data.source.MANY", 1)
     assert read().report.ok
     assert "reading annotations" in capsys.readouterr().err
 
@@ -474,6 +491,15 @@ def test_names_that_look_alike_are_noted(voc: Any, read: Read) -> None:
     voc.xml("train", ("Cat", (1, 1, 9, 9)), ("cat\u200b", (1, 1, 9, 8)), ("dog", (1, 1, 9, 7)))
     assert read().report.notes["classes with almost one name"] == [
         r"the dataset: 'Cat', 'cat', 'cat\u200b' are 3 classes."
+    ]
+
+
+def test_an_image_that_is_nearly_one_grey_is_noted(voc: Any, read: Read) -> None:
+    """A camera of 12 bits in a file of 16: 4,095 of 65,535 is 16 of 255."""
+    three(voc)
+    Image.fromarray(np.tile(np.array([[0, 4095]], np.uint16), (80, 50))).save(voc.root / "JPEGImages/train.png")
+    assert read().report.notes["image without contrast"] == [
+        "JPEGImages/train.png: is nearly one grey at 8 bits; values that fill the range of its file would be right."
     ]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
+from pipeline.inspect.drawing import png_bytes
 from pipeline.inspect.embedding import Method, embed, figure, points_in_plane, render, sample_by_class
 
 CLASSES = ("red", "blue")
@@ -133,6 +134,22 @@ def test_the_clusters_of_tsne_have_names(planted: tuple[Rows, Index]) -> None:
     for label, place in enumerate(names.values(), 1):
         nearest = np.linalg.norm(view.points - place, axis=1).argmin()
         assert view.regions.labels[nearest] == label
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", list(Method))
+def test_names_of_any_letters_and_length_are_drawn(planted: tuple[Rows, Index], method: Method) -> None:
+    """Long names left no room for the points, and what is between two dollars is a formula to matplotlib."""
+    rows, index = planted
+    view = embed(rows, Index(("n" * 300, "$^$\u732b"), index.images), 30, method, seed=0)
+    assert png_bytes(figure(view)).startswith(b"\x89PNG")
+    legend = figure(view).axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "background (10)",
+        f"{'n' * 57}... (10)",
+        "\\$^\\$\u732b (10)",
+    ]
 
 
 def test_few_regions_of_few_units_still_make_a_picture() -> None:

@@ -97,6 +97,22 @@ def test_opencv_sums_that_share_their_terms_give_the_boxes_of_each_alone(setting
     assert len(found("ctsf", "tsf")) > len(found("ctsf"))
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_wide_image_is_searched_as_a_narrow_one(settings, scene, engine):
+    """Each pixel four times in both directions: reduced to its width the scene is what it was."""
+    wide = scene.repeat(4, axis=0).repeat(4, axis=1)
+    found = propose(wide, settings(engine, max_width=80, min_side=10))
+    assert len(found) > 2
+    np.testing.assert_array_equal(found, 4 * propose(scene, settings(engine, min_side=10)))
+    np.testing.assert_array_equal(propose(scene, settings(engine, max_width=81)), propose(scene, settings(engine)))
+
+
+def test_boxes_of_a_reduced_image_end_at_its_border(settings):
+    """51 rows of 101 pixels become 10 of 20: the box of all of them is the image's own, to the last pixel."""
+    found = propose(np.full((51, 101, 3), 90, np.uint8), settings(max_width=20))
+    assert found.tolist() == [[0, 0, 101, 51]]
+
+
 @pytest.mark.slow
 def test_real_objects_are_found(settings, photographs):
     for pixels, truth in photographs(slice(0, 8, 4)):

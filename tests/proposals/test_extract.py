@@ -28,7 +28,13 @@ def test_order_and_settings_are_kept(tmp_path, split, settings):
     assert found.boxes_of(6).tolist() == [[0, 0, 30, 20]]
     assert max(len(boxes) for boxes in found) <= 7
     assert found.engine == "selectivesearch"
-    assert found.settings == {"max_per_image": 7, "min_side": 1, "scales": [50, 100, 150, 300], "sigma": 0.8}
+    assert found.settings == {
+        "max_per_image": 7,
+        "max_width": None,
+        "min_side": 1,
+        "scales": [50, 100, 150, 300],
+        "sigma": 0.8,
+    }
 
 
 def test_no_image(tmp_path, split, settings):

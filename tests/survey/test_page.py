@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Return a YOLO folder of twelve pictures, one of train twice in test, a class that train alone has."""
+    """Return a YOLO folder of twelve pictures; one of train is in test, too, and has the only polygon, of a class."""
     root = tmp_path / "a <b> & c"
     for split, numbers in (("train", range(6)), ("val", range(6, 9)), ("test", range(9, 12))):
         for kind in ("images", "labels"):
@@ -31,7 +31,7 @@ def dataset(tmp_path: Path) -> Path:
             blobs = np.random.default_rng(0 if number == 11 else number).integers(0, 256, (6, 8, 3), np.uint8)
             image = Image.fromarray(blobs).resize((160, 120), Image.Resampling.BICUBIC)
             image.save(root / f"images/{split}/{number}.png")
-            lines = "0 0.5 0.5 0.3 0.3\n" + ("1 0.2 0.2 0.2 0.2\n" if number == 0 else "")
+            lines = "0 0.5 0.5 0.3 0.3\n" + ("1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n" if number == 0 else "")
             (root / f"labels/{split}/{number}.txt").write_text(lines)
     (root / "data.yaml").write_text(
         "names: [cell, '<i>rare</i>']\ntrain: images/train\nval: images/val\ntest: images/test\n"
@@ -55,6 +55,8 @@ def test_the_page_holds_all_and_asks_for_nothing(
     assert not re.search(r"<script|https?:|url\(|@import", text)
     assert "<i>rare</i>" not in text
     assert "a &lt;b&gt; &amp; c" in text
+    # 160 x 120 pixels, a quarter of a pixel inside; once in the gallery, once beside its twin.
+    assert re.findall('<path d="M([^"]*)Z"/>', text) == ["16.25 12.25 16.25 35.75 47.75 35.75 47.75 12.25"] * 2
     shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL)))
     assert "12 images, 13 objects, 2 classes" in shown
     assert "1 image of test is the same as one of train, or nearly." in shown

@@ -11,11 +11,14 @@ import torch
 from PIL import Image
 from ruamel.yaml import YAML
 
-from pipeline import params
+from pipeline import params, presets
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Detector, detect_split
 from pipeline.evaluation.detections import Detections
+from pipeline.nets.backbones import architecture
+from pipeline.nets.weights import Backbone
+from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
@@ -110,6 +113,32 @@ def with_values(section: Any, **values: Any) -> Any:
 @pytest.fixture(scope="session")
 def altered():
     return with_values
+
+
+@pytest.fixture(scope="session")
+def make_project(squares, around) -> Callable[..., Path]:
+    """Return a function that makes a project in a folder, with the tiny preset and ``KEY=VALUE`` over it.
+
+    It has all that trainings read, but for SPP-net's maps: `squares`, the first five to train, three in val.
+    """
+    root, records = squares
+
+    def make(folder: Path, *assignments: str) -> Path:
+        values = presets.read(ROOT / "presets", "tiny") | presets.assigned([*assignments, f"data.root={root}"])
+        (folder / "params.yaml").write_text(presets.lay_over(presets.template(), values, "params.yaml")[0])
+        for split, part in (("train", slice(0, 5)), ("val", slice(5, 8))):
+            index = Index(("red", "blue"), tuple(records[part]))
+            index.save(folder / f"data/index/{split}.json")
+            proposals = ProposalSet.join(around[part], [image.id for image in index.images], "made", {})
+            for place in ("proposals", "proposals/faster_rcnn1", "proposals/faster_rcnn2"):
+                proposals.save(folder / place / f"{split}.h5")
+        weights = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
+        Backbone(weights, network="small").save(folder / "models/backbones/small.safetensors")
+        detector = FastRcnn(FastRcnnShape("small", 7, 32, 2, (128,), 192))
+        detector.save(folder / "models/faster_rcnn/detector1.safetensors")
+        return folder
+
+    return make
 
 
 class Trainable:

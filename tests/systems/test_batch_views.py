@@ -10,25 +10,22 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from pipeline import params, presets, training
-from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, TrainingImages
+from pipeline import params, training
+from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture
 from pipeline.core.boxes import as_boxes
 from pipeline.core.code import closure
 from pipeline.core.sections import Region
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.regions import RegionSamples
 from pipeline.features.warp import WarpBatch
-from pipeline.nets.backbones import architecture
-from pipeline.nets.weights import Backbone
-from pipeline.proposals.store import ProposalSet
 from pipeline.registry import all_systems, system
 from pipeline.stage import declarations
-from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.rcnn.batch_view import pictures as warped_pictures
 from pipeline.systems.square import SquareBatch
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.batch_view import pictures as cell_pictures
 from pipeline.systems.yolo.training import CellBatches
+from pipeline.training_images import TrainingImages
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")
@@ -43,23 +40,8 @@ CHANGED += ["runtime.workers=1", "ssd.train.batch=6", "yolo.train.batch=6"]
 
 
 @pytest.fixture(scope="module")
-def project(squares, around, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a project of eight images that has all that trainings read, but for SPP-net's maps."""
-    root, records = squares
-    folder = tmp_path_factory.mktemp("project")
-    values = presets.read(ROOT / "presets", "tiny") | presets.assigned([*CHANGED, f"data.root={root}"])
-    text, _ = presets.lay_over(presets.template(), values, "params.yaml")
-    (folder / "params.yaml").write_text(text)
-    for split, part in (("train", slice(0, 5)), ("val", slice(5, 8))):
-        index = Index(CLASSES, tuple(records[part]))
-        index.save(folder / f"data/index/{split}.json")
-        proposals = ProposalSet.join(around[part], [image.id for image in index.images], "made", {})
-        for place in ("proposals", "proposals/faster_rcnn1", "proposals/faster_rcnn2"):
-            proposals.save(folder / place / f"{split}.h5")
-    weights = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
-    Backbone(weights, network="small").save(folder / "models/backbones/small.safetensors")
-    FastRcnn(FastRcnnShape("small", 7, 32, 2, (128,), 192)).save(folder / "models/faster_rcnn/detector1.safetensors")
-    return folder
+def project(make_project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("project"), *CHANGED)
 
 
 @pytest.fixture
@@ -73,7 +55,7 @@ def seen(project: Path, monkeypatch: pytest.MonkeyPatch, run_stage) -> Callable[
             for split in ("train", "val"):
                 run_stage("sppnet.maps", split)
         indices = {split: Index.load(Path(f"data/index/{split}.json")) for split in ("train", "val")}
-        return system(name).seen_batches(p, TrainingImages(indices, Path(p.data.root)), stage)
+        return system(name).seen_batches(p, TrainingImages(indices, Path(p.data.root), 64), stage)
 
     return batches
 
@@ -196,7 +178,7 @@ def test_cells_are_responsible_for_the_first_object_whose_centre_they_hold() -> 
         (5, 6),
     )
     images = TrainingImages(
-        {"train": Index(CLASSES, tuple(ImageRecord(n, f"a/{n}.png", 64, 64, "") for n in (5, 6)))}, Path()
+        {"train": Index(CLASSES, tuple(ImageRecord(n, f"a/{n}.png", 64, 64, "") for n in (5, 6)))}, Path(), 1
     )
     batches = CellBatches(lambda step: made, 64, 4)  # type: ignore[arg-type]
     one, two = cell_pictures(batches, images, 0)

@@ -20,6 +20,7 @@ from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, limits_of
 from pipeline.systems.square import SquareDetector
 from pipeline.training import CHECKPOINT
+from pipeline.training_images import TrainingImages
 
 CPU = torch.device("cpu")
 NETWORKS = ("fast_rcnn", "rpn", "yolo", "ssd")
@@ -102,6 +103,37 @@ def test_a_killed_run_ends_in_the_same_weights(name, trainables, tmp_path) -> No
     assert rest.read == whole.read // 2
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.items())
+
+
+@pytest.mark.slow
+def test_a_killed_run_with_a_validation_keeps_the_same_weights(trainables, squares, tmp_path) -> None:
+    """12 steps with a checkpoint after 4 and 8, killed at the 10th; no step is another one for the validation."""
+    ssd, (root, records) = trainables["ssd"], squares
+    index = Index(("red", "blue"), tuple(records[4:]))
+    short = {"schedule__steps": 12, "schedule__decay_at": (), "schedule__checkpoint_every": 4}
+    held_out = {"schedule__validation_batches": 2}
+    images = ssd.images()
+
+    def options() -> dict[str, Any]:
+        return {"held_out": TrainingImages({"val": index}, root, 64)}
+
+    whole = Failing(images)
+    expected = ssd.fit(tmp_path / "whole", images=whole, options=options(), **short, **held_out).state_dict()
+    with pytest.raises(ConnectionAbortedError):
+        ssd.fit(
+            tmp_path / "killed",
+            images=Failing(images, last=whole.read * 3 // 4),
+            options=options(),
+            **short,
+            **held_out,
+        )
+    assert torch.load(tmp_path / "killed" / CHECKPOINT, weights_only=True)["steps"] == 8
+    resumed = ssd.fit(tmp_path / "killed", options=options(), **short, **held_out).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in resumed.items())
+    assert training.chosen(tmp_path / "killed") == training.chosen(tmp_path / "whole")
+    ssd.fit(tmp_path / "plain", **short)
+    last, plain = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("whole", "plain"))
+    assert all(torch.equal(tensor, plain["network"][name]) for name, tensor in last["network"].items())
 
 
 @pytest.mark.parametrize("name", NETWORKS)

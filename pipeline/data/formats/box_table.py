@@ -10,7 +10,7 @@ from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather
 from pipeline.data.formats.tree import Listed, Tree, split_of
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text, watched
 
 # By the name here: what headers call the column, in small letters and without marks.
 COLUMNS = {
@@ -93,8 +93,11 @@ def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: 
 def _rows(tree: Tree, file: str, report: Report) -> Iterator[tuple[str, Row]]:
     known, mark = _columns(header := _header(tree, file)), _mark(header)
     try:
-        with (tree.root / file).open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, delimiter=mark)
+        with (tree.root / file).open("rb") as stream:
+            count = sum(1 for _ in stream)
+        with (tree.root / file).open(encoding="utf-8-sig", newline="") as text:
+            lines = watched(text, "reading annotations", "line", count)
+            reader = csv.DictReader(lines, delimiter=mark)
             for row in reader:
                 where = f"{file}:{reader.line_num}"
                 if None in row or None in row.values():

@@ -9,7 +9,7 @@ from pipeline.data.formats.layout import Layout
 from pipeline.data.formats.tree import Tree
 from pipeline.data.index import SPLITS
 from pipeline.data.report import Report
-from pipeline.data.source import Source
+from pipeline.data.source import Source, watched
 
 TRIED = 100  # images by which the folder of a file's images is found
 
@@ -24,7 +24,8 @@ def find(tree: Tree) -> Layout | None:
         InputError: a JSON file cannot be read, or no file has all that a COCO file needs and one has a part of it or
             is no mapping.
     """
-    shapes = {file: tree.json_shape(file) for file in tree.apart(".json")}
+    apart = tree.apart(".json")
+    shapes = {file: tree.json_shape(file) for file in watched(apart, "looking into JSON files", "file", len(apart))}
     files = [file for file, shape in shapes.items() if shape.keys.issuperset(SECTIONS)]
     called = [file for file in files if "instances" in file]
     lacking = [

@@ -16,7 +16,7 @@ from pipeline.data.formats.shapes import Corners, bounds_of_circle, bounds_of_po
 from pipeline.data.formats.tree import Tree, read_json
 from pipeline.data.masks import Mask, as_polygon, encode, read_values
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text, watched
 
 REGIONS = ("rectangle", "polygon", "circle", "mask", "oriented_rectangle")
 Size = tuple[float, float]
@@ -40,7 +40,8 @@ def find(tree: Tree) -> Layout | None:
 
 def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: Report) -> Source:
     images = []
-    for file, image in paired(tree, files, report).items():
+    pairs = paired(tree, files, report)
+    for file, image in watched(pairs.items(), "reading annotations", "file", len(pairs)):
         try:
             images.append(_image(read_json(tree.root / file, file), file, image, report))
         except InputError as error:

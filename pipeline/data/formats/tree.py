@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from pipeline.core.errors import InputError
 from pipeline.data.report import Report
-from pipeline.data.source import is_text, read_lines
+from pipeline.data.source import is_text, read_lines, watched
 from pipeline.data.voc import IMAGE_ENDINGS
 
 SPLIT = re.compile(
@@ -46,7 +46,8 @@ class Tree:
 
     def __init__(self, root: Path, without: Collection[str] = ()) -> None:
         self.root = root
-        found = sorted({path.relative_to(root).as_posix() for path in _walk(root, set())}.difference(without))
+        paths = watched(_walk(root, set()), "listing files", "file")
+        found = sorted({path.relative_to(root).as_posix() for path in paths}.difference(without))
         self.files = tuple(file for file in found if is_text(file))
         self.unnamed = tuple(ascii(file) for file in found if not is_text(file))
         self._shapes: dict[str, JsonShape] = {}
@@ -177,7 +178,9 @@ def read_json(path: Path, name: str) -> Any:
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{name}: the file cannot be read ({error.strerror}).") from error
+        raise InputError(
+            f"{name}: cannot be read ({error.strerror}); a file that you may read would be right."
+        ) from error
     except json.JSONDecodeError as error:
         raise InputError(f"{name}:{error.lineno}: this is not JSON ({error.msg}, column {error.colno}).") from error
     except (ValueError, RecursionError) as error:

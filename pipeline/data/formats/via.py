@@ -13,7 +13,7 @@ from pipeline.data.formats.shapes import Corners, bounds_of_circle, bounds_of_po
 from pipeline.data.formats.tree import Listed, Tree, read_json, split_of
 from pipeline.data.masks import as_polygon
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text, watched
 
 PROJECT = "_via_img_metadata"
 ENTRY = {"filename", "regions"}
@@ -59,7 +59,7 @@ def _images(tree: Tree, file: str, report: Report) -> Iterator[SourceImage]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise InputError(f"{file}: {PROJECT} is no mapping of images to mappings, as VIA writes it.")
     read = []
-    for key, entry in entries.items():
+    for key, entry in watched(entries.items(), "reading annotations", "image", len(entries)):
         where, name = f"{file}: image {key}", entry.get("filename")
         image = tree.image_named(name, file) if isinstance(name, str) else None
         regions = entry.get("regions")

@@ -9,7 +9,7 @@ from pipeline.core.sections import SplitShares
 from pipeline.data.formats.layout import Layout, gather, paired
 from pipeline.data.formats.tree import Tree
 from pipeline.data.report import Report
-from pipeline.data.source import Source, SourceImage
+from pipeline.data.source import Source, SourceImage, watched
 from pipeline.data.voc import find_voc, is_voc, parse_annotation, read_voc
 
 ROOT_ELEMENT = re.compile(rb"<annotation[\s>]")
@@ -51,7 +51,8 @@ def _is_annotation(tree: Tree, file: str) -> bool:
 
 def _read(tree: Tree, files: list[str], shares: SplitShares, seed: int, report: Report) -> Source:
     images = []
-    for file, image in paired(tree, files, report).items():
+    pairs = paired(tree, files, report)
+    for file, image in watched(pairs.items(), "reading annotations", "file", len(pairs)):
         try:
             annotation = parse_annotation(tree.root / file, file)
         except InputError as error:

@@ -21,7 +21,7 @@ from pipeline.data.formats.shapes import bounds_of_points
 from pipeline.data.formats.tree import Listed, Tree
 from pipeline.data.masks import as_polygon
 from pipeline.data.report import Report, short
-from pipeline.data.source import Source, SourceImage, SourceObject, is_text, read_lines
+from pipeline.data.source import Source, SourceImage, SourceObject, is_text, read_lines, watched
 
 NAMES_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 SPLIT_KEYS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -45,7 +45,9 @@ def find(tree: Tree) -> Layout | None:
     """
     texts = [file for file in tree.ending(".txt") if PurePosixPath(file).name not in NAMES_FILES]
     with_image = [file for file in texts if tree.images_of(file)]
-    with_numbers = {file for file in texts if _has_numbers(tree, file)}
+    with_numbers = {
+        file for file in watched(texts, "looking into text files", "file", len(texts)) if _has_numbers(tree, file)
+    }
     if with_numbers.isdisjoint(with_image):
         return None
     files = sorted(with_numbers.union(with_image))
@@ -177,9 +179,10 @@ def _at(tree: Tree, file: str, split: str, place: str, report: Report) -> dict[s
 
 
 def _read(tree: Tree, files: list[str], names: Names, shares: SplitShares, seed: int, report: Report) -> Source:
+    pairs = paired(tree, files, report)
     images = [
         SourceImage(image, tuple(_objects(tree, file, names, report)), None, file)
-        for file, image in paired(tree, files, report).items()
+        for file, image in watched(pairs.items(), "reading annotations", "file", len(pairs))
     ]
     labelled = {PurePosixPath(image.file).parent for image in images}
     for file in sorted(tree.images - {image.file for image in images}):

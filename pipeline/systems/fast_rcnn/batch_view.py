@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pipeline.batch_view import Role, SeenBatches, SeenPicture, TrainingImages, object_marks, region_marks
+from pipeline.batch_view import Role, SeenBatches, SeenPicture, object_marks, region_marks
 from pipeline.core.boxes import Boxes, best_match
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import mirror
@@ -14,6 +14,7 @@ from pipeline.systems.fast_rcnn.maps import View
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.training import RegionBatches, region_batches
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBatches:
     """Return the batches of the stage ``train``; see `pipeline.registry.System.seen_batches`."""
-    section, images = params.section(FastRcnnParams), images.of(params.data.fit_splits)
+    section = params.section(FastRcnnParams)
     net, classes, settings = section.backbone, len(images.classes), section.train
+    images = images.of(trained_splits(settings.schedule, "fast_rcnn.train.schedule", params.data.fit_splits))
     network = FastRcnn(FastRcnnShape.from_params(net, section.grid, section.fc_width, classes, section.image))
-    proposals = images.proposals(Path("proposals"))
+    proposals = images.proposals(lambda split: Path(f"proposals/{split}.h5"))
     batches = region_batches(network, images.records, proposals, images.pixels, settings, params.seed)
     return seen_regions(batches, images, settings.difficult, settings.schedule.steps)
 

@@ -37,6 +37,7 @@ from pipeline.systems.fast_rcnn.targets import (
     unfold,
 )
 from pipeline.training import Run, Task, train
+from pipeline.training_images import TrainingImages, validation_seed
 
 CONVOLUTIONS = "conv."
 """Prefix of the parameters of all convolutions, for ``frozen``."""
@@ -166,6 +167,20 @@ def region_batches(
     return RegionBatches(records, regions, images, statistics, network, settings, seed, by_aspect)
 
 
+def held_out_batches(
+    network: FastRcnn,
+    held_out: TrainingImages,
+    proposals: Sequence[Boxes],
+    settings: RegionTraining,
+    statistics: TargetStatistics,
+    seed: int,
+) -> RegionBatches:
+    """Return what makes the batches of held-out images: with pixels, not mirrored, targets as ``statistics`` say."""
+    regions = [label_regions(image, boxes, settings) for image, boxes in zip(held_out.records, proposals, strict=True)]
+    plain = settings.model_copy(update={"flip": False})
+    return RegionBatches(held_out.records, regions, held_out.pixels, statistics, network, plain, validation_seed(seed))
+
+
 def score_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the softmax cross-entropy of ``scores`` (R, classes + 1), averaged over the regions; 0 without any."""
     return F.cross_entropy(scores, labels, reduction="sum") / max(1, len(labels))
@@ -201,6 +216,7 @@ def train_detector(
     new: Sequence[str],
     frozen: tuple[str, ...],
     by_aspect: bool = False,
+    held_out: tuple[TrainingImages, Sequence[Boxes]] | None = None,
     title: str,
     **run: Unpack[Run],
 ) -> None:
@@ -212,7 +228,8 @@ def train_detector(
     Layers that are ``new`` start as they were drawn; ``offsets`` that are not give plain offsets at the start as well.
     A new fc6 and fc7 learn ``new_fc_lr`` times faster: convolutions that learn as fast lose what they were pre-trained
     for. If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`). ``by_aspect`` is that of
-    `pipeline.imaging.ImageOrder`: Faster R-CNN's code groups the images of a step, Fast R-CNN's does not.
+    `pipeline.imaging.ImageOrder`: Faster R-CNN's code groups the images of a step, Fast R-CNN's does not. ``held_out``
+    are the images of the schedule's ``validation_batches`` and their proposals.
     """
     channels_last(network, run["device"])
     maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
@@ -220,12 +237,14 @@ def train_detector(
     if "offsets" not in new:
         unfold(network.offsets, batches.statistics)
     network.dropout.p = settings.dropout
+    validation = held_out_batches(network, *held_out, settings, batches.statistics, run["seed"]) if held_out else None
     train(
         Task(
             network,
             losses=partial(losses, settings=settings, maps=maps),
             frozen=frozen,
             rates={f"{name}.": settings.new_fc_lr for name in ("fc6", "fc7") if name in new},
+            validation=validation,
         ),
         batches,
         settings.schedule,
@@ -239,8 +258,9 @@ def train_detector(
 def losses(
     network: FastRcnn, batch: RegionBatch, settings: RegionTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
-    """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
-    seen = maps(batch.views) if maps else pad(batch.images, batch.cells.device, network.geometry.smallest())
-    scores, offsets = network(seen, batch.cells, mapped=maps is not None)
+    """Return both terms of the loss, weighted; ``maps`` serves a batch without pixels, of frozen convolutions."""
+    known = None if batch.images else maps
+    seen = known(batch.views) if known else pad(batch.images, batch.cells.device, network.geometry.smallest())
+    scores, offsets = network(seen, batch.cells, mapped=known is not None)
     box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
     return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, TrainingImages, object_marks
+from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, object_marks
 from pipeline.core.boxes import Boxes, best_column, iou
 from pipeline.core.errors import InputError
 from pipeline.systems.fast_rcnn.batch_view import pixels_of, seen_objects, seen_regions
@@ -14,6 +14,7 @@ from pipeline.systems.fast_rcnn.training import region_batches
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import FasterRcnn, RpnTraining
 from pipeline.systems.faster_rcnn.targets import AnchorBatches, ImageAnchors
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -24,16 +25,16 @@ def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBa
 
     In round 2 they hold no pixels: the maps of frozen convolutions are known.
     """
-    section, images = params.section(FasterRcnn), images.of(params.data.fit_splits)
+    section = params.section(FasterRcnn)
     name, _, number = stage.partition("@")
+    schedule = (section.rpn if name == "rpn" else section.detector).schedule
+    images = images.of(trained_splits(schedule, f"faster_rcnn.{name}.schedule", params.data.fit_splits))
     pixels = images.pixels if number == "1" else None
     if name == "rpn":
         shape = RpnShape.from_params(section.backbone, section.rpn_width, section.anchors, section.image)
         network, settings = RegionProposalNetwork(shape), section.rpn
         anchors = AnchorBatches(images.records, pixels, network, settings, params.seed)
-        return SeenBatches(
-            settings.schedule.steps, anchors, lambda step: pictures(anchors, network, images, settings, step)
-        )
+        return SeenBatches(schedule.steps, anchors, lambda step: pictures(anchors, network, images, settings, step))
     folder = Path(f"proposals/faster_rcnn{number}")
     if not folder.is_dir():
         raise InputError(
@@ -43,10 +44,9 @@ def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBa
     detector = FastRcnn(
         FastRcnnShape.from_params(section.backbone, section.grid, section.fc_width, len(images.classes), section.image)
     )
-    regions = region_batches(
-        detector, images.records, images.proposals(folder), pixels, section.detector, params.seed, by_aspect=True
-    )
-    return seen_regions(regions, images, section.detector.difficult, section.detector.schedule.steps)
+    proposals = images.proposals(lambda split: folder / f"{split}.h5")
+    regions = region_batches(detector, images.records, proposals, pixels, section.detector, params.seed, by_aspect=True)
+    return seen_regions(regions, images, section.detector.difficult, schedule.steps)
 
 
 def pictures(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.index import Index
-from pipeline.fitting import Fitted, Objects, Seen, quantiles, raised_room, search, to_nearest
+from pipeline.fitting import Fitted, Objects, Seen, Values, quantiles, raised_room, search, to_nearest
 from pipeline.imaging import resized_shape
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -63,21 +63,26 @@ def fit_anchors(present: Anchors, seen: Seen, stride: int, short: int) -> list[F
     """
     count = len(present.sides)
 
-    def shapes_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def rounded(values: Values) -> Values:
+        sides, ratios = np.split(values, [count])
+        return np.concatenate([np.sort(np.rint(sides)), np.sort(np.round(ratios, 2))])
+
+    def shapes_of(values: Values) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         anchors = reference_anchors(stride, values[:count].tolist(), values[count:].tolist())
         return anchors[:, 2:] - anchors[:, :2], np.zeros(len(anchors), np.int64)
 
     width, height = seen.sizes.T
     spread = [*quantiles(np.sqrt(width * height), count), *quantiles(height / width, len(present.ratios))]
     now = np.array([*present.sides, *present.ratios])
-    found = search([now, np.array(spread)], shapes_of, seen)
-    sides = sorted(round(side) for side in found[:count].tolist())
-    ratios = sorted(round(ratio, 2) for ratio in found[count:].tolist())
-    before, after = shapes_of(now), shapes_of(np.array([*sides, *ratios]))
+    found = search([now, rounded(np.array(spread))], rounded, shapes_of, seen)
+    before, after = shapes_of(now), shapes_of(found)
     if seen.score(*after) <= seen.score(*before):
         return []
     reason = (
         f"clusters of the objects' shapes at short side {short}; the best anchor overlaps an object by "
         f"{seen.mean(*after):.2f} on average, so far {seen.mean(*before):.2f}"
     )
-    return [Fitted(f"{KEY}.anchors.sides", sides, reason), Fitted(f"{KEY}.anchors.ratios", ratios, "as the sides")]
+    return [
+        Fitted(f"{KEY}.anchors.sides", found[:count].astype(int).tolist(), reason),
+        Fitted(f"{KEY}.anchors.ratios", found[count:].tolist(), "as the sides"),
+    ]

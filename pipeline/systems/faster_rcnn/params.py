@@ -84,7 +84,7 @@ class FasterRcnn(Section):
     rpn: RpnTraining = RpnTraining()
     proposals: RpnProposals = RpnProposals()
     detector: RegionTraining = RegionTraining(
-        difficult=False, schedule=Schedule(steps=700, lr=0.02, decay_at=(560,), warmup=50)
+        difficult=False, schedule=Schedule(steps=700, lr=0.02, decay_at=(560,), warmup=50, clip_norm=5)
     )
     """Both rounds of the detector; new_fc_lr and frozen_layers count in round 1, round 2 keeps all convolutions."""
     detect: FasterDetection = FasterDetection()

@@ -189,6 +189,8 @@ class AnchorBatch:
 class AnchorBatches:
     """Makes the batch of a step, with pixels if ``images`` are given; images without objects give background alone.
 
+    Targets are normalised by ``statistics``, or by those of these images.
+
     Raises:
         InputError: no image has an object to train on, or none has an anchor that may train.
     """
@@ -200,6 +202,7 @@ class AnchorBatches:
         network: RegionProposalNetwork,
         settings: RpnTraining,
         seed: int,
+        statistics: TargetStatistics | None = None,
     ) -> None:
         self._truth = [record.boxes[record.trained(settings.difficult)] for record in records]
         if not any(map(len, self._truth)):
@@ -209,9 +212,7 @@ class AnchorBatches:
         self._check_anchors()
         self._labels: dict[tuple[int, bool, float, tuple[int, int]], KeptTargets] = {}
         self._order = ImageOrder(len(records), settings.batch, settings.flip, seed)
-        self.statistics = TargetStatistics.none(1)
-        if settings.normalise_targets:
-            self.statistics = self._measure()
+        self.statistics = statistics or (self._measure() if settings.normalise_targets else TargetStatistics.none(1))
 
     def __call__(self, step: int) -> AnchorBatch:
         """Return the batch of ``step``."""

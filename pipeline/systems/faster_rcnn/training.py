@@ -25,6 +25,7 @@ from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import RpnTraining
 from pipeline.systems.faster_rcnn.targets import AnchorBatch, AnchorBatches
 from pipeline.training import Run, Task, train
+from pipeline.training_images import TrainingImages, validation_seed
 
 
 def objectness_loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -47,21 +48,36 @@ def train_rpn(
     settings: RpnTraining,
     *,
     frozen: tuple[str, ...],
+    held_out: TrainingImages | None = None,
     title: str,
     **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place, with new proposal layers; it ends with plain offsets (see `fold`).
 
-    If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`).
+    If all convolutions are ``frozen``, each map is computed once (`FrozenMaps`). ``held_out`` are the images of the
+    schedule's ``validation_batches``.
     """
     channels_last(network, run["device"])
     maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
     batches = AnchorBatches(records, None if maps else images, network, settings, run["seed"])
+    validation = (
+        AnchorBatches(
+            held_out.records,
+            held_out.pixels,
+            network,
+            settings.model_copy(update={"flip": False}),
+            validation_seed(run["seed"]),
+            batches.statistics,
+        )
+        if held_out
+        else None
+    )
     train(
         Task(
             network,
             losses=partial(losses, settings=settings, maps=maps),
             frozen=frozen,
+            validation=validation,
         ),
         batches,
         settings.schedule,
@@ -79,9 +95,10 @@ def train_rpn(
 def losses(
     network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
-    """Return both terms of the loss, weighted; ``maps`` gives those of frozen convolutions."""
-    seen = maps(batch.views) if maps else pad(batch.images, batch.rows.device, network.geometry.smallest())
-    scores, offsets = network(seen, mapped=maps is not None)
+    """Return both terms of the loss, weighted; ``maps`` serves a batch without pixels, of frozen convolutions."""
+    known = None if batch.images else maps
+    seen = known(batch.views) if known else pad(batch.images, batch.rows.device, network.geometry.smallest())
+    scores, offsets = network(seen, mapped=known is not None)
     normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
     objects = batch.rows[: len(batch.targets)]
     box = offset_loss(offsets.flatten(0, 1)[objects], batch.targets, normaliser, settings.box_sigma)

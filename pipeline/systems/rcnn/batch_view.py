@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.batch_view import SeenBatches, SeenPicture, TrainingImages, region_marks
+from pipeline.batch_view import SeenBatches, SeenPicture, region_marks
 from pipeline.core.sections import Region
 from pipeline.features.regions import label_proposals
 from pipeline.features.warp import WarpBatch, warp_batch
 from pipeline.nets.backbones import MEAN, STD
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.params import Rcnn
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBatches:
     """Return the batches of the stage ``finetune``; see `pipeline.registry.System.seen_batches`."""
-    rcnn, images = params.section(Rcnn), images.of(params.data.fit_splits)
-    proposals = images.proposals(Path("proposals"))
+    rcnn = params.section(Rcnn)
+    images = images.of(trained_splits(rcnn.finetune.schedule, "rcnn.finetune.schedule", params.data.fit_splits))
+    proposals = images.proposals(lambda split: Path(f"proposals/{split}.h5"))
     foreground, background = label_proposals(images.records, proposals, rcnn.finetune, difficult=rcnn.difficult)
     batches = FinetuneBatches(foreground, background, images.pixels, rcnn.finetune, rcnn.region.size, params.seed)
     return SeenBatches(

@@ -1,6 +1,9 @@
 """R-CNN's features: every region of every image, warped and sent through the network, into the cache."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.sections import CachePrecision, Region
-from pipeline.features.cache import CacheWriter, Column, Piece, fill, saturate
+from pipeline.features.cache import CacheWriter, Column, fill, saturate
 from pipeline.features.regions import Regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import channels_last
@@ -37,33 +40,54 @@ def cache_regions(
     workers: int,
     attributes: dict[str, Any],
     title: str,
+    executor: Executor | None = None,
+    load: Callable[[], RegionNetwork] | None = None,
 ) -> Path:
     """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
 
     ``workers`` threads decode images ahead, so that the forward pass does not wait; shards are written behind it.
     ``batch`` regions go through the network at a time; neither the batches nor the order of the images depend on the
-    number of workers, and so the bytes do not either.
+    number of workers, and so the bytes do not either. An ``executor`` computes the shards elsewhere, where ``load``
+    gives the network (`stored_network`).
     """
     network = channels_last(network, device).eval()
     widths = _widths(network, region.size, layers, device)
-    columns = [Column(layer, widths[layer], dtype) for layer in layers]
-
-    def compute(piece: Piece, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
-        forward(network, pixels, regions.boxes[piece.start : piece.stop], region, into, batch, precision)
-
+    files = [file.absolute() for file in regions.files] if executor is not None else regions.files
     rows = int(regions.offsets[-1])
+    columns = [Column(layer, widths[layer], dtype) for layer in layers]
     with CacheWriter(folder, columns, rows, shard_mb, regions.tables(), attributes) as writer:
         fill(
             writer,
             regions.offsets,
-            regions.files,
-            compute,
+            files,
+            lambda entry, start, stop: regions.boxes[start:stop],
+            _RegionRows(load or (lambda: network), region, batch, precision),
             device=device,
             workers=workers,
             title=title,
             unit="region",
+            executor=executor,
         )
-    return writer.path
+    return writer.finish()
+
+
+@dataclass(frozen=True)
+class _RegionRows:
+    """Computes the rows of some boxes of an image."""
+
+    network: Callable[[], RegionNetwork]
+    region: Region
+    batch: int
+    precision: CachePrecision
+
+    def __call__(self, boxes: Boxes, pixels: torch.Tensor, into: dict[str, NDArray]) -> None:
+        forward(self.network(), pixels, boxes, self.region, into, self.batch, self.precision)
+
+
+@lru_cache(maxsize=1)
+def stored_network(file: Path, sha256: str, stage: str, device: torch.device) -> RegionNetwork:
+    """Return the network in ``file``, which ``stage`` writes, once for each process and hash of the file."""
+    return channels_last(RegionNetwork.load(file, stage), device).eval()
 
 
 def forward(

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, TrainingImages, region_marks
+from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, region_marks
 from pipeline.features.maps import MapCache
 from pipeline.features.regions import RegionSampler, label_proposals
 from pipeline.nets.backbones import architecture
-from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches, trained_splits
+from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches
 from pipeline.systems.sppnet.params import Sppnet
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBatches:
     """Return the batches of the stage ``finetune``; see `pipeline.registry.System.seen_batches`."""
     sppnet = params.section(Sppnet)
-    settings, splits = sppnet.finetune, trained_splits(sppnet.finetune, params.data.fit_splits)
+    settings = sppnet.finetune
+    splits = trained_splits(settings.schedule, "sppnet.finetune.schedule", params.data.fit_splits)
     images = images.of(splits)
     maps = [
         MapCache(Path(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}") for split in splits
     ]
-    windows = label_proposals(images.records, images.proposals(Path("proposals")), settings, difficult=sppnet.difficult)
+    proposals = images.proposals(lambda split: Path(f"proposals/{split}.h5"))
+    windows = label_proposals(images.records, proposals, settings, difficult=sppnet.difficult)
     batches = PooledBatches(
         JoinedMaps(maps),
         RegionSampler(*windows, settings, "sppnet_finetune"),

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.params import Split
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
@@ -19,9 +18,8 @@ from pipeline.features.pyramid import choose_scale, pool_cuts, project
 from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
-from pipeline.systems.sppnet.network import PyramidHead
-from pipeline.systems.sppnet.params import PyramidFinetune, Window
-from pipeline.training import LabelledBatch, to_device
+from pipeline.systems.sppnet.params import Window
+from pipeline.training import LabelledBatch
 
 
 @dataclass(frozen=True)
@@ -139,17 +137,3 @@ class PooledBatches:
             for image, box in zip(samples.images, samples.boxes, strict=True)
         ]
         return np.concatenate(chosen)
-
-
-def trained_splits(settings: PyramidFinetune, fit_splits: tuple[Split, ...]) -> tuple[Split, ...]:
-    """Return the splits whose windows are trained on: those of val choose the snapshot where ``settings`` says so."""
-    return ("train",) if settings.validation_batches else fit_splits
-
-
-def validation_loss(head: PyramidHead, batches: PooledBatches, count: int, device: torch.device) -> float:
-    """Return the mean softmax loss of ``head`` over the first ``count`` batches."""
-    total = 0.0
-    for step in range(count):
-        batch = to_device(batches(step).labelled(), device)
-        total += float(torch.nn.functional.cross_entropy(head(batch.inputs), batch.labels))
-    return total / count

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from pipeline.core.params import Count, Fraction, Positive, PositiveFloat, Schedule, Section, distinct
+from pipeline.core.params import Fraction, Positive, PositiveFloat, Schedule, Section, distinct
 from pipeline.core.sections import BoxRegression, CachePrecision, Detection, Network, RegionSampling, Svm
 
 
@@ -34,10 +34,7 @@ class PyramidFinetune(RegionSampling):
     background_iou: tuple[Fraction, Fraction] = (0.1, 0.5)
     new_layer_lr: PositiveFloat = 10
     """The new output layer learns this many times faster, where fc6 and fc7 are not new as well."""
-    schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,))
-    validation_batches: Count = 8
-    """Trained on train; after every checkpoint the loss on so many batches of val decides which snapshot is kept. 0:
-    trained on all of data.fit_splits, to the end."""
+    schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,), validation_batches=8)
 
 
 class Classify(Section):

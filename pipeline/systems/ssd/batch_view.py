@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, TrainingImages, object_marks
+from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, object_marks
 from pipeline.core.boxes import Boxes, iou
 from pipeline.systems.ssd.boxes import MapBoxes, match
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.params import Ssd as SsdParams
 from pipeline.systems.ssd.training import MatchedBatches, matched_batches
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBatches:
     """Return the batches of the stage ``train``; see `pipeline.registry.System.seen_batches`."""
-    ssd, images = params.section(SsdParams), images.of(params.data.fit_splits)
+    ssd = params.section(SsdParams)
+    images = images.of(trained_splits(ssd.train.schedule, "ssd.train.schedule", params.data.fit_splits))
     net, classes = ssd.backbone, len(images.classes)
     shape = SsdShape.from_params(net, classes, ssd.side, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)
     network = Ssd(shape)

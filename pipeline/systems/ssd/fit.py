@@ -14,6 +14,7 @@ from pipeline.fitting import (
     Fitted,
     Objects,
     Seen,
+    Values,
     enlargement,
     quantiles,
     raised_limit,
@@ -72,15 +73,19 @@ def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
     count = len(maps) + 1
     ends = np.cumsum([count, *(len(each.ratios) for each in maps)])
 
-    def boxes_of(values: NDArray[np.float64]) -> list[MapBoxes]:
+    def rounded(values: Values) -> Values:
         sides, *ratios = np.split(values, ends[:-1])
-        sides = np.sort(sides)
+        inverted = [np.round(np.maximum(several, 1 / several), 2) for several in ratios]  # each stands for its inverse
+        return np.concatenate([np.sort(np.rint(sides)), *map(np.sort, inverted)])
+
+    def boxes_of(values: Values) -> list[MapBoxes]:
+        sides, *ratios = np.split(values, ends[:-1])
         return [
             replace(each, side=small, next_side=large, ratios=tuple(several))
             for each, small, large, several in zip(maps, sides[:-1], sides[1:], ratios, strict=True)
         ]
 
-    def shapes_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def shapes_of(values: Values) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         around = [default_boxes([replace(each, cells=1)]) for each in boxes_of(values)]
         shapes = np.concatenate([boxes[:, 2:] - boxes[:, :2] for boxes in around])
         return shapes, np.repeat(np.arange(len(maps)), [len(boxes) for boxes in around])
@@ -88,19 +93,18 @@ def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
     ratios = [ratio for each in maps for ratio in each.ratios]
     now = np.array([*(each.side for each in maps), maps[-1].next_side, *ratios])
     spread = [*quantiles(np.sqrt(seen.sizes.prod(axis=1)), count), *ratios]
-    found = search([now, np.array(spread)], shapes_of, seen)
-    chosen = np.array([*np.rint(np.sort(found[:count])), *np.round(np.maximum(found, 1 / found)[count:], 2)])
-    before, after = shapes_of(now), shapes_of(chosen)
+    found = search([now, rounded(np.array(spread))], rounded, shapes_of, seen)
+    before, after = shapes_of(now), shapes_of(found)
     if seen.score(*after) <= seen.score(*before):
         return []
     reason = (
         f"clusters of the objects' shapes in a square of {side}; the best default box overlaps an object by "
         f"{seen.mean(*after):.2f} on average, so far {seen.mean(*before):.2f}"
     )
-    sides, *by_map = np.split(chosen, ends[:-1])
+    sides, *by_map = np.split(found, ends[:-1])
     return [
         Fitted("ssd.default_boxes.sides", sides.astype(int).tolist(), reason),
-        Fitted("ssd.default_boxes.ratios", [sorted(each.tolist()) for each in by_map], "as the sides"),
+        Fitted("ssd.default_boxes.ratios", [each.tolist() for each in by_map], "as the sides"),
     ]
 
 

@@ -19,12 +19,13 @@ from pipeline.core.boxes import Boxes
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
-from pipeline.systems.square import SquareBatches
+from pipeline.systems.square import SquareBatches, unchanged
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.params import SsdTraining
 from pipeline.training import Run, Task, train
+from pipeline.training_images import TrainingImages, validation_seed
 
 
 def multibox_losses(
@@ -114,9 +115,15 @@ class MatchedBatches:
 
 
 def matched_batches(
-    network: Ssd, records: Sequence[ImageRecord], images: ImageCache, settings: SsdTraining, seed: int
+    network: Ssd,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: SsdTraining,
+    seed: int,
+    *,
+    held_out: bool = False,
 ) -> MatchedBatches:
-    """Return what makes the batches that `train_ssd` trains on.
+    """Return what makes the batches that `train_ssd` trains on, or those of ``held_out`` images, not augmented.
 
     Raises:
         InputError: no image has an object to train on.
@@ -125,7 +132,7 @@ def matched_batches(
     squares = SquareBatches(
         records,
         images,
-        Augmentation(side, settings.augment),
+        unchanged if held_out else Augmentation(side, settings.augment),
         side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
@@ -139,14 +146,23 @@ def train_ssd(
     records: Sequence[ImageRecord],
     images: ImageCache,
     settings: SsdTraining,
+    held_out: TrainingImages | None = None,
     **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place on the objects of ``records``; the first ``frozen_layers`` convolutions stay.
 
+    ``held_out`` are the images of the schedule's ``validation_batches``.
+
     Raises:
         InputError: no image has an object to train on, or a loss is not finite.
     """
-    batches = matched_batches(network, records, images, settings, run["seed"])
+    seed = run["seed"]
+    batches = matched_batches(network, records, images, settings, seed)
+    validation = (
+        matched_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
+        if held_out
+        else None
+    )
     channels_last(network, run["device"])
     train(
         Task(
@@ -154,6 +170,7 @@ def train_ssd(
             losses=partial(losses, settings=settings),
             rates=dict.fromkeys(network.new_layers, settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
+            validation=validation,
         ),
         batches,
         settings.schedule,

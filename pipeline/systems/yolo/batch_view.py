@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, TrainingImages, object_marks
+from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture, object_marks
 from pipeline.core.boxes import Boxes
 from pipeline.systems.yolo.loss import cell_targets
 from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.params import YoloV1
 from pipeline.systems.yolo.training import CellBatches, cell_batches
+from pipeline.training_images import TrainingImages, trained_splits
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def seen_batches(params: "Params", images: TrainingImages, stage: str) -> SeenBatches:
     """Return the batches of the stage ``train``; see `pipeline.registry.System.seen_batches`."""
-    yolo, images = params.section(YoloV1), images.of(params.data.fit_splits)
+    yolo = params.section(YoloV1)
+    images = images.of(trained_splits(yolo.train.schedule, "yolo.train.schedule", params.data.fit_splits))
     network = Yolo(YoloShape.from_params(yolo.backbone, yolo.side, yolo.boxes, len(images.classes), yolo.head))
     batches = cell_batches(network, images.records, images.pixels, yolo.train, params.seed)
     return SeenBatches(yolo.train.schedule.steps, batches, lambda step: pictures(batches, images, step))

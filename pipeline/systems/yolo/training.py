@@ -17,11 +17,12 @@ from pipeline.core.boxes import Boxes, area, clip
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
-from pipeline.systems.square import SquareBatches
+from pipeline.systems.square import SquareBatches, unchanged
 from pipeline.systems.yolo.loss import CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
 from pipeline.training import Run, Task, train
+from pipeline.training_images import TrainingImages, validation_seed
 
 
 @dataclass(frozen=True)
@@ -139,9 +140,15 @@ class CellBatches:
 
 
 def cell_batches(
-    network: Yolo, records: Sequence[ImageRecord], images: ImageCache, settings: YoloTraining, seed: int
+    network: Yolo,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: YoloTraining,
+    seed: int,
+    *,
+    held_out: bool = False,
 ) -> CellBatches:
-    """Return what makes the batches that `train_yolo` trains on.
+    """Return what makes the batches that `train_yolo` trains on, or those of ``held_out`` images, not augmented.
 
     Raises:
         InputError: no image has an object to train on.
@@ -150,7 +157,7 @@ def cell_batches(
     squares = SquareBatches(
         records,
         images,
-        YoloAugment(side, settings.augment),
+        unchanged if held_out else YoloAugment(side, settings.augment),
         side=side,
         per_step=settings.batch,
         difficult=settings.difficult,
@@ -164,10 +171,17 @@ def train_yolo(
     records: Sequence[ImageRecord],
     images: ImageCache,
     settings: YoloTraining,
+    held_out: TrainingImages | None = None,
     **run: Unpack[Run],
 ) -> None:
-    """Train ``network`` in place."""
-    batches = cell_batches(network, records, images, settings, run["seed"])
+    """Train ``network`` in place; ``held_out`` are the images of its schedule's ``validation_batches``."""
+    seed = run["seed"]
+    batches = cell_batches(network, records, images, settings, seed)
+    validation = (
+        cell_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
+        if held_out
+        else None
+    )
     channels_last(network, run["device"])
     train(
         Task(
@@ -175,6 +189,7 @@ def train_yolo(
             losses=partial(losses, settings=settings),
             rates=dict.fromkeys(("head.", "fc."), settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
+            validation=validation,
         ),
         batches,
         settings.schedule,

@@ -1,5 +1,6 @@
 """Which format a folder has, and what is said where that is not clear."""
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -151,3 +152,14 @@ def test_a_link_to_itself_and_a_file_that_may_not_be_read(folder: Any) -> None:
     (folder.root / "data.yaml").symlink_to("/proc/self/mem")  # which root may not read either
     folder.write("a.txt", "0 0.5 0.5 0.5 0.5\n")
     assert "cannot be read (Input/output error); a file that you may read would be right." in folder.problem("yolo")
+
+
+def test_coco_files_in_any_place_and_with_a_first_image_that_is_not_there(folder: Any) -> None:
+    images = [{"id": i, "file_name": f"{i}.png"} for i in range(4)]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 9, 9]} for i in range(4)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]}
+    folder.pictures(*(f"photos/{i}.png" for i in range(1, 4)))
+    folder.write("a/b/boxes.JSON", json.dumps(content))
+    assert folder.problem() == "a/b/boxes.JSON: image 0: names photos/0.png, but there is no such file."
+    folder.pictures("photos/0.png")
+    assert folder.report().ok

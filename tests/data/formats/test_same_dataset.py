@@ -438,3 +438,15 @@ def test_a_coco_file_that_lacks_a_section_and_images_of_no_file_are_noted(folder
         "valid/_annotations.coco.json: lacks one of the sections images, annotations, categories: not used."
     ]
     assert report.notes["image without annotation"] == ["valid/c.png: no annotation file lists it: not used."]
+
+
+@pytest.mark.parametrize("layout", [layouts[0] for layouts in LAYOUTS.values()])
+def test_progress_shows_while_annotations_are_read(
+    folder: Any, layout: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    layout(folder)
+    monkeypatch.setattr("pipeline.data.source.MANY", 0)
+    assert folder.report().ok
+    printed = capsys.readouterr().err
+    assert "listing files" in printed
+    assert "reading annotations: 100%" in printed

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.formats.tree import Tree, split_of
+from pipeline.data.report import Report
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,17 @@ def test_the_image_that_a_path_means(tmp_path: Path) -> None:
     assert tree.image_named("2", "boxes.csv") == "val/2.png"
     assert tree.image_named("train/2.png", "boxes.csv") is None
     assert tree.image_named("", "boxes.csv") is None
+
+
+def test_a_line_of_a_list_is_one_name_that_may_hold_blanks(tmp_path: Path) -> None:
+    for file in ("a b.jpg", "c  d.e.png", "f.png", "g .png"):
+        (tmp_path / file).touch()
+    (tmp_path / "train.txt").write_text("a b.jpg\n  c  d.e \n./g .png\n")
+    (tmp_path / "test.txt").write_text("f.png a b.jpg\nf, g\n")
+    report = Report()
+    lists = Tree(tmp_path).split_lists(report)
+    assert list(lists["train"]) == ["a b.jpg", "c  d.e.png", "g .png"]
+    assert report.problems == [
+        "test.txt:1: names 'f.png a b.jpg', which is not the path or the name of one image.",
+        "test.txt:2: names 'f, g', which is not the path or the name of one image.",
+    ]

@@ -16,8 +16,7 @@ from pipeline.loader import Batches
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.pretraining import SpatialPyramid
-from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches, validation_loss
-from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
+from pipeline.systems.sppnet.finetune import CachedMaps, JoinedMaps, PooledBatches
 from pipeline.systems.sppnet.params import PyramidFinetune, Window
 
 CPU = torch.device("cpu")
@@ -30,7 +29,6 @@ SETTINGS = PyramidFinetune.model_validate(
         "foreground_iou": 0.5,
         "background_iou": (0.1, 0.5),
         "new_layer_lr": 10,
-        "validation_batches": 1,
         "schedule": {
             "steps": 1,
             "lr": 1,
@@ -175,14 +173,3 @@ def test_held_out_windows_are_seen_at_the_scale_of_detection(maps: MapCache) -> 
     rows = torch.stack([expected[label == 0] for label in ([2] * 3 + [0] * 5) * 3])
     assert torch.equal(seen[False], rows)
     assert not torch.equal(seen[True], rows)
-
-
-def test_the_validation_loss_is_the_mean_over_its_batches(maps: MapCache) -> None:
-    head = PyramidHead(PyramidShape("small", "abc", 96, WINDOW.rule, WINDOW.side, (3, 1), 8, outputs=3)).eval()
-    made = batches(maps, purpose="val")
-    with torch.inference_mode():
-        each = []
-        for step in range(2):
-            batch = made(step).labelled()
-            each.append(-head(batch.inputs).log_softmax(1)[torch.arange(8), batch.labels].mean())
-        assert validation_loss(head, made, 2, CPU) == pytest.approx(float(sum(each)) / 2, rel=1e-5)

@@ -32,7 +32,7 @@ def test_windows_are_those_of_train_or_of_all_fit_splits(
     root, records = squares
     monkeypatch.chdir(tmp_path)
     settings = [f"data.root={root}", f"data.fit_splits={fit_splits}", "sppnet.maps.scales=[96]", "runtime.workers=1"]
-    settings += [f"sppnet.finetune.validation_batches={validation}", "sppnet.fc_width=8"]
+    settings += [f"sppnet.finetune.schedule.validation_batches={validation}", "sppnet.fc_width=8"]
     text, _ = presets.lay_over(presets.template(), presets.assigned(settings), "params.yaml")
     Path("params.yaml").write_text(text)
     weights = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
@@ -64,6 +64,6 @@ def test_windows_are_those_of_train_or_of_all_fit_splits(
     }
     ((task, drawn),) = trainings
     assert {image for batch in drawn for image in task.image_ids(batch)} == seen
-    assert (task.validate is not None) == (validation > 0)
+    assert (task.validation is not None) == (validation > 0)
     assert PyramidHead.load(Path("models/sppnet/network.safetensors"), "finetune").shape.network == "small"
     assert set(Backbone.load(Path("models/sppnet/backbone.safetensors")).weights) == set(weights)
