@@ -55,7 +55,7 @@ class YoloTraining(Section):
     """Layers behind the backbone learn this many times faster."""
     weights: YoloWeights = YoloWeights()
     augment: YoloAugmentation = YoloAugmentation()
-    schedule: Schedule = Schedule(steps=1000, lr=0.015, decay_at=(800,), warmup=100, clip_norm=10, checkpoint_every=200)
+    schedule: Schedule = Schedule(steps=850, lr=0.015, decay_at=(700,), warmup=100, clip_norm=10, checkpoint_every=200)
 
 
 class YoloV1(Section):
