@@ -251,6 +251,11 @@ def test_times_are_shown_where_there_are_any(make, read_page):
     assert speedups == ["1.0\N{MULTIPLICATION SIGN}", "2.0\N{MULTIPLICATION SIGN}"]
 
 
+def test_a_long_time_is_in_seconds(make, read_page):
+    page = read_page(make(timing={"rcnn": TIMES | {"total_median": 2.302}, "ssd": TIMES}))
+    assert [each.text for each in page.find("b", inside=("id", "times"))] == ["2.3 s", "250 ms"]
+
+
 def test_times_are_compared_with_the_earliest_system(make):
     assert ">Faster than SSD<" in make(evaluated=["ssd"], timing={"ssd": TIMES})
 
