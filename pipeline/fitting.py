@@ -159,6 +159,29 @@ def search(starts: Sequence[Values], rounded: Callable[[Values], Values], shapes
     return max(ends, key=score)
 
 
+def better(
+    now: Values, spread: Values, rounded: Callable[[Values], Values], shapes_of: Shapes, seen: Seen, said: str
+) -> tuple[Values, str] | None:
+    """Return values that `search` finds from ``now`` and from ``spread``, and their reason; None where none are better.
+
+    Args:
+        now: the present values.
+        spread: others to start from, not rounded.
+        rounded: see `search`; ``shapes_of`` and ``seen`` likewise.
+        shapes_of: see `search`.
+        seen: the objects.
+        said: the sentence's middle: where the shapes are seen, and what overlaps them.
+    """
+    found = search([now, rounded(spread)], rounded, shapes_of, seen)
+    before, after = shapes_of(now), shapes_of(found)
+    if seen.score(*after) <= seen.score(*before):
+        return None
+    return found, (
+        f"clusters of the objects' shapes {said} overlaps an object by {seen.mean(*after):.2f} on average, so far "
+        f"{seen.mean(*before):.2f}"
+    )
+
+
 def _climb(values: Values, rounded: Callable[[Values], Values], score: Callable[[Values], float]) -> Values:
     best = score(values)
     for step in STEPS:

@@ -359,7 +359,9 @@ def fill(
         unit: of a row in the progress bar.
         executor: computes the shards elsewhere, each on its own; without one this process does, one after the other.
     """
-    folder = writer.folder.absolute() if executor is not None else writer.folder
+    folder = writer.folder
+    if executor is not None:  # whose workers run in other folders
+        folder, files = folder.absolute(), [file.absolute() for file in files]
     shards = [Shard(*pair, tuple(_pieces(offsets, files, inputs, *pair))) for pair in writer.pending()]
     task = _Task(folder, writer.columns, compute, device, workers)
     done = writer.rows - sum(shard.stop - shard.start for shard in shards)

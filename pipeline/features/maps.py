@@ -128,7 +128,6 @@ def cache_maps(
     ``conv`` (`stored_conv`).
     """
     conv = channels_last(conv, device).eval()
-    files = [file.absolute() for file in layout.files] if executor is not None else layout.files
 
     def inputs(entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
         first = int(layout.offsets[entry])
@@ -140,7 +139,7 @@ def cache_maps(
         fill(
             writer,
             layout.offsets,
-            files,
+            layout.files,
             inputs,
             _CellRows(load or (lambda: conv), precision),
             device=device,

@@ -3,28 +3,19 @@
 import torch
 
 from pipeline.core.boxes import Boxes
-from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.training import train_detector
-from pipeline.training import choice, publish_curves
-from pipeline.training_images import TrainingImages, training_images
+from pipeline.training_images import TrainingImages
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     p, fast_rcnn = stage.params, stage.section(FastRcnnParams)
     settings = fast_rcnn.train
-    images, held_out = training_images(
-        settings.schedule,
-        "fast_rcnn.train.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=settings.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "fast_rcnn.train.schedule", difficult=settings.difficult)
 
     def proposals_of(part: TrainingImages) -> list[Boxes]:
         return part.proposals(lambda split: stage.dep(f"proposals/{split}.h5"))
@@ -50,8 +41,7 @@ def main(stage: Stage) -> None:
         **stage.training,
     )
     network.save(stage.out("models/fast_rcnn/network.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
+    finish(stage, settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

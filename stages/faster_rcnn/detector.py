@@ -9,28 +9,21 @@ convolutions, which round 2's proposal network has as well.
 import torch
 
 from pipeline.core.boxes import Boxes
-from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.params import FasterRcnn
-from pipeline.training import choice, publish_curves
-from pipeline.training_images import TrainingImages, training_images
+from pipeline.training_images import TrainingImages
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     (number,) = stage.args
     p, faster_rcnn = stage.params, stage.section(FasterRcnn)
     settings = faster_rcnn.detector
-    images, held_out = training_images(
-        settings.schedule,
-        "faster_rcnn.detector.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=settings.difficult,
+    images, held_out = images_of(
+        stage, settings.schedule, "faster_rcnn.detector.schedule", difficult=settings.difficult
     )
 
     def proposals_of(part: TrainingImages) -> list[Boxes]:
@@ -65,8 +58,7 @@ def main(stage: Stage) -> None:
         **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/detector{number}.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
+    finish(stage, settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

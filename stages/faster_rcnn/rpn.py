@@ -8,7 +8,6 @@ trains new proposal layers. The size of the features is taken to be the backbone
 
 import torch
 
-from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.reach import summary
 from pipeline.stage import Stage, run
@@ -17,23 +16,14 @@ from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import FasterRcnn
 from pipeline.systems.faster_rcnn.reach import anchor_reach
 from pipeline.systems.faster_rcnn.training import train_rpn
-from pipeline.training import choice, publish_curves
-from pipeline.training_images import training_images
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     (number,) = stage.args
     p, faster_rcnn = stage.params, stage.section(FasterRcnn)
     settings = faster_rcnn.rpn
-    images, held_out = training_images(
-        settings.schedule,
-        "faster_rcnn.rpn.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=settings.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "faster_rcnn.rpn.schedule", difficult=settings.difficult)
 
     torch.manual_seed(p.seed)
     shape = RpnShape.from_params(faster_rcnn.backbone, faster_rcnn.rpn_width, faster_rcnn.anchors, faster_rcnn.image)
@@ -59,8 +49,7 @@ def main(stage: Stage) -> None:
         **stage.training,
     )
     network.save(stage.out(f"models/faster_rcnn/rpn{number}.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
+    finish(stage, settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

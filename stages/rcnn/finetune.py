@@ -2,7 +2,6 @@
 
 import torch
 
-from pipeline.data.index import Index
 from pipeline.features.regions import label_proposals
 from pipeline.features.warp import warp_batch
 from pipeline.nets.backbones import channels_last
@@ -11,22 +10,15 @@ from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.rcnn.params import Finetune, Rcnn
-from pipeline.training import Task, choice, classification_loss, publish_curves, train
-from pipeline.training_images import TrainingImages, training_images, validation_seed
+from pipeline.training import Task, classification_loss, train
+from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     p, rcnn = stage.params, stage.section(Rcnn)
     settings, region = rcnn.finetune, rcnn.region
-    images, held_out = training_images(
-        settings.schedule,
-        "rcnn.finetune.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=rcnn.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "rcnn.finetune.schedule", difficult=rcnn.difficult)
 
     def batches_of(part: TrainingImages, chosen: Finetune, seed: int) -> FinetuneBatches:
         proposals = part.proposals(lambda split: stage.dep(f"proposals/{split}.h5"))
@@ -57,9 +49,8 @@ def main(stage: Stage) -> None:
         **stage.training,
     )
     network.save(stage.out("models/rcnn/network.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
     seen = settings.schedule.steps * (settings.foreground + settings.background)
-    stage.finish(seen, "region", **choice(stage.scratch.folder))
+    finish(stage, seen, "region")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ that made the maps go beside it, into models/sppnet/backbone.safetensors.
 
 import torch
 
-from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
 from pipeline.features.regions import RegionSampler, RegionSamples, label_proposals
 from pipeline.nets.backbones import architecture
@@ -15,8 +14,9 @@ from pipeline.stage import Stage, run
 from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
-from pipeline.training import Task, choice, classification_loss, publish_curves, train
-from pipeline.training_images import TrainingImages, training_images
+from pipeline.training import Task, classification_loss, train
+from pipeline.training_images import TrainingImages
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
@@ -24,15 +24,7 @@ def main(stage: Stage) -> None:
     settings, levels, window = sppnet.finetune, sppnet.pyramid, sppnet.window
     backbone = Backbone.load(stage.dep(f"models/backbones/{sppnet.backbone}.safetensors"))
     net = architecture(backbone.network)
-    images, held_out = training_images(
-        settings.schedule,
-        "sppnet.finetune.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=sppnet.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "sppnet.finetune.schedule", difficult=sppnet.difficult)
     parts = {"train": images, **({"val": held_out} if held_out else {})}
     caches = {
         split: MapCache(stage.dep(f"features/sppnet/{split}.zarr"), f"systems/sppnet/dvc.yaml:maps@{split}")
@@ -83,9 +75,8 @@ def main(stage: Stage) -> None:
     steps = settings.schedule.steps
     head.save(stage.out("models/sppnet/network.safetensors"))
     backbone.convolutions().save(stage.out("models/sppnet/backbone.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
     seen = steps * (settings.foreground + settings.background)
-    stage.finish(seen, "window", steps=steps, **choice(stage.scratch.folder))
+    finish(stage, seen, "window", steps=steps)
 
 
 def windows_of(

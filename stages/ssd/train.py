@@ -2,7 +2,6 @@
 
 import torch
 
-from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.reach import summary
 from pipeline.stage import Stage, run
@@ -10,22 +9,13 @@ from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.params import Ssd as SsdParams
 from pipeline.systems.ssd.reach import default_box_reach
 from pipeline.systems.ssd.training import train_ssd
-from pipeline.training import choice, publish_curves
-from pipeline.training_images import training_images
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     p, ssd = stage.params, stage.section(SsdParams)
     settings = ssd.train
-    images, held_out = training_images(
-        settings.schedule,
-        "ssd.train.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=settings.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "ssd.train.schedule", difficult=settings.difficult)
 
     torch.manual_seed(p.seed)
     net, classes = ssd.backbone, len(images.classes)
@@ -38,8 +28,7 @@ def main(stage: Stage) -> None:
     )
     train_ssd(network, images.records, images.pixels, settings, held_out, **stage.training)
     network.save(stage.out("models/ssd/network.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
+    finish(stage, settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

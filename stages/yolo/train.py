@@ -2,7 +2,6 @@
 
 import torch
 
-from pipeline.data.index import Index
 from pipeline.nets.weights import Backbone
 from pipeline.reach import summary
 from pipeline.stage import Stage, run
@@ -10,22 +9,13 @@ from pipeline.systems.yolo.network import Yolo, YoloShape
 from pipeline.systems.yolo.params import YoloV1
 from pipeline.systems.yolo.reach import cell_reach
 from pipeline.systems.yolo.training import train_yolo
-from pipeline.training import choice, publish_curves
-from pipeline.training_images import training_images
+from pipeline.training_stage import finish, images_of
 
 
 def main(stage: Stage) -> None:
     p, yolo = stage.params, stage.section(YoloV1)
     settings = yolo.train
-    images, held_out = training_images(
-        settings.schedule,
-        "yolo.train.schedule",
-        p.data.fit_splits,
-        lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
-        stage.files,
-        p.runtime.image_cache_mb,
-        difficult=settings.difficult,
-    )
+    images, held_out = images_of(stage, settings.schedule, "yolo.train.schedule", difficult=settings.difficult)
 
     torch.manual_seed(p.seed)
     shape = YoloShape.from_params(yolo.backbone, yolo.side, yolo.boxes, len(images.classes), yolo.head)
@@ -35,8 +25,7 @@ def main(stage: Stage) -> None:
     print(f"{len(images.records)} images; {shape.boxes} boxes a cell; {summary(cells)}")
     train_yolo(network, images.records, images.pixels, settings, held_out, **stage.training)
     network.save(stage.out("models/yolo/network.safetensors"))
-    publish_curves(stage.scratch.folder, stage.report / "curves")
-    stage.finish(settings.schedule.steps * settings.batch, "image", **choice(stage.scratch.folder))
+    finish(stage, settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.index import Index
-from pipeline.fitting import Fitted, Objects, Seen, Values, quantiles, raised_room, search, to_nearest
+from pipeline.fitting import Fitted, Objects, Seen, Values, better, quantiles, raised_room, to_nearest
 from pipeline.imaging import resized_shape
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -74,14 +74,11 @@ def fit_anchors(present: Anchors, seen: Seen, stride: int, short: int) -> list[F
     width, height = seen.sizes.T
     spread = [*quantiles(np.sqrt(width * height), count), *quantiles(height / width, len(present.ratios))]
     now = np.array([*present.sides, *present.ratios])
-    found = search([now, rounded(np.array(spread))], rounded, shapes_of, seen)
-    before, after = shapes_of(now), shapes_of(found)
-    if seen.score(*after) <= seen.score(*before):
+    said = f"at short side {short}; the best anchor"
+    fitted = better(now, np.array(spread), rounded, shapes_of, seen, said)
+    if fitted is None:
         return []
-    reason = (
-        f"clusters of the objects' shapes at short side {short}; the best anchor overlaps an object by "
-        f"{seen.mean(*after):.2f} on average, so far {seen.mean(*before):.2f}"
-    )
+    found, reason = fitted
     return [
         Fitted(f"{KEY}.anchors.sides", found[:count].astype(int).tolist(), reason),
         Fitted(f"{KEY}.anchors.ratios", found[count:].tolist(), "as the sides"),

@@ -52,14 +52,13 @@ def cache_regions(
     """
     network = channels_last(network, device).eval()
     widths = _widths(network, region.size, layers, device)
-    files = [file.absolute() for file in regions.files] if executor is not None else regions.files
     rows = int(regions.offsets[-1])
     columns = [Column(layer, widths[layer], dtype) for layer in layers]
     with CacheWriter(folder, columns, rows, shard_mb, regions.tables(), attributes) as writer:
         fill(
             writer,
             regions.offsets,
-            files,
+            regions.files,
             lambda entry, start, stop: regions.boxes[start:stop],
             _RegionRows(load or (lambda: network), region, batch, precision),
             device=device,

@@ -15,11 +15,11 @@ from pipeline.fitting import (
     Objects,
     Seen,
     Values,
+    better,
     enlargement,
     quantiles,
     raised_limit,
     raised_room,
-    search,
     side_of,
     to_nearest,
 )
@@ -93,14 +93,11 @@ def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
     ratios = [ratio for each in maps for ratio in each.ratios]
     now = np.array([*(each.side for each in maps), maps[-1].next_side, *ratios])
     spread = [*quantiles(np.sqrt(seen.sizes.prod(axis=1)), count), *ratios]
-    found = search([now, rounded(np.array(spread))], rounded, shapes_of, seen)
-    before, after = shapes_of(now), shapes_of(found)
-    if seen.score(*after) <= seen.score(*before):
+    said = f"in a square of {side}; the best default box"
+    fitted = better(now, np.array(spread), rounded, shapes_of, seen, said)
+    if fitted is None:
         return []
-    reason = (
-        f"clusters of the objects' shapes in a square of {side}; the best default box overlaps an object by "
-        f"{seen.mean(*after):.2f} on average, so far {seen.mean(*before):.2f}"
-    )
+    found, reason = fitted
     sides, *by_map = np.split(found, ends[:-1])
     return [
         Fitted("ssd.default_boxes.sides", sides.astype(int).tolist(), reason),
