@@ -71,6 +71,7 @@ def test_an_edit_reaches_the_stages_that_its_meaning_reaches(tiny) -> None:
     loss = edited(tiny, "pipeline/systems/ssd/training.py", "import torch\n", "import torch\n\nNEW = 1\n")
     assert "systems/ssd/dvc.yaml:train" in loss
     assert all("ssd" in stage or stage == "report" for stage in loss)
+    assert edited(tiny, "pipeline/report/templates/page.css", "5.7rem", "6rem") == {"report"}
 
 
 def test_a_system_taken_away_runs_nothing_of_the_others(tiny) -> None:
