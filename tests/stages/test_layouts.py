@@ -64,8 +64,8 @@ def train_and_test(f: Folder) -> None:
 
 # The splits that each layout names.
 EVERY = {split: {name for other, name, _ in ROWS if other == split} for split in ("train", "val", "test")}
-WITH_DVC: dict[Callable[[Any], None], dict[str, set[str]]] = {annots_and_images: {}}
-IN_ONE_PROCESS: dict[Callable[[Any], None], dict[str, set[str]]] = {
+LAYOUTS: dict[Callable[[Any], None], dict[str, set[str]]] = {
+    annots_and_images: {},
     annotations_and_images: {},
     train_and_test: {"test": EVERY["test"]},
     yolo_segments: EVERY,
@@ -81,7 +81,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return new_project(tmp_path_factory.mktemp("project"))
 
 
-@pytest.mark.parametrize(("layout", "named"), WITH_DVC.items())
+@pytest.mark.parametrize(
+    ("layout", "named"),
+    [pytest.param(*one, marks=pytest.mark.long if at else ()) for at, one in enumerate(LAYOUTS.items())],
+)
 def test_dvc_takes_a_layout_to_the_figures(layout: Callable, named: dict, project: Project, tmp_path: Path) -> None:
     folder = Folder(tmp_path / "set")
     layout(folder)
@@ -90,7 +93,7 @@ def test_dvc_takes_a_layout_to_the_figures(layout: Callable, named: dict, projec
     check(project.folder, named)
 
 
-@pytest.mark.parametrize(("layout", "named"), IN_ONE_PROCESS.items())
+@pytest.mark.parametrize(("layout", "named"), list(LAYOUTS.items())[1:])
 def test_the_stages_take_a_layout_to_the_figures(
     layout: Callable, named: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
