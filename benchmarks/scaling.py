@@ -43,7 +43,7 @@ from pipeline.features.regions import gather
 from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
-from pipeline.linear.ridge import BoxRegressor, train_box_regressor
+from pipeline.linear.ridge import BoxRegressor, train_box_regressors
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from pipeline.nets.backbones import architecture
@@ -344,7 +344,7 @@ def _svm(scale: Scale, images: int, classes: int) -> Callable[[], object]:
 
 def _ridge(scale: Scale, images: int, classes: int) -> Callable[[], object]:
     regions = training_set(scale, images, classes)
-    return lambda: train_box_regressor(regions, BoxRegression(), seed=1)
+    return lambda: train_box_regressors(regions, BoxRegression(), [1000], seed=1)
 
 
 def _detect(scale: Scale, images: int, classes: int) -> Callable[[], object]:

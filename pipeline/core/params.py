@@ -39,7 +39,7 @@ def _positive_or_auto(value: Any) -> Any:
     raise ValueError("a number above 0 or auto would be right")
 
 
-PositiveOrAuto = Annotated[float | Literal["auto"], PlainValidator(_positive_or_auto)]
+PositiveOrAuto = Annotated[int | float | Literal["auto"], PlainValidator(_positive_or_auto)]
 
 
 class Section(BaseModel):

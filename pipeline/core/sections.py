@@ -317,8 +317,10 @@ class BoxRegression(Section):
     """Ridge regression from proposals to boxes (R-CNN, appendix C)."""
 
     layer: Layer = "pool5"
-    ridge: PositiveFloat = 1000
-    """Weight of the penalty on the coefficients."""
+    ridge: PositiveOrAuto = 1000
+    """Weight of the penalty on the coefficients. auto: that of ridge_values after which proposals of val overlap their
+    objects best."""
+    ridge_values: Annotated[tuple[PositiveFloat, ...], NotEmpty, Distinct] = (100, 300, 1000, 4000)
     min_iou: Fraction = 0.6
     """Proposals that overlap an object by more are samples."""
     whiten: bool = True

@@ -1,6 +1,6 @@
 """Ridge regression from a region's features to the box of its object (R-CNN, appendix C; ``bbox_regression/``)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.core.boxes import Boxes, as_boxes, best_match, decode, encode
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import BoxRegression
 from pipeline.linear.model import LinearModel
-from pipeline.linear.training_set import TrainingSet
+from pipeline.linear.training_set import ImageRegions, TrainingSet
 
 # Memory for the samples of the classes that are fitted in one pass over the cache.
 PASS_BYTES = 1 << 30
@@ -49,8 +49,10 @@ class BoxRegressor:
         return cls(LinearModel.load(path, stage))
 
 
-def train_box_regressor(regions: TrainingSet, settings: BoxRegression, *, seed: int) -> tuple[BoxRegressor, list[int]]:
-    """Fit a regressor for each class and return it with the number of samples of each class.
+def train_box_regressors(
+    regions: TrainingSet, settings: BoxRegression, ridges: Sequence[float], *, seed: int
+) -> tuple[list[BoxRegressor], list[int]]:
+    """Fit a regressor for each of ``ridges``, and return them with the number of samples of each class.
 
     A sample is a region whose best overlap is more than ``min_iou``; it belongs to that object's class. Ground-truth
     boxes are samples too, with zero offsets. Regions in a crowd are none. The bias is a feature of 1, so it is
@@ -59,14 +61,27 @@ def train_box_regressor(regions: TrainingSet, settings: BoxRegression, *, seed: 
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
     chosen = _choose(regions, settings, seed)
     width = regions.width(settings.layer)
-    weights = np.zeros((len(regions.classes), 4, width), np.float32)
-    bias = np.full((len(regions.classes), 4), -np.inf, np.float32)
+    weights = np.zeros((len(ridges), len(regions.classes), 4, width), np.float32)
+    bias = np.full((len(ridges), len(regions.classes), 4), -np.inf, np.float32)
     for number, labels in enumerate(_passes(chosen, width), 1):
         samples = _read(regions, settings.layer, {label: chosen[label] for label in labels}, width, number)
         for label, (features, targets) in samples.items():
-            weights[label - 1], bias[label - 1] = _fit(features, targets, scale, settings)
-    model = LinearModel(weights.reshape(-1, width), bias.reshape(-1), scale, settings.layer)
-    return BoxRegressor(model), [chosen[label].count for label in sorted(chosen)]
+            weights[:, label - 1], bias[:, label - 1] = _fit(features, targets, scale, settings.whiten, ridges)
+    models = [
+        LinearModel(each.reshape(-1, width), constant.reshape(-1), scale, settings.layer)
+        for each, constant in zip(weights, bias, strict=True)
+    ]
+    return [BoxRegressor(model) for model in models], [chosen[label].count for label in sorted(chosen)]
+
+
+def near_objects(image: ImageRegions, min_iou: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the regions whose best overlap with an object is more than ``min_iou``, and the position of that object.
+
+    Both are ``(n,)`` int64. Regions in a crowd are left out, ground truth is not.
+    """
+    best, overlap = best_match(image.boxes, image.truth)
+    rows = np.flatnonzero(image.usable & (overlap > min_iou))
+    return rows, best[rows]
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,11 @@ def _choose(regions: TrainingSet, settings: BoxRegression, seed: int) -> dict[in
     """Return the samples of each class, by label."""
     chosen = {label: _Samples({}, {}) for label in range(1, len(regions.classes) + 1)}
     for image in regions.regions():
-        best, overlap = best_match(image.boxes, image.truth)
-        near = image.usable & (overlap > settings.min_iou)
-        for label in np.unique(image.labels[best[near]]).tolist():
-            rows = np.flatnonzero(near & (image.labels[best] == label))
-            chosen[label].rows[image.key] = rows
-            chosen[label].targets[image.key] = encode(image.boxes[rows], image.truth[best[rows]])
+        near, best = near_objects(image, settings.min_iou)
+        for label in np.unique(image.labels[best]).tolist():
+            own = image.labels[best] == label
+            chosen[label].rows[image.key] = near[own]
+            chosen[label].targets[image.key] = encode(image.boxes[near[own]], image.truth[best[own]])
     return {label: _thin(samples, settings.max_samples, seed, label) for label, samples in chosen.items()}
 
 
@@ -147,17 +161,19 @@ def _read(
 
 
 def _fit(
-    features: NDArray[np.float32], targets: NDArray[np.float32], scale: float, settings: BoxRegression
+    features: NDArray[np.float32], targets: NDArray[np.float32], scale: float, whiten: bool, ridges: Sequence[float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return weights ``(4, width)`` and bias ``(4,)`` for one class; ``features`` are scaled in place."""
+    """Return weights ``(R, 4, width)`` and biases ``(R, 4)`` of one class; ``features`` are scaled in place."""
     from sklearn.linear_model import Ridge
 
     features[:, :-1] *= np.float32(scale)
-    mean, whiten, restore = _whitening(targets) if settings.whiten else (np.zeros(4), np.eye(4), np.eye(4))
-    ridge = Ridge(alpha=settings.ridge, fit_intercept=False, solver="cholesky", copy_X=False)
-    ridge.fit(features, ((targets - mean) @ whiten).astype(np.float32))
-    solution = restore.T @ ridge.coef_
-    return solution[:, :-1].astype(np.float32), (solution[:, -1] + mean).astype(np.float32)
+    mean, whitening, restore = _whitening(targets) if whiten else (np.zeros(4), np.eye(4), np.eye(4))
+    # One column of targets for each output and ridge: the products of the features are summed once.
+    alpha = np.repeat(ridges, 4) if len(ridges) > 1 else ridges[0]
+    solver = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky", copy_X=False)
+    solver.fit(features, np.tile(((targets - mean) @ whitening).astype(np.float32), len(ridges)))
+    solution = restore.T @ solver.coef_.reshape(len(ridges), 4, -1)
+    return solution[..., :-1].astype(np.float32), (solution[..., -1] + mean).astype(np.float32)
 
 
 def _whitening(targets: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:

@@ -12,7 +12,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.sections import BoxRegression
 from pipeline.linear import ridge as box_regression
 from pipeline.linear.model import LinearModel
-from pipeline.linear.ridge import BoxRegressor, train_box_regressor
+from pipeline.linear.ridge import BoxRegressor, train_box_regressors
 from pipeline.linear.training_set import TrainingSet
 
 OBJECT = (0.0, 0.0, 10.0, 10.0)
@@ -31,7 +31,9 @@ def settings(**changed: object) -> BoxRegression:
 
 
 def train(regions: TrainingSet, **changed: object) -> tuple[BoxRegressor, list[int]]:
-    return train_box_regressor(regions, settings(**changed), seed=3)
+    given = settings(**changed)
+    (regressor,), counts = train_box_regressors(regions, given, [given.ridge], seed=3)
+    return regressor, counts
 
 
 def offsets_to(box: NDArray, truth: NDArray) -> list[float]:
@@ -104,6 +106,16 @@ def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, wh
         place = slice(4 * (label - 1), 4 * label)
         np.testing.assert_allclose(regressor.model.weights[place], weights, atol=2e-5)
         np.testing.assert_allclose(regressor.model.bias[place], bias, atol=2e-5)
+
+
+def test_several_ridges_give_the_models_of_each(training_set: Callable) -> None:
+    regions, ridges = training_set(("cat", "dog"), *scene(12)), [0.1, 50, 1000]
+    together, counts = train_box_regressors(regions, settings(), ridges, seed=3)
+    for regressor, ridge in zip(together, ridges, strict=True):
+        alone, same = train(regions, ridge=ridge)
+        assert same == counts
+        np.testing.assert_allclose(regressor.model.weights, alone.model.weights, atol=2e-5)
+        np.testing.assert_allclose(regressor.model.bias, alone.model.bias, atol=2e-5)
 
 
 def test_of_the_whitening_only_the_mean_is_seen() -> None:
