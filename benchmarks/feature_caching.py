@@ -62,7 +62,7 @@ def main() -> None:
     channels_last(network, device)
     regions = random_regions(sorted(args.folder.glob("*.jpg"))[: args.images], args.regions)
     count = len(regions.boxes)
-    batch = network.net.batch(args.side, device)
+    batch = network.net.batch(args.side, device, args.precision)
     print(
         f"{args.network}, {args.side} px, {count} regions of {len(regions.files)} images, batch {batch}, {device}, "
         f"precision {args.precision}"

@@ -155,7 +155,7 @@ def rcnn_features(sizes: Sizes, network: str) -> Iterator[Work]:
     side = 224 if network == "vgg16" else rcnn.region.size
     region = rcnn.region.model_copy(update={"size": side})
     net, boxes = _region_network(sizes, network, side), drawn(sizes, 0, sizes.proposals)
-    pixels, batch = _pixels(sizes), net.net.batch(side, sizes.device)
+    pixels, batch = _pixels(sizes), net.net.batch(side, sizes.device, "auto")
     into = {layer: np.empty((len(boxes), net.width_of(layer)), rcnn.features.dtype) for layer in LAYERS}
     name = f"R-CNN features, {network}, {len(boxes)} regions of {side}"
     yield Work(name, lambda: forward(net, pixels, boxes, region, into, batch, "auto"))

@@ -88,7 +88,7 @@ class RcnnTimer:
         self._region = Region(size=side, padding=16, mode="warp")
         self._network = RegionNetwork(RegionShape(name, side, fc_width=512, outputs=0)).eval()
         channels_last(self._network, device)
-        self._batch, self._device = self._network.net.batch(side, device), device
+        self._batch, self._device = self._network.net.batch(side, device, "auto"), device
 
     def __call__(self, pixels: torch.Tensor, boxes: Boxes) -> Mapping[Phase, float]:
         """Return the seconds of each phase."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, as_boxes
-from pipeline.core.runtime import item_rng
+from pipeline.core.runtime import item_rng, opencv
 from pipeline.nets.backbones import normalise
 
 
@@ -36,11 +36,10 @@ def resize(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     Grey levels are rounded, and the size is whole; ``lib/utils/blob.py`` resizes floats by the factor itself, which
     differs by less than half a level on average.
     """
-    import cv2
-
     height, width = resized_shape(image.shape[1], image.shape[0], factor)
     if (height, width) == image.shape[:2]:
         return image
+    cv2 = opencv()
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
@@ -76,10 +75,9 @@ def pad(images: Sequence[torch.Tensor], device: torch.device, smallest: int = 1)
 
 def stretch(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Resize ``image`` (H, W, 3) to ``(side, side, 3)``, bilinearly without antialiasing, as the official codes do."""
-    import cv2
-
     if image.shape[:2] == (side, side):
         return image
+    cv2 = opencv()
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -52,6 +52,18 @@ def worker_count(requested: int) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1  # macOS and Windows give a process all cores
+
+
+def opencv() -> Any:
+    """Return the module cv2, which computes in the thread that calls it.
+
+    Pictures and regions are small: threads of its own save them little, and take the cores from a network that computes
+    beside them, or next.
+    """
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2
 
 
 def loader_workers(device: "torch.device", requested: int) -> int:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.runtime import opencv
 from pipeline.core.sections import Region
 from pipeline.data.images import ImageCache
 from pipeline.features.regions import RegionSamples
@@ -76,8 +77,7 @@ def resize_each(pixels: NDArray, boxes: Boxes, region: Region, squares: NDArray[
 
     ``pixels`` is ``(H, W, 3)``: float32 and normalised, or uint8, of which only what is shown is normalised.
     """
-    import cv2
-
+    cv2 = opencv()
     shown, filled = placements(boxes, pixels.shape[1], pixels.shape[0], region)
     levels = _levels() if pixels.dtype == np.uint8 else None
     for square, (x1, y1, x2, y2), (left, top, right, bottom) in zip(

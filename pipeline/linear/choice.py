@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.core.boxes import iou
 from pipeline.core.errors import InputError
+from pipeline.core.runtime import progress
 from pipeline.core.sections import BoxRegression, Detection, Svm
 from pipeline.detector import Candidates
 from pipeline.evaluation.detections import Detections
@@ -105,7 +106,7 @@ def _mean_overlaps(
 ) -> list[float]:
     """Return for each regressor how well the moved proposals overlap their objects."""
     labels, overlaps = [], []
-    for image in val.regions():
+    for image in progress(list(val.regions()), "judging ridges on val"):
         rows, best = near_objects(image, settings.min_iou)
         proposals = ~np.isin(rows, image.rows)
         rows, best = rows[proposals], best[proposals]
@@ -129,7 +130,8 @@ def _mean_ap(train: TrainingSet, val: TrainingSet, settings: Svm, *, seed: int, 
     svm, _ = train_svms(train, settings, seed=seed, workers=workers)
     most = class_limits(detect.max_per_class, detect.per_class_budget, train.indices, "detect").in_image
     found = []
-    for record, (regions, features) in zip(index.images, val.images(svm.layer), strict=True):
+    images = zip(index.images, val.images(svm.layer), strict=True)
+    for record, (regions, features) in progress(images, f"judging C {settings.C:g} on val", total=len(index.images)):
         proposals = slice(len(record.boxes), None)  # the ground truth stands before them
         candidates = Candidates.above(None, regions.boxes[proposals], svm(features)[proposals]).limit_by_class(most)
         detections = candidates.suppress(detect.nms).detections()

@@ -15,6 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.core.sections import CachePrecision
+from pipeline.nets.precision import caching_precision
+
 # torchvision's published weights expect RGB in [0, 1] normalised by these.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -70,8 +73,9 @@ class Architecture:
             normalisation; parameter names are torchvision's below ``prefix``.
         pool5: builds the pooling from ``conv5`` to the grid that ``fc6`` expects.
         channels: of ``conv5``.
-        cpu_batch: regions of 227 x 227 pixels in the forward pass that is fastest on a CPU, channels last. Measured
-            with ``benchmarks/feature_caching.py``; a rule and not a timing, since the batch can change last bits.
+        cpu_batch: regions of 227 x 227 pixels in the forward pass that is fastest on a CPU, channels last, in float32;
+            twice as many in 16 bits, whose maps take half the room in the processor's cache. Measured with
+            ``benchmarks/feature_caching.py``; a rule and not a timing, since the batch can change last bits.
         grid: side of the RoI pooling's output: as fc6 of published networks expects, and about an object's cells in the
             others.
         taps: maps that SSD may predict from, first to last: how many of the layers lead to each, and its channels.
@@ -100,9 +104,11 @@ class Architecture:
         """Return the prefixes of fc6 and fc7 among torchvision's names; empty where the network has neither."""
         return {name: f"classifier.{place}" for name, place in zip(("fc6", "fc7"), self.fc or (), strict=False)}
 
-    def batch(self, side: int, device: torch.device) -> int:
-        """Return the number of ``side`` x ``side`` regions for one forward pass on ``device``."""
-        base = self.cpu_batch if device.type == "cpu" else 512
+    def batch(self, side: int, device: torch.device, precision: CachePrecision = "fp32") -> int:
+        """Return the number of ``side`` x ``side`` regions for one forward pass on ``device`` in ``precision``."""
+        base = 512
+        if device.type == "cpu":
+            base = self.cpu_batch * (1 if caching_precision(precision, device) == "fp32" else 2)
         return max(1, min(512, round(base * (227 / side) ** 2)))
 
 

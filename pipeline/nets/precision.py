@@ -24,10 +24,16 @@ def caching(asked: CachePrecision, device: torch.device) -> torch.autocast:
     ``auto`` is fp16 on a GPU, whose ten bits of fraction the cache keeps; bf16, with seven, where `has_bf16`, since
     processors multiply fp16 no faster than float32; else fp32.
     """
+    precision = caching_precision(asked, device)
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=precision != "fp32")
+
+
+def caching_precision(asked: CachePrecision, device: torch.device) -> Literal["fp32", "fp16", "bf16"]:
+    """Return what `caching` computes in where ``asked`` is wanted."""
     if asked == "auto":
-        asked = "fp16" if device.type == "cuda" else "bf16" if has_bf16(device) else "fp32"
-    kind = torch.float16 if asked == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, kind, enabled=asked != "fp32")
+        return "fp16" if device.type == "cuda" else "bf16" if has_bf16(device) else "fp32"
+    return asked
 
 
 def has_bf16(device: torch.device) -> bool:

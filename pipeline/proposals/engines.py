@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, as_boxes, clip, from_xywh
+from pipeline.core.runtime import opencv
 from pipeline.core.sections import OpenCV, Proposals, SelectiveSearch
 from pipeline.proposals import grouping
 
@@ -91,9 +92,7 @@ def search_opencv(image: NDArray[np.uint8], settings: OpenCV) -> Boxes:
     Returns:
         ``(N, 4)`` float32.
     """
-    import cv2
-
-    cv2.setNumThreads(1)  # images, not pixels, are spread over the cores
+    opencv()  # images, not pixels, are spread over the cores
     return np.concatenate([as_boxes(np.zeros((0, 4))), *(from_xywh(rects) for rects in _hierarchies(image, settings))])
 
 

@@ -30,7 +30,7 @@ def main(stage: Stage) -> None:
         [image.boxes for image in index.images],
         list(ProposalSet.load(stage.dep(f"proposals/{split}.h5"), index)),
     )
-    batch = settings.batch or network.net.batch(region.size, stage.device)
+    batch = settings.batch or network.net.batch(region.size, stage.device, settings.precision)
     weights, where = sha256(file), stage.params.runtime.cluster
     with cluster(where, stage.workers, [file, stage.scratch.folder, *regions.files[:1]], stage.device) as executor:
         cache = cache_regions(

@@ -24,6 +24,14 @@ def test_auto_is_a_gpu_or_the_cpu() -> None:
     assert runtime.device("cpu") == torch.device("cpu")
 
 
+def test_opencv_computes_in_the_callers_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(2)
+    assert runtime.opencv() is cv2
+    assert cv2.getNumThreads() == 1
+
+
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(InputError, match=rf"the device '{name}' \(runtime.device in params.yaml\)"):

@@ -1,7 +1,7 @@
 """The backbones are torchvision's networks: same layers, same names, same values at every tap."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -193,8 +193,14 @@ def test_a_cpu_batch_holds_as_many_pixels_at_every_side(name: str, side: int, ba
     assert architecture(name).batch(side, torch.device("cpu")) == batch
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_cpu_batch_is_twice_as_large_in_16_bits(precision: Literal["fp16", "bf16"]) -> None:
+    assert architecture("alexnet").batch(227, torch.device("cpu"), precision) == 32
+    assert architecture("alexnet").batch(227, torch.device("cpu"), "fp32") == 16
+
+
 def test_a_gpu_batch_is_large_and_bounded() -> None:
-    assert architecture("vgg16").batch(227, torch.device("cuda")) == 512
+    assert architecture("vgg16").batch(227, torch.device("cuda"), "fp16") == 512
     assert architecture("vgg16").batch(32, torch.device("cuda")) == 512
 
 

@@ -43,7 +43,7 @@ class WarpedRegions:
         self._region = description.section("region", Region)
         features = description.section("features", Features)
         self._dtype = np.dtype(features.dtype)
-        self._batch = features.batch or network.net.batch(self._region.size, device)
+        self._batch = features.batch or network.net.batch(self._region.size, device, features.precision)
         self._precision = features.precision
         self._network = channels_last(network, device)
         self._device = device

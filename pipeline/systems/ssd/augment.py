@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, iou
+from pipeline.core.runtime import opencv
 from pipeline.imaging import mirror
 from pipeline.nets.backbones import MEAN
 from pipeline.systems.square import Sample
@@ -62,8 +63,7 @@ class Augmentation:
         self, image: NDArray[np.uint8], window: Window, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Window, Window]:
         """Return the square, and which rectangle of the image is drawn on which rectangle of it."""
-        import cv2
-
+        cv2 = opencv()
         height, width = image.shape[:2]
         source = np.clip(window, 0, [width, height] * 2)
         scale = self.side / (window[2:] - window[:2])
@@ -161,8 +161,7 @@ def _table(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def _colour(image: NDArray[np.uint8], saturation: float, hue: float) -> NDArray[np.uint8]:
-    import cv2
-
+    cv2 = opencv()
     if saturation == 1 and hue == 0:
         return image
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)  # hue 0 to 179

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, clip
+from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -58,6 +58,7 @@ Window = tuple[float, float, float, float]
 
 def cut(image: NDArray[np.uint8], window: Window, side: int, mirrored: bool) -> NDArray[np.uint8]:
     """Return the ``window`` (x1, y1, x2, y2) of ``image`` (H, W, 3), stretched to a square; black outside the image."""
+    cv2 = opencv()
     x1, y1, x2, y2 = window
     along_x, along_y = side / (x2 - x1), side / (y2 - y1)
     # Pixel centres are half a pixel from the corner that a box's coordinates count from.
@@ -85,6 +86,7 @@ def recolour(image: NDArray[np.uint8], saturation: float, exposure: float) -> ND
     white. With the hue fixed each channel's distance from the greatest of its pixel is multiplied: nothing is converted
     to HSV and back.
     """
+    cv2 = opencv()
     value = cv2.merge([np.maximum.reduce(cv2.split(image))] * 3)
     own = exposure * saturation
     return np.asarray(cv2.addWeighted(image, own, value, exposure - own, 0), np.uint8)  # rounds, stops at 0 and 255
