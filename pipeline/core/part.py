@@ -36,7 +36,7 @@ class Part:
         Raises:
             InputError: there are fewer than processes.
         """
-        if len(items) < self.processes:
+        if len(items) < self.processes > 1:
             raise InputError(
                 f"params.yaml, training.processes: found {self.processes}, but a step of this training has "
                 f"{len(items)} items to share; {max(1, len(items))} or less would be right, or a larger batch."
