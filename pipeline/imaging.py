@@ -60,13 +60,16 @@ def batch_shape(shapes: Sequence[tuple[int, int]], smallest: int = 1) -> tuple[i
     return max(smallest, *(height for height, _ in shapes)), max(smallest, *(width for _, width in shapes))
 
 
-def pad(images: Sequence[torch.Tensor], device: torch.device, smallest: int = 1) -> torch.Tensor:
+def pad(
+    images: Sequence[torch.Tensor], device: torch.device, smallest: int = 1, shape: tuple[int, int] | None = None
+) -> torch.Tensor:
     """Normalise uint8 images ``(3, h, w)`` and pad them right and below to one float32 batch ``(N, 3, H, W)``.
 
     The padding is zero after normalisation, the mean colour (``lib/utils/blob.py`` of Fast R-CNN). No side of the batch
     is below ``smallest``: the long side's limit can make a strip so thin that a network without padding has no cell.
+    ``shape`` is the `batch_shape` where these are not all images of the batch.
     """
-    height, width = batch_shape([(image.shape[1], image.shape[2]) for image in images], smallest)
+    height, width = shape or batch_shape([(image.shape[1], image.shape[2]) for image in images], smallest)
     batch = torch.zeros(len(images), 3, height, width, device=device).contiguous(memory_format=torch.channels_last)
     for place, image in zip(batch, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = normalise(image.to(device))

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.core.part import Part
 from pipeline.core.runtime import read_ahead
 
 ARRAYS = "arrays.bin"
@@ -25,7 +26,7 @@ class Batches(Dataset):
     would be a copy in each process, and the labelled regions of VOC alone take 0.5 GB.
     """
 
-    def __init__(self, make: Callable[[int], Any], file: Path) -> None:
+    def __init__(self, make: Callable[..., Any], file: Path) -> None:
         arrays: list[pickle.PickleBuffer] = []
         self._pickled = pickle.dumps(make, protocol=5, buffer_callback=arrays.append)
         self._file, self._places = file.resolve(), []
@@ -39,8 +40,12 @@ class Batches(Dataset):
     def __getitem__(self, step: int) -> Any:
         return self._make(step)
 
+    def part(self, step: int, part: Part) -> Any:
+        """Return the batch of a part of the items of ``step``."""
+        return self._make(step, part)
+
     @cached_property
-    def _make(self) -> Callable[[int], Any]:
+    def _make(self) -> Callable[..., Any]:
         with self._file.open("rb") as stream:
             content = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
         return pickle.loads(self._pickled, buffers=[content[place] for place in self._places])

@@ -6,6 +6,7 @@ published weights, for `pipeline.nets.weights.Backbone`.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -14,16 +15,17 @@ import torch
 from torch import nn
 
 from pipeline.core.boxes import in_crowd, iou
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import item_rng
 from pipeline.core.sections import Pretrain, Region
 from pipeline.data.images import ImageCache, read_image
 from pipeline.data.index import ImageRecord
 from pipeline.features.regions import RegionSamples
-from pipeline.features.warp import WarpBatch, collect, warp_batch
+from pipeline.features.warp import WarpBatch, collect, warp_batch, warp_counts, warp_image_ids, warp_loss
 from pipeline.imaging import pad, pixels
 from pipeline.nets.backbones import Architecture, channels_last
 from pipeline.nets.geometry import Geometry
-from pipeline.training import Run, Task, classification_loss, train
+from pipeline.training import Run, Task, train
 
 # Crops show the object and a sixteenth of its side around it.
 _CROP = Region(size=64, padding=4, mode="warp")
@@ -105,9 +107,10 @@ class CropBatches:
     def _foreground(self) -> int:
         return max(1, round(self._settings.batch * (1 - self._settings.background)))
 
-    def image_id(self, position: int) -> int:
-        """Return the id of the image at ``position``."""
-        return self._images[position].id
+    @property
+    def image_ids(self) -> list[int]:
+        """The ids of the images."""
+        return [image.id for image in self._images]
 
     def size(self, step: int) -> int:
         """Return the input size of a step."""
@@ -116,8 +119,8 @@ class CropBatches:
             return int(item_rng(self._seed, "size", number).integers(min(sizes), max(sizes) + 1))
         return sizes[number % len(sizes)]
 
-    def __call__(self, step: int) -> WarpBatch:
-        """Return the batch of ``step``."""
+    def __call__(self, step: int, part: Part = WHOLE) -> WarpBatch:
+        """Return the batch of ``step``, or a part of it."""
         number, position = divmod(step, self.steps_per_pass)
         order = item_rng(self._seed, "pass", number).permutation(len(self._objects))
         chosen = np.resize(order[position * self._foreground :], self._foreground) if len(order) else order
@@ -133,7 +136,7 @@ class CropBatches:
             np.array([crop[2] for crop in crops], np.int64),
             mirrored,
         )
-        return collect(samples, self._cache, self.size(step))
+        return collect(samples, self._cache, self.size(step), part)
 
     def _object(self, key: tuple[int, int], rng: np.random.Generator) -> tuple[int, np.ndarray, int]:
         image, row = key
@@ -170,9 +173,10 @@ def pretrain(
     channels_last(network, run["device"])
     task = Task(
         network,
-        losses=lambda model, batch: classification_loss(model, warp_batch(batch, _CROP, run["device"])),
-        image_ids=lambda batch: [crops.image_id(position) for position in batch.samples.images.tolist()],
+        losses=partial(warp_loss, region=_CROP),
+        image_ids=partial(warp_image_ids, ids=crops.image_ids),
         validation=held_out,
+        counts=warp_counts,
     )
     train(
         task,

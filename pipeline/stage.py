@@ -5,6 +5,7 @@ stage's inputs, parameters and outputs are written down once, in the graph: read
 error, and the folder from which a killed stage resumes is named by a hash of just these.
 """
 
+import os
 import re
 import resource
 import sys
@@ -48,7 +49,17 @@ def run(main: "Callable[[Stage], None]") -> None:
     module = sys.modules[main.__module__].__spec__
     if module is None:
         raise SystemExit("error: run a stage as a module: python -m stages.NAME")
-    runtime.run(lambda: main(Stage.of(module.name, sys.argv[1:])))
+    runtime.run(lambda: _launched(lambda: main(Stage.of(module.name, sys.argv[1:]))))
+
+
+def _launched(main: Callable[[], None]) -> None:
+    """Call ``main``; of the processes that torchrun started, in the first alone."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        main()
+        return
+    from pipeline.processes import under_torchrun
+
+    under_torchrun(main)
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,7 @@ class Stage:
             "device": self.device,
             "workers": self.loader_workers,
             "precision": self.params.training.precision,
+            "processes": self.params.training.processes,
         }
 
     @property

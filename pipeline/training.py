@@ -7,8 +7,9 @@ before each step. So training may stop anywhere and go on from its last checkpoi
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from math import isfinite
 from operator import attrgetter
 from pathlib import Path
@@ -24,8 +25,9 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, item_seed, read_ahead
 from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
-from pipeline.loader import BATCHES_AHEAD, in_order
+from pipeline.loader import ARRAYS, BATCHES_AHEAD, Batches, in_order
 from pipeline.nets.precision import training_precision
+from pipeline.processes import Ranks, together
 
 if TYPE_CHECKING:
     from dvclive import Live
@@ -51,6 +53,10 @@ class Task:
         frozen: prefixes of the parameters that are not trained.
         validation: makes batches of held-out images, counted from 0, as ``batches`` of `train` makes those of the
             steps; the same ones each time. Needed where the schedule has ``validation_batches``.
+        counts: gives the number of items of a batch, as it was made, that each loss is divided by (by 1 where it is 0).
+            Needed where several processes share a step.
+        rows: gives the positions ``(N,)`` int64 of the rows of a batch's part among those of the whole batch, in
+            dropout's input; by default a row is an item. It counts where several processes share a step.
     """
 
     network: nn.Module
@@ -59,6 +65,8 @@ class Task:
     rates: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     validation: Callable[[int], Any] | None = None
+    counts: Callable[[Any], Mapping[str, int]] | None = None
+    rows: Callable[[Any], Tensor] | None = None
 
 
 class Run(TypedDict):
@@ -69,11 +77,12 @@ class Run(TypedDict):
     device: torch.device
     workers: NotRequired[int]
     precision: NotRequired[Precision]
+    processes: NotRequired[int]
 
 
 def train(
     task: Task,
-    batches: Callable[[int], Any],
+    batches: Callable[..., Any],
     schedule: Schedule,
     *,
     scratch: Path,
@@ -81,6 +90,7 @@ def train(
     device: torch.device,
     workers: int = 0,
     precision: Precision = "fp32",
+    processes: int = 1,
     title: str = "training",
 ) -> None:
     """Train ``task.network`` for ``schedule.steps`` steps; it ends on ``device`` in evaluation mode.
@@ -92,64 +102,108 @@ def train(
     With ``schedule.validation_batches`` each checkpoint measures the sum of the losses on so many held-out batches, in
     evaluation mode, and training ends with the weights of the least mean; see `chosen`.
 
+    Several ``processes`` share the items of each step and take the step that one would, up to the order in which
+    gradients are added; see `pipeline.processes`. Task and batches are pickled for them.
+
     Args:
         task: network and loss.
-        batches: makes the batch of a step, counted from 0; of tensors, or of tuples or dataclasses that hold some.
+        batches: makes the batch of a step, counted from 0; of tensors, or of tuples or dataclasses that hold some. Of
+            several processes each calls it with its `Part` as well.
         schedule: number of steps, learning rate, checkpoints.
         scratch: folder of this run alone.
         seed: decides all that is random in a step.
         device: where the network is trained.
-        workers: processes that make batches ahead, 0: a thread does; their number changes no byte.
+        workers: processes that make batches ahead, 0: a thread does; their number changes no byte. Several
+            ``processes`` share them evenly.
         precision: of the network's forward and backward pass, see `pipeline.core.sections.Training`; weights,
             optimiser and losses are float32.
+        processes: that train; their number changes last bits.
         title: of the progress bar.
 
     Raises:
         InputError: a loss is not finite, or a weight after the step; the sentence names the step and the images of its
-            batch. Or the loss on held-out images is not finite. Or this is a git repository without a commit.
+            batch. Or the loss on held-out images is not finite. Or this is a git repository without a commit. Or a
+            process was lost, or a step has fewer items than there are processes.
     """
     if schedule.steps == 0:
         return
-    precision = training_precision(precision, device)
+    loop = partial(
+        _train,
+        batches=batches if processes == 1 else Batches(batches, scratch / ARRAYS).part,
+        schedule=schedule,
+        scratch=scratch,
+        seed=seed,
+        workers=-(-workers // processes),
+        precision=training_precision(precision, device),
+        title=title,
+    )
+    follow = partial(loop, replace(task, validation=None))
+    together(partial(loop, task), follow, processes, device, scratch)
+    task.network.eval()
+
+
+def _train(
+    task: Task,
+    ranks: Ranks,
+    device: torch.device,
+    *,
+    batches: Callable[..., Any],
+    schedule: Schedule,
+    scratch: Path,
+    seed: int,
+    workers: int,
+    precision: Precision,
+    title: str,
+) -> None:
+    """Train as one of ``ranks`` on ``device``; the first of them ends with the chosen weights."""
     fabric = _fabric(device, precision)
     # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
     sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum, fused=True)
     network, optimizer = fabric.setup(task.network.train(), sgd)
-    average = AveragedModel(task.network) if schedule.average else None
+    average = AveragedModel(task.network) if schedule.average and ranks.leads else None
     checkpoint = scratch / CHECKPOINT
     done = _resume(checkpoint, network, optimizer, average)
+    _same_start(done, ranks, checkpoint)
+    make, files = batches, scratch
+    if not ranks.alone:
+        make, files = partial(batches, part=ranks.part), scratch / f"process{ranks.part.rank}"
     log_every = max(1, min(10, schedule.steps // 20))
     unchecked: list[_Step] = []
     with (
         _products(precision),
-        _curves(scratch / "live", resume=done > 0) as live,
-        bar(title, schedule.steps, unit="step", done=done) as shown,
+        ranks.joined(task.network),
+        _curves(scratch / "live", resume=done > 0) if ranks.leads else nullcontext() as live,
+        bar(title, schedule.steps, unit="step", done=done, hidden=not ranks.leads) as shown,
     ):
-        for step, batch in enumerate(in_order(batches, range(done, schedule.steps), workers, scratch), done):
+        made = ranks.made(in_order(make, range(done, schedule.steps), workers, files))
+        for step, batch in enumerate(made, done):
             logs = (step + 1) % log_every == 0
             saves = (step + 1) % schedule.checkpoint_every == 0 or step + 1 == schedule.steps
             torch.manual_seed(item_seed(seed, "step", step))
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(schedule, step) * group["factor"]
-            losses = task.losses(network, to_device(batch, fabric.device))
-            total = torch.stack(list(losses.values())).sum()
-            unchecked.append(_Step(step, total.detach(), losses, batch))
+            ranks.place(task.rows(batch) if task.rows else None)
+            own = ranks.weighted(task.losses(network, to_device(batch, fabric.device)), task.counts, batch)
+            losses = ranks.summed(own)
+            unchecked.append(_Step(step, losses, batch))
             # Looking at a loss waits for the GPU, so there several steps are looked at together.
             if device.type == "cpu" or logs or saves:
-                _check_losses(unchecked, task.image_ids)
+                _check_losses(unchecked, task.image_ids, ranks)
                 unchecked.clear()
             optimizer.zero_grad()
-            fabric.backward(total)
+            fabric.backward(_sum(own))
+            ranks.add_gradients(task.network)
             if schedule.clip_norm:
                 nn.utils.clip_grad_norm_(network.parameters(), schedule.clip_norm)
             optimizer.step()
             if average and step >= schedule.steps - schedule.average:
                 average.update_parameters(task.network)
             shown.update()
-            if logs:
+            if logs and live:
                 _log(live, step, losses)
             if saves:
-                _check_weights(task, step, batch)
+                _check_weights(task, step, batch, ranks)
+            if saves and live:
                 # The checkpoint comes last: a kill before it repeats the steps and the validation.
                 if schedule.validation_batches:
                     _log(live, step, {"validation_loss": _validate(task, network, schedule, scratch, step)})
@@ -158,16 +212,19 @@ def train(
                     state["average"] = average.state_dict()
                 with atomic(checkpoint) as temporary:
                     torch.save(state, temporary)
-    if schedule.validation_batches:
+    if schedule.validation_batches and ranks.leads:
         with safe_open(scratch / SNAPSHOT, "pt") as content:
             task.network.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
     elif average:
         task.network.load_state_dict(average.module.state_dict())
-    task.network.eval()
+
+
+def _sum(losses: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(losses.values())).sum()
 
 
 def _fabric(device: torch.device, precision: Precision) -> "Fabric":
-    """Return what wraps network and optimiser: precision and number of processes are chosen here alone."""
+    """Return what wraps network and optimiser: the precision is chosen here alone."""
     # It imports torch._dynamo, which takes longer than torch itself: modules that only name a batch must not pay.
     from lightning_fabric import Fabric
 
@@ -231,33 +288,43 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 @dataclass(frozen=True)
 class _Step:
-    """The losses of a step, the sum of them, and the batch as it was made, until somebody looks at them."""
+    """The losses of a step, of all processes, and this one's batch as it was made, until somebody looks at them."""
 
     number: int
-    total: Tensor
     losses: Mapping[str, Tensor]
     batch: Any
 
 
-def _check_losses(steps: Sequence[_Step], image_ids: Callable[[Any], Sequence[int]]) -> None:
+def _check_losses(steps: Sequence[_Step], image_ids: Callable[[Any], Sequence[int]], ranks: Ranks) -> None:
     """Raise an `InputError` that names the first of ``steps`` with a loss that is not finite."""
-    finite = torch.stack([step.total for step in steps]).isfinite().tolist()
+    finite = torch.stack([_sum(step.losses).detach() for step in steps]).isfinite().tolist()
     for step in (step for step, good in zip(steps, finite, strict=True) if not good):
         values = ", ".join(f"{name} {value.item():.3g}" for name, value in step.losses.items())
-        raise _not_finite(step.number, f"the loss is not finite ({values})", image_ids(step.batch))
+        raise _not_finite(step.number, f"the loss is not finite ({values})", image_ids(step.batch), ranks)
 
 
-def _check_weights(task: Task, step: int, batch: Any) -> None:
+def _check_weights(task: Task, step: int, batch: Any, ranks: Ranks) -> None:
     """Raise an `InputError` if a weight or a running statistic is not finite after ``step``, whose loss still was."""
     if not torch.stack([tensor.isfinite().all() for tensor in task.network.state_dict().values()]).all():
-        raise _not_finite(step, "a weight is not finite after it", task.image_ids(batch))
+        raise _not_finite(step, "a weight is not finite after it", task.image_ids(batch), ranks)
 
 
-def _not_finite(step: int, what: str, image_ids: Sequence[int]) -> InputError:
+def _not_finite(step: int, what: str, image_ids: Sequence[int], ranks: Ranks) -> InputError:
+    seen = sorted({image_id for part in ranks.gather(image_ids) for image_id in part})
     return InputError(
-        f"training stopped at step {step}: {what}; image ids of the batch: {sorted(set(image_ids))}; a lower lr or a "
-        "longer warmup would be right."
+        f"training stopped at step {step}: {what}; image ids of the batch: {seen}; a lower lr or a longer warmup would "
+        "be right."
     )
+
+
+def _same_start(done: int, ranks: Ranks, checkpoint: Path) -> None:
+    """Check that all processes found the same checkpoint, or none."""
+    if len(found := set(ranks.gather(done))) > 1:
+        steps = " and ".join(map(str, sorted(found)))
+        raise InputError(
+            f"{checkpoint}: the processes of this training found checkpoints of {steps} steps; a project folder that "
+            "all machines see would be right."
+        )
 
 
 def _resume(

@@ -27,7 +27,7 @@ def images_of(
         p.data.fit_splits,
         lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
         stage.files,
-        p.runtime.image_cache_mb,
+        p.runtime.image_cache_mb / p.training.processes,
         difficult=difficult,
     )
 

@@ -89,7 +89,7 @@ def fit(stage: Stage, classifier: PyramidNetwork, settings: Pretrain, name: str)
         ("train",),
         lambda split: Index.load(stage.dep(f"data/index/{split}.json")),
         stage.files,
-        p.runtime.image_cache_mb,
+        p.runtime.image_cache_mb / p.training.processes,
     )
     crops = CropBatches(images.records, images.pixels, settings, p.seed)
     still = settings.model_copy(update={"flip": False})

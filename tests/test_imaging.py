@@ -108,6 +108,15 @@ def test_a_strip_is_padded_to_what_a_network_needs() -> None:
     assert not batch[:, :, 2:].any()
 
 
+def test_a_part_of_a_batch_is_padded_as_all_of_it() -> None:
+    image = pixels(np.full((2, 30, 3), 7, np.uint8), 1.0)
+    batch = pad([image], torch.device("cpu"), shape=(5, 40))
+    assert batch.shape == (1, 3, 5, 40)
+    assert torch.equal(batch[0, :, :2, :30], normalise(image))
+    assert not batch[:, :, 2:].any()
+    assert not batch[:, :, :, 30:].any()
+
+
 def test_mirrored_boxes_hold_the_same_pixels() -> None:
     image = np.random.default_rng(2).integers(0, 256, (6, 11, 3), dtype=np.uint8)
     boxes = np.array([[0, 1, 4, 5], [7, 0, 11, 6]], np.float32)

@@ -109,13 +109,15 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T], *, workers: int, ahea
             pool.shutdown(cancel_futures=True)
 
 
-def bar(title: str, total: int | None, *, unit: str = "image", done: int = 0) -> tqdm:
+def bar(title: str, total: int | None, *, unit: str = "image", done: int = 0, hidden: bool = False) -> tqdm:
     """Return a progress bar on stderr with rate and time left; ``done`` items were finished by an earlier run.
 
-    Where stderr is no terminal it prints a line every ten seconds at most.
+    Where stderr is no terminal it prints a line every ten seconds at most; where it is ``hidden``, nothing.
     """
     interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(desc=title, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval)
+    return tqdm(
+        desc=title, total=total, unit=unit, initial=done, dynamic_ncols=True, mininterval=interval, disable=hidden
+    )
 
 
 def progress(

@@ -131,6 +131,9 @@ class Training(Section):
     precision: Precision = "auto"
     """fp32 | tf32 (matrix products on a GPU) | bf16 (the networks' passes; weights and losses stay float32) | auto
     (bf16 where processor or GPU have instructions for it, else fp32)"""
+    processes: Positive = 1
+    """That share the items of each step, on a GPU each where they train on GPUs (docs/scaling.md); their number changes
+    last bits."""
 
 
 class Pretrain(Section):

@@ -6,20 +6,23 @@ are zero, which is the mean, since images are normalised. Region classifiers tra
 many images.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import opencv
 from pipeline.core.sections import Region
 from pipeline.data.images import ImageCache
 from pipeline.features.regions import RegionSamples
 from pipeline.nets.backbones import normalise
-from pipeline.training import LabelledBatch
+from pipeline.training import LabelledBatch, classification_loss
 
 # Where grid_sample is slower than the network it feeds (20 times slower than OpenCV's resize on two CPU cores), regions
 # are resized one after the other; elsewhere all regions of an image are one call.
@@ -144,9 +147,9 @@ class WarpBatch:
     size: int
 
 
-def collect(samples: RegionSamples, images: ImageCache, size: int) -> WarpBatch:
-    """Sort the samples by image and read the images."""
-    order = np.argsort(samples.images, kind="stable")
+def collect(samples: RegionSamples, images: ImageCache, size: int, part: Part = WHOLE) -> WarpBatch:
+    """Sort the samples by image and read the images; of a part of the samples, its own."""
+    order = part.of(np.argsort(samples.images, kind="stable"))
     samples = samples.take(order, samples.mirrored[order])
     pixels = tuple(
         torch.from_numpy(images[position]).permute(2, 0, 1) for position in np.unique(samples.images).tolist()
@@ -176,3 +179,18 @@ def warp_batch(batch: WarpBatch, region: Region, device: torch.device) -> Labell
         warped = torch.where(mirrored[:, None, None, None], warped.flip(3), warped)
     labels = torch.from_numpy(samples.labels).to(device)
     return LabelledBatch(warped.contiguous(memory_format=torch.channels_last), labels)
+
+
+def warp_loss(network: Any, batch: WarpBatch, region: Region) -> Mapping[str, torch.Tensor]:
+    """Return the `classification_loss` of the regions, warped where their pixels are."""
+    return classification_loss(network, warp_batch(batch, region, batch.pixels[0].device))
+
+
+def warp_counts(batch: WarpBatch) -> Mapping[str, int]:
+    """Return the number of regions, by which `warp_loss` is divided."""
+    return {"loss": len(batch.samples)}
+
+
+def warp_image_ids(batch: WarpBatch, ids: Sequence[int]) -> list[int]:
+    """Return the ids of the regions' images, ``ids`` by position."""
+    return [ids[position] for position in batch.samples.images.tolist()]

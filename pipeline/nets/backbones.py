@@ -95,6 +95,9 @@ class Architecture:
     prefix: str = "features."
     published: str | None = "torchvision"
 
+    def __reduce__(self) -> tuple[Callable[[str], "Architecture"], tuple[str]]:
+        return architecture, (self.name,)  # a network goes to another process with it
+
     def conv(self, norm: Norm = FrozenBatchNorm) -> nn.Sequential:
         """Return new layers up to ``conv5``; only a classifier's training has a reason for another ``norm``."""
         return self.layers(norm)

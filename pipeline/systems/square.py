@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, area, clip
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import item_rng
 from pipeline.core.sections import SquareDetection
 from pipeline.data.images import ImageCache
@@ -97,15 +98,15 @@ class SquareBatches:
         self._side, self._seed = side, seed
         self._order = ImageOrder(len(records), per_step, False, seed)
 
-    def __call__(self, step: int) -> SquareBatch:
-        """Return the batch of ``step``."""
-        positions = [position for position, _ in self._order(step)]
-        samples = [self._sample(position, step, place) for place, position in enumerate(positions)]
+    def __call__(self, step: int, part: Part = WHOLE) -> SquareBatch:
+        """Return the batch of ``step``, or a part of it."""
+        places = part.of([(place, position) for place, (position, _) in enumerate(self._order(step))])
+        samples = [self._sample(position, step, place) for place, position in places]
         return SquareBatch(
             as_images([image for image, _, _ in samples]),
             tuple(torch.from_numpy(boxes) for _, boxes, _ in samples),
             tuple(torch.from_numpy(labels) for _, _, labels in samples),
-            tuple(self._records[position].id for position in positions),
+            tuple(self._records[position].id for _, position in places),
         )
 
     def _sample(self, position: int, step: int, place: int) -> Sample:

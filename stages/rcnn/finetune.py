@@ -1,16 +1,18 @@
 """R-CNN, stage 1: fine-tune the backbone on warped regions; writes models/rcnn/network.safetensors."""
 
+from functools import partial
+
 import torch
 
 from pipeline.features.regions import label_proposals
-from pipeline.features.warp import warp_batch
+from pipeline.features.warp import warp_counts, warp_image_ids, warp_loss
 from pipeline.nets.backbones import channels_last
 from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.finetune import FinetuneBatches
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.rcnn.params import Finetune, Rcnn
-from pipeline.training import Task, classification_loss, train
+from pipeline.training import Task, train
 from pipeline.training_images import TrainingImages, validation_seed
 from pipeline.training_stage import finish, images_of
 
@@ -38,10 +40,11 @@ def main(stage: Stage) -> None:
     train(
         Task(
             network,
-            losses=lambda model, batch: classification_loss(model, warp_batch(batch, region, stage.device)),
-            image_ids=lambda batch: [images.records[position].id for position in batch.samples.images],
+            losses=partial(warp_loss, region=region),
+            image_ids=partial(warp_image_ids, ids=[record.id for record in images.records]),
             rates={f"{name}.": settings.new_layer_lr for name in fresh},
             validation=validation,
+            counts=warp_counts,
         ),
         batches,
         settings.schedule,

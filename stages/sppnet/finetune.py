@@ -4,6 +4,8 @@ Windows of val are seen at the scale that they have in detection, those that tra
 that made the maps go beside it, into models/sppnet/backbone.safetensors.
 """
 
+from functools import partial
+
 import torch
 
 from pipeline.features.maps import MapCache
@@ -11,10 +13,10 @@ from pipeline.features.regions import RegionSampler, RegionSamples, label_propos
 from pipeline.nets.backbones import architecture
 from pipeline.nets.weights import Backbone
 from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches
+from pipeline.systems.sppnet.finetune import JoinedMaps, PooledBatches, counts, image_ids, losses
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.sppnet.params import PyramidFinetune, Sppnet
-from pipeline.training import Task, classification_loss, train
+from pipeline.training import Task, train
 from pipeline.training_images import TrainingImages
 from pipeline.training_stage import finish, images_of
 
@@ -61,11 +63,12 @@ def main(stage: Stage) -> None:
     train(
         Task(
             head,
-            losses=lambda model, batch: classification_loss(model, batch.labelled()),
-            image_ids=lambda batch: [images.records[position].id for position in batch.images],
+            losses=losses,
+            image_ids=partial(image_ids, ids=[record.id for record in images.records]),
             # Only above a pre-trained fc7: the higher rate kills the units of new fc layers on vectors this wide.
             rates={"output.": settings.new_layer_lr} if fresh == ["output"] else {},
             validation=batches.get("val"),
+            counts=counts,
         ),
         batches["train"],
         settings.schedule,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.data.images import ImageCache
-from pipeline.imaging import batch_shape, pad, pixels
+from pipeline.imaging import pad, pixels
 from pipeline.nets.geometry import Geometry
 
 
@@ -41,23 +41,24 @@ class FrozenMaps:
     recently used one would often be the next.
 
     Args:
-        conv: on ``device``; it does not change.
+        conv: it does not change, and maps are computed and kept where it is.
         images: their room, `ImageCache.megabytes`, is that of the maps. Pixels are needed once and not kept.
-        device: where maps are computed and kept.
     """
 
-    def __init__(self, conv: nn.Module, images: ImageCache, device: torch.device) -> None:
-        self._conv, self._images, self._device = conv, images, device
-        self._smallest = Geometry.from_layers(conv).smallest()
+    def __init__(self, conv: nn.Module, images: ImageCache) -> None:
+        self._conv, self._images, self._geometry = conv, images, Geometry.from_layers(conv)
         self._room = int(images.megabytes * (1 << 20))
         self._kept: dict[View, torch.Tensor] = {}
 
     @torch.no_grad()
-    def __call__(self, views: Sequence[View]) -> torch.Tensor:
-        """Return the float32 maps ``(N, channels, rows, columns)``, padded with zeros right and below to one size."""
+    def __call__(self, views: Sequence[View], shape: tuple[int, int]) -> torch.Tensor:
+        """Return the float32 maps ``(N, channels, rows, columns)``, padded with zeros right and below.
+
+        They have the size of the map of images that are padded to ``shape``, height and width.
+        """
         maps = [self._map(view) for view in views]
-        rows, columns = batch_shape([(each.shape[2], each.shape[3]) for each in maps])
-        batch = torch.zeros(len(maps), maps[0].shape[1], rows, columns, device=self._device)
+        rows, columns = (self._geometry.size(side) for side in shape)
+        batch = torch.zeros(len(maps), maps[0].shape[1], rows, columns, device=maps[0].device)
         batch = batch.contiguous(memory_format=torch.channels_last)
         for place, each in zip(batch, maps, strict=True):
             place[:, : each.shape[2], : each.shape[3]] = each[0]
@@ -67,7 +68,8 @@ class FrozenMaps:
         if view in self._kept:
             return self._kept[view]
         image = pixels(self._images.read(view.position), view.factor, view.mirrored)
-        computed = self._conv(pad([image], self._device, self._smallest))
+        device = next(self._conv.parameters()).device
+        computed = self._conv(pad([image], device, self._geometry.smallest()))
         if computed.nbytes <= self._room:
             self._room -= computed.nbytes
             self._kept[view] = computed

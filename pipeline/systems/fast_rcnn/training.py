@@ -8,6 +8,7 @@ Training of the detector, end to end or with frozen layers: the same for Fast R-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Unpack
 
 import numpy as np
@@ -18,10 +19,11 @@ from torch.nn import functional as F
 
 from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import ImageOrder, mirror, pad, scale_factor
+from pipeline.imaging import ImageOrder, batch_shape, mirror, pad, resized_shape, scale_factor
 from pipeline.nets.backbones import channels_last
 from pipeline.systems.fast_rcnn.maps import FrozenMaps, View
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
@@ -71,6 +73,8 @@ class RegionBatch:
         labels: ``(R,)`` int64, 0 for background.
         targets: ``(R, 4)`` float32, normalised.
         image_ids: of the images.
+        shape: ``(height, width)`` to which the images of the step are padded.
+        rows: ``(R,)`` int64 positions of the regions among those of the step.
     """
 
     views: tuple[View, ...]
@@ -79,6 +83,8 @@ class RegionBatch:
     labels: torch.Tensor
     targets: torch.Tensor
     image_ids: tuple[int, ...]
+    shape: tuple[int, int]
+    rows: torch.Tensor
 
 
 class RegionBatches:
@@ -111,9 +117,13 @@ class RegionBatches:
         wide = np.array([records[position].width >= records[position].height for position in self._used])
         self._order = ImageOrder(len(self._used), settings.batch, settings.flip, seed, wide if by_aspect else None)
 
-    def __call__(self, step: int) -> RegionBatch:
-        """Return the batch of ``step``."""
-        drawn = self.drawn(step)
+    def __call__(self, step: int, part: Part = WHOLE) -> RegionBatch:
+        """Return the batch of ``step``, or a part of it."""
+        whole = self.drawn(step)
+        shape = batch_shape([self._size(each.view) for each in whole], self._geometry.smallest())
+        ends = np.cumsum([len(each.labels) for each in whole])
+        rows = part.of([np.arange(end - len(each.labels), end) for each, end in zip(whole, ends, strict=True)])
+        drawn = part.of(whole)
         records = [self._records[each.view.position] for each in drawn]
         cells = []
         for number, (each, record) in enumerate(zip(drawn, records, strict=True)):
@@ -126,7 +136,13 @@ class RegionBatches:
             torch.from_numpy(np.concatenate([each.labels for each in drawn])),
             torch.from_numpy(np.concatenate([self.statistics.normalise(each.offsets, each.labels) for each in drawn])),
             tuple(record.id for record in records),
+            shape,
+            torch.from_numpy(np.concatenate(rows)),
         )
+
+    def _size(self, view: View) -> tuple[int, int]:
+        record = self._records[view.position]
+        return resized_shape(record.width, record.height, view.factor)
 
     def drawn(self, step: int) -> list[DrawnRegions]:
         """Return the regions of the images of ``step``."""
@@ -232,7 +248,7 @@ def train_detector(
     are the images of the schedule's ``validation_batches`` and their proposals.
     """
     channels_last(network, run["device"])
-    maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
+    maps = FrozenMaps(network.conv, images) if CONVOLUTIONS in frozen else None
     batches = region_batches(network, records, proposals, None if maps else images, settings, run["seed"], by_aspect)
     if "offsets" not in new:
         unfold(network.offsets, batches.statistics)
@@ -245,6 +261,8 @@ def train_detector(
             frozen=frozen,
             rates={f"{name}.": settings.new_fc_lr for name in ("fc6", "fc7") if name in new},
             validation=validation,
+            counts=counts,
+            rows=attrgetter("rows"),
         ),
         batches,
         settings.schedule,
@@ -255,12 +273,17 @@ def train_detector(
     network.eval()
 
 
+def counts(batch: RegionBatch) -> Mapping[str, int]:
+    """Return the number of regions, by which both terms are divided."""
+    return {"score": len(batch.labels), "box": len(batch.labels)}
+
+
 def losses(
     network: FastRcnn, batch: RegionBatch, settings: RegionTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted; ``maps`` serves a batch without pixels, of frozen convolutions."""
     known = None if batch.images else maps
-    seen = known(batch.views) if known else pad(batch.images, batch.cells.device, network.geometry.smallest())
+    seen = known(batch.views, batch.shape) if known else pad(batch.images, batch.cells.device, shape=batch.shape)
     scores, offsets = network(seen, batch.cells, mapped=known is not None)
     box = box_loss(offsets, batch.labels, batch.targets, settings.box_sigma)
     return {"score": score_loss(scores, batch.labels), "box": settings.box_weight * box}

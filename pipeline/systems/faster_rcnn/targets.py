@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, best_column, coverage, encode, in_crowd, iou
 from pipeline.core.errors import InputError
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
@@ -175,6 +176,7 @@ class AnchorBatch:
         targets: ``(P, 4)`` float32 offsets of the objects.
         positions: number of anchor positions (cells) of all images.
         image_ids: of the images.
+        shape: ``(height, width)`` to which the images of the step are padded.
     """
 
     views: tuple[View, ...]
@@ -184,6 +186,7 @@ class AnchorBatch:
     targets: torch.Tensor
     positions: int
     image_ids: tuple[int, ...]
+    shape: tuple[int, int]
 
 
 class AnchorBatches:
@@ -214,8 +217,8 @@ class AnchorBatches:
         self._order = ImageOrder(len(records), settings.batch, settings.flip, seed)
         self.statistics = statistics or (self._measure() if settings.normalise_targets else TargetStatistics.none(1))
 
-    def __call__(self, step: int) -> AnchorBatch:
-        """Return the batch of ``step``."""
+    def __call__(self, step: int, part: Part = WHOLE) -> AnchorBatch:
+        """Return the batch of ``step``, or a part of it."""
         rng = item_rng(self._seed, "anchors", step)
         chosen = self._order(step)
         factors = [self._factor(position, int(rng.choice(self._shape.short_sides))) for position, _ in chosen]
@@ -225,26 +228,28 @@ class AnchorBatches:
         ]
         common = self._anchors.padded(shapes)
         anchors = self._anchors.of(common)
-        objects, others, targets = [], [], []
-        for number, ((position, mirrored), factor, shape) in enumerate(zip(chosen, factors, shapes, strict=True)):
+        drawn = []
+        for (position, mirrored), factor, shape in zip(chosen, factors, shapes, strict=True):
             truth, labelled = self._label(position, mirrored, factor, shape, common)
             positive, negative = draw_anchors(labelled.labels, self._settings, rng)
+            drawn.append((View(position, factor, mirrored), truth, labelled, positive, negative))
+        objects, others, targets = [], [], []
+        for number, (_, truth, labelled, positive, negative) in enumerate(part.of(drawn)):
             objects.append(positive + number * len(anchors))
             others.append(negative + number * len(anchors))
             offsets = anchor_offsets(anchors, truth, labelled, positive)
             targets.append(self.statistics.normalise(offsets, np.zeros(len(offsets), np.int64)))
         positive, negative = np.concatenate(objects), np.concatenate(others)
-        views = tuple(
-            View(position, factor, mirrored) for (position, mirrored), factor in zip(chosen, factors, strict=True)
-        )
+        views = tuple(view for view, *_ in part.of(drawn))
         return AnchorBatch(
             views,
             tuple(view.pixels(self._images) for view in views) if self._images is not None else (),
             torch.from_numpy(np.concatenate([positive, negative])),
             torch.from_numpy(np.repeat(np.array([1, 0]), [len(positive), len(negative)])),
             torch.from_numpy(np.concatenate(targets)),
-            len(chosen) * len(anchors) // len(self._anchors.reference),
-            tuple(self._records[position].id for position, _ in chosen),
+            len(views) * len(anchors) // len(self._anchors.reference),
+            tuple(self._records[view.position].id for view in views),
+            common,
         )
 
     def _check_anchors(self) -> None:

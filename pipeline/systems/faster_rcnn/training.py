@@ -58,7 +58,7 @@ def train_rpn(
     schedule's ``validation_batches``.
     """
     channels_last(network, run["device"])
-    maps = FrozenMaps(network.conv, images, run["device"]) if CONVOLUTIONS in frozen else None
+    maps = FrozenMaps(network.conv, images) if CONVOLUTIONS in frozen else None
     batches = AnchorBatches(records, None if maps else images, network, settings, run["seed"])
     validation = (
         AnchorBatches(
@@ -78,6 +78,7 @@ def train_rpn(
             losses=partial(losses, settings=settings, maps=maps),
             frozen=frozen,
             validation=validation,
+            counts=partial(counts, settings=settings),
         ),
         batches,
         settings.schedule,
@@ -92,14 +93,20 @@ def train_rpn(
     network.eval()
 
 
+def counts(batch: AnchorBatch, settings: RpnTraining) -> Mapping[str, int]:
+    """Return the numbers by which the two terms are divided."""
+    positions = settings.box_normaliser == "positions"
+    return {"objectness": len(batch.labels), "box": batch.positions if positions else len(batch.labels)}
+
+
 def losses(
     network: RegionProposalNetwork, batch: AnchorBatch, settings: RpnTraining, maps: FrozenMaps | None = None
 ) -> Mapping[str, Tensor]:
     """Return both terms of the loss, weighted; ``maps`` serves a batch without pixels, of frozen convolutions."""
     known = None if batch.images else maps
-    seen = known(batch.views) if known else pad(batch.images, batch.rows.device, network.geometry.smallest())
+    seen = known(batch.views, batch.shape) if known else pad(batch.images, batch.rows.device, shape=batch.shape)
     scores, offsets = network(seen, mapped=known is not None)
-    normaliser = batch.positions if settings.box_normaliser == "positions" else len(batch.rows)
+    normaliser = counts(batch, settings)["box"]
     objects = batch.rows[: len(batch.targets)]
     box = offset_loss(offsets.flatten(0, 1)[objects], batch.targets, normaliser, settings.box_sigma)
     return {

@@ -4,13 +4,15 @@ The convolutions do not change, so a step needs no pixels: it draws regions, eac
 their cells out and pools them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import item_rng
 from pipeline.data.images import ArrayCache
 from pipeline.features.maps import MapCache
@@ -19,7 +21,7 @@ from pipeline.features.regions import RegionSampler, RegionSamples
 from pipeline.nets.backbones import Architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.sppnet.params import Window
-from pipeline.training import LabelledBatch
+from pipeline.training import LabelledBatch, classification_loss
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,11 @@ class PooledBatches:
         self._geometry, self._window, self._levels = Geometry.from_architecture(net), window, levels
         self._seed, self._purpose, self._random_scale = seed, purpose, random_scale
 
-    def __call__(self, step: int) -> PooledBatch:
-        """Return the batch of ``step``."""
+    def __call__(self, step: int, part: Part = WHOLE) -> PooledBatch:
+        """Return the batch of ``step``, or a part of it."""
         samples, scales = self.drawn(step)
+        rows, scales = part.of(np.arange(len(samples))), part.of(scales)
+        samples = samples.take(rows, samples.mirrored[rows])
         images = samples.images
         factors, hw = self._maps.factors[images, scales], self._maps.hw[images, scales]
         corners = project(samples.boxes, factors, hw, self._geometry, self._window.rule)
@@ -137,3 +141,18 @@ class PooledBatches:
             for image, box in zip(samples.images, samples.boxes, strict=True)
         ]
         return np.concatenate(chosen)
+
+
+def losses(network: Any, batch: PooledBatch) -> Mapping[str, torch.Tensor]:
+    """Return the `classification_loss` of the regions."""
+    return classification_loss(network, batch.labelled())
+
+
+def counts(batch: PooledBatch) -> Mapping[str, int]:
+    """Return the number of regions, by which the loss is divided."""
+    return {"loss": len(batch.labels)}
+
+
+def image_ids(batch: PooledBatch, ids: Sequence[int]) -> list[int]:
+    """Return the ids of the regions' images, ``ids`` by position."""
+    return [ids[position] for position in batch.images]

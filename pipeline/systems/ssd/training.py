@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.boxes import Boxes
+from pipeline.core.part import WHOLE, Part
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
@@ -99,9 +100,9 @@ class MatchedBatches:
     defaults: Boxes
     threshold: float
 
-    def __call__(self, step: int) -> MatchedBatch:
-        """Return the batch of ``step``."""
-        batch = self.squares(step)
+    def __call__(self, step: int, part: Part = WHOLE) -> MatchedBatch:
+        """Return the batch of ``step``, or a part of it."""
+        batch = self.squares(step, part)
         found = [
             targets(self.defaults, boxes.numpy(), labels.numpy(), self.threshold)
             for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
@@ -171,12 +172,19 @@ def train_ssd(
             rates=dict.fromkeys(network.new_layers, settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
             validation=validation,
+            counts=counts,
         ),
         batches,
         settings.schedule,
         title="training SSD",
         **run,
     )
+
+
+def counts(batch: MatchedBatch) -> Mapping[str, int]:
+    """Return the number of matched boxes, by which `multibox_losses` divides both terms."""
+    matched = int((batch.labels > 0).sum())
+    return {"confidence": matched, "box": matched}
 
 
 def losses(network: Ssd, batch: MatchedBatch, settings: SsdTraining) -> Mapping[str, Tensor]:

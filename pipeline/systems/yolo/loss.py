@@ -15,6 +15,7 @@ from pipeline.systems.yolo.params import YoloWeights
 
 # Objects narrower or lower than this share of the image are skipped (darknet, November 2015: src/data.c).
 SMALLEST = 0.01
+TERMS = ("centre", "size", "object", "no_object", "class")
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,16 @@ def _encode(boxes: torch.Tensor, cells: torch.Tensor, grid: int) -> torch.Tensor
 
 
 def yolo_losses(output: Output, targets: CellTargets, grid: int, weights: YoloWeights) -> dict[str, torch.Tensor]:
-    """Return the five terms, weighted."""
+    """Return the five `TERMS`, weighted."""
     overlaps, best = responsible(output, targets, grid)
-    return {
-        "centre": weights.box * centre_loss(output, targets, best),
-        "size": weights.box * size_loss(output, targets, best),
-        "object": weights.object * object_loss(output, targets, best, overlaps),
-        "no_object": weights.no_object * no_object_loss(output, targets, best),
-        "class": weights.classes * class_loss(output, targets),
-    }
+    terms = (
+        weights.box * centre_loss(output, targets, best),
+        weights.box * size_loss(output, targets, best),
+        weights.object * object_loss(output, targets, best, overlaps),
+        weights.no_object * no_object_loss(output, targets, best),
+        weights.classes * class_loss(output, targets),
+    )
+    return dict(zip(TERMS, terms, strict=True))
 
 
 def responsible(output: Output, targets: CellTargets, grid: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, clip
+from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
 from pipeline.systems.square import SquareBatches, unchanged
-from pipeline.systems.yolo.loss import CellTargets, cell_targets, yolo_losses
+from pipeline.systems.yolo.loss import TERMS, CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
 from pipeline.training import Run, Task, train
@@ -134,9 +135,9 @@ class CellBatches:
     side: int
     grid: int
 
-    def __call__(self, step: int) -> CellBatch:
-        """Return the batch of ``step``."""
-        batch = self.squares(step)
+    def __call__(self, step: int, part: Part = WHOLE) -> CellBatch:
+        """Return the batch of ``step``, or a part of it."""
+        batch = self.squares(step, part)
         targets = cell_targets(batch.boxes, batch.labels, self.side, self.grid)
         return CellBatch(batch.images, targets, batch.image_ids)
 
@@ -192,12 +193,18 @@ def train_yolo(
             rates=dict.fromkeys(("head.", "fc."), settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
             validation=validation,
+            counts=counts,
         ),
         batches,
         settings.schedule,
         title="training YOLO",
         **run,
     )
+
+
+def counts(batch: CellBatch) -> Mapping[str, int]:
+    """Return the number of images, by which `yolo_losses` divides every term."""
+    return dict.fromkeys(TERMS, len(batch.images))
 
 
 def losses(network: Yolo, batch: CellBatch, settings: YoloTraining) -> Mapping[str, torch.Tensor]:

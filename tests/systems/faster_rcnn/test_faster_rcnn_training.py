@@ -326,10 +326,10 @@ def test_frozen_maps_are_those_of_one_image_at_a_time(squares, trainables, megab
     root, records = squares
     network = channels_last(trainables["rpn"].new(), CPU)
     images = ImageCache([root / record.file for record in records], megabytes)
-    maps = FrozenMaps(network.conv, images, CPU)
+    maps = FrozenMaps(network.conv, images)
     views = [View(0, 1.0, False), View(1, 1.5, True), View(0, 1.0, False), View(0, 1.0, True)]
     for _ in range(2):
-        batch = maps(views)
+        batch = maps(views, (144, 168))
         assert batch.shape[2:] == (18, 21)
         for each, view in zip(batch, views, strict=True):
             pixels = np.array(Image.open(root / records[view.position].file))
