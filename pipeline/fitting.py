@@ -70,6 +70,10 @@ class Objects:
             (1 / max(1, len(labels)) + 1 / (counts * max(1, len(classes)))[places]) / 2,
         )
 
+    def in_square(self, side: int) -> Boxes:
+        """Return the boxes ``(N, 4)`` as they lie in their images stretched to squares of ``side`` pixels."""
+        return self.boxes * np.tile(np.float32(side) / self.images, 2)
+
     def sample(self) -> "Objects":
         """Return about `SAMPLE` of them, as many of each class as it has, evenly spread; classes keep their weights."""
         classes = np.unique(self.labels)
@@ -217,6 +221,16 @@ def enlargement(sides: NDArray[np.float32], stride: float) -> tuple[float, float
     """
     small = float(np.quantile(sides, SMALL))
     return small, float(np.clip(CELLS * stride / small, 1, MOST))
+
+
+def larger_square(side: int, objects: Objects, stride: float, key: str) -> list[Fitted]:
+    """Return a greater side than ``side``, at ``key``, where small objects span too few cells of ``stride``."""
+    small, factor = enlargement(side_of(objects.in_square(side)), stride)
+    reason = (
+        f"{SMALL:.0%} of the objects are smaller than {small:.0f} pixels in a square of {side}; they should span "
+        f"{CELLS} cells of {stride:g} of the first map"
+    )
+    return [Fitted(key, round(factor * side), reason)] if factor > 1 else []
 
 
 def raised_limit(most: int, indices: Sequence[Index], key: str) -> list[Fitted]:

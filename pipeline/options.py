@@ -105,7 +105,7 @@ def check_exportable(name: str) -> str:
         typer.BadParameter: it is not.
     """
     if name not in exportable():
-        raise typer.BadParameter(f"{name!r} cannot be exported; {' and '.join(exportable())} can.")
+        raise typer.BadParameter(f"{name!r} cannot be exported, only {', '.join(exportable())}.")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Networks that see a whole image as one square (YOLO, SSD): the batches that they train on, and their detector.
+"""Networks that see a whole image as one square (YOLO, SSD, RetinaNet): the batches of a training, and the detector.
 
 A square is the image stretched to ``side`` pixels both ways, whatever its shape.
 """

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.registry import all_systems
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("pipeline", "stages", "systems", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore")
 PARTS += (".dvc/config", ".dvc/plots")
@@ -36,8 +38,9 @@ class Project:
         return out + err
 
     def set(self, preset: str, *assignments: str) -> None:
-        """Lay a preset over the defaults, and ``KEY=VALUE`` over it."""
-        self.run("pipeline.cli", "preset", preset, *(part for one in assignments for part in ("--set", one)))
+        """Lay a preset over the defaults, ``systems`` that lists all, and ``KEY=VALUE`` over both."""
+        values = (f"systems=[{', '.join(all_systems())}]", *assignments)
+        self.run("pipeline.cli", "preset", preset, *(part for one in values for part in ("--set", one)))
 
 
 def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
@@ -64,7 +67,7 @@ def new_project(folder: Path) -> Project:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return the finished project, its stages run in one process and taken over by DVC; tests leave its outputs."""
     project = new_project(tmp_path_factory.mktemp("tiny"))
-    project.run("pipeline.cli", "preset", "tiny", "--set", "runtime.workers=2")
+    project.set("tiny", "runtime.workers=2")
     runner = [sys.executable, str(Path(__file__).with_name("run_stages.py")), str(project.folder)]
     subprocess.run(runner, check=True, cwd=project.folder, env=project.environment)
     project.run("dvc", "commit", "--force", "--quiet")

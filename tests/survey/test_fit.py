@@ -45,7 +45,7 @@ def test_a_real_dataset_gets_a_valid_preset_that_reaches_more(shared: Path, tmp_
     assert not {key for key, value in own.items() if key != "data.source" and base.get(key) == value}
     rows = [line.split("%") for line in text.splitlines() if "overlapped by" in line]
     shares = [(float(before.strip("# ")), float(after)) for before, after, _ in rows]
-    assert len(shares) == 3
+    assert len(shares) >= 3
     assert all(after >= before for before, after in shares)
 
 

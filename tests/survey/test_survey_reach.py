@@ -14,6 +14,9 @@ from pipeline.survey.reach import chosen_params, sample, system_reach
 from pipeline.systems.faster_rcnn import fit as faster_rcnn_fit
 from pipeline.systems.faster_rcnn.params import FasterRcnn
 from pipeline.systems.faster_rcnn.reach import without_weights
+from pipeline.systems.retinanet import fit as retinanet_fit
+from pipeline.systems.retinanet.params import Retinanet
+from pipeline.systems.retinanet.reach import without_weights as retinanet_without_weights
 from pipeline.systems.ssd import fit as ssd_fit
 from pipeline.systems.ssd.params import Ssd
 from pipeline.systems.ssd.reach import without_weights as ssd_without_weights
@@ -23,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def folder() -> Params:
-    return presets.params_of(presets.read(ROOT / "presets", "folder"), "folder")
+    """Return the preset with all systems listed."""
+    return presets.params_of(presets.read(ROOT / "presets", "folder") | {"systems": list(all_systems())}, "folder")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,7 @@ def test_each_system_with_a_way_of_its_own_says_what_it_reaches(folder: Params, 
                 or not each.parameter
             )
     assert found["R-CNN"] == [], "auto follows the objects"
+    assert {each.parameter for each in found["RetinaNet"]} >= {"retinanet.anchors", "retinanet.detect.max_per_image"}
     assert {each.parameter for each in found["SSD"]} >= {"ssd.default_boxes", "ssd.detect.max_per_class"}
 
 
@@ -92,6 +97,24 @@ def test_fitted_anchors_overlap_as_the_networks_own_do_and_better(folder: Params
     )
     after = without_weights(fitted).reference
     assert seen.score(after[:, 2:] - after[:, :2], one_map) > seen.score(shapes, one_map)
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_retinanets_fitted_anchors_overlap_as_the_networks_own_do_and_better(folder: Params, seed: int) -> None:
+    section = folder.section(Retinanet)
+    network = retinanet_without_weights(section, 2)
+    levels = network.geometries()
+    objects = retinanet_fit.Objects.of([drawn_index(seed)], difficult=True)
+    seen = retinanet_fit.see(objects, section.side, levels)
+    squares = objects.boxes * np.array([300 / 640, 300 / 480] * 2, np.float32)
+    best = iou(network.anchors.numpy(), squares).max(axis=0)
+    scale, ratios = retinanet_fit.fit_anchors(section.anchors, levels, seen, section.side)
+    assert ratios.value == sorted(ratios.value)
+    assert len(ratios.value) == len(section.anchors.ratios)
+    anchors = section.anchors.model_copy(update={"scale": scale.value, "ratios": tuple(ratios.value)})
+    after = retinanet_without_weights(section.model_copy(update={"anchors": anchors}), 2).anchors.numpy()
+    now, then = (objects.weights @ (each + (each >= 0.5)) for each in (best, iou(after, squares).max(axis=0)))
+    assert then > now
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])

@@ -23,6 +23,8 @@ from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import train_rpn
+from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
+from pipeline.systems.retinanet.training import train_retinanet
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.systems.yolo.network import Yolo, YoloShape
@@ -250,6 +252,17 @@ def trainables(squares, around, sections, tmp_path_factory) -> dict[str, Trainab
                 augment__crop_overlaps=(0.7, 0.9),
                 augment__photometric=False,
                 **schedule(90, 0.005, 70, 10, 45),
+            ),
+        ),
+        "retinanet": (
+            lambda: Retinanet(RetinanetShape("small", 2, 96, ("conv5",), 1, 32, 1, 3.0, 3, (1.0,))),
+            "conv",
+            train_retinanet,
+            with_values(
+                sections.retinanet.train,
+                batch=4,
+                augment__scale=(0.9, 1.1),
+                **schedule(120, 0.01, 100, 10, 45),
             ),
         ),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from pipeline import params, training
@@ -21,6 +22,7 @@ from pipeline.features.warp import WarpBatch
 from pipeline.registry import all_systems, system
 from pipeline.stage import declarations
 from pipeline.systems.rcnn.batch_view import pictures as warped_pictures
+from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.square import SquareBatch
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.batch_view import pictures as cell_pictures
@@ -31,12 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")
 TRAININGS = [(each.name, stage) for each in all_systems().values() for stage in each.trainings]
 TRAINED = ("rcnn.finetune", "sppnet.finetune", "fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector")
-TRAINED += ("yolo.train", "ssd.train")
+TRAINED += ("yolo.train", "ssd.train", "retinanet.train")
 # Colours stay, so that a picture tells what its objects are; half of the images are mirrored where a system can.
 CHANGED = [f"{key}.schedule.steps=3" for key in TRAINED]
 CHANGED += [f"{key}.flip=true" for key in (*TRAINED[:1], *TRAINED[2:5], *(f"{key}.augment" for key in TRAINED[5:]))]
 CHANGED += ["ssd.train.augment.photometric=false", "yolo.train.augment.saturation=1", "yolo.train.augment.exposure=1"]
-CHANGED += ["runtime.workers=1", "ssd.train.batch=6", "yolo.train.batch=6"]
+CHANGED += ["runtime.workers=1", "ssd.train.batch=6", "yolo.train.batch=6", "retinanet.train.batch=6"]
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,43 @@ def test_matched_default_boxes_are_those_of_another_matching(threshold: float, s
                 tuple(box) for box in network.defaults[matched].tolist()
             }
             assert (len(boxes(picture, Role.WEAK)), len(boxes(picture, Role.LOST))) == (weak, 0)
+            total += len(truth)
+    assert total > 10
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(0.5, 0.4), (0.8, 0.5), (1, 0.95)])
+def test_retinanets_anchors_are_those_of_torchvisions_matcher(
+    positive: float, negative: float, seen, monkeypatch
+) -> None:
+    """With .95 no anchor overlaps its object by the lower threshold, so that no object trains."""
+    loaded = params.load
+
+    def load() -> params.Params:
+        p = loaded()
+        object.__setattr__(p.retinanet.train, "positive_iou", positive)
+        object.__setattr__(p.retinanet.train, "negative_iou", negative)
+        return p
+
+    monkeypatch.setattr(params, "load", load)
+    batches, total = seen("retinanet", "train"), 0
+    network = Retinanet(RetinanetShape.from_params(params.load().retinanet, 2))
+    for step in range(3):
+        for picture in batches.view(step):
+            truth = boxes(picture, *OBJECTS)
+            if not len(truth):
+                assert not len(boxes(picture, Role.POSITIVE))
+                continue
+            overlaps = box_iou(truth, network.anchors)
+            matched = Matcher(positive, negative, allow_low_quality_matches=True)(overlaps)
+            matched[overlaps.amax(dim=0) < negative] = Matcher.BELOW_LOW_THRESHOLD
+            by_level = [int((part >= 0).sum()) for part in matched.split(network.by_level)]
+            assert [len(each.boxes) for each in marks(picture, Role.POSITIVE)] == by_level
+            assert torch.equal(boxes(picture, Role.POSITIVE), network.anchors[matched >= 0])
+            found = torch.isin(torch.arange(len(truth)), matched)
+            near = overlaps.amax(dim=1) >= positive
+            assert len(boxes(picture, Role.OBJECT)) == int((found & near).sum())
+            assert len(boxes(picture, Role.WEAK)) == int((found & ~near).sum())
+            assert len(boxes(picture, Role.LOST)) == int((~found).sum())
             total += len(truth)
     assert total > 10
 

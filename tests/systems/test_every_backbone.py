@@ -11,6 +11,7 @@ from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
+from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
@@ -54,7 +55,13 @@ def ssd(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
     return network, lambda network: network(IMAGES * 255), [(2, boxes, 3), (2, boxes, 4)]
 
 
-@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd])
+def retinanet(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
+    network = Retinanet(RetinanetShape(name, 2, SIDE, tuple(architecture(name).taps), 1, 8, 1, 4.0, 1, (1.0,)))
+    boxes = len(network.anchors)
+    return network, lambda network: network(IMAGES * 255), [(2, boxes, 2), (2, boxes, 4)]
+
+
+@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd, retinanet])
 @pytest.mark.parametrize(
     "name",
     ["mobilenet_v2", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "extraction", "darknet"],

@@ -23,7 +23,7 @@ from pipeline.training import CHECKPOINT
 from pipeline.training_images import TrainingImages
 
 CPU = torch.device("cpu")
-NETWORKS = ("fast_rcnn", "rpn", "yolo", "ssd")
+NETWORKS = ("fast_rcnn", "rpn", "yolo", "ssd", "retinanet")
 
 
 class Failing:
@@ -61,7 +61,7 @@ def detector(name: str, network, proposals, squares, settings) -> Detector:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "coco"), [("fast_rcnn", 0.35), ("yolo", 0.35), ("ssd", 0.5)])
+@pytest.mark.parametrize(("name", "coco"), [("fast_rcnn", 0.35), ("yolo", 0.35), ("ssd", 0.5), ("retinanet", 0.5)])
 def test_it_overfits_eight_images(name, coco, trainables, squares, around, sections, detected) -> None:
     found = detected(detector(name, trainables[name].trained, around, squares, getattr(sections, name).detect))
     index = Index(("red", "blue"), tuple(squares[1]))
@@ -71,7 +71,7 @@ def test_it_overfits_eight_images(name, coco, trainables, squares, around, secti
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["yolo", "ssd"])
+@pytest.mark.parametrize("name", ["yolo", "ssd", "retinanet"])
 def test_images_alone_and_in_a_batch_give_the_same_detections(
     name, trainables, squares, around, sections, altered, detected
 ) -> None:

@@ -31,7 +31,7 @@ TRAININGS = [
 TRAININGS += [("pretrain@small", "shared/pretrain_small", "pretrain")]
 IDS = [script for script, _, _ in TRAININGS]
 LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining")
-LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd"))
+LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd", "retinanet"))
 # The rate is three times as high where the loop below goes uphill, after two steps.
 SCHEDULE = "{steps: 6, decay_at: [2], gamma: 3, warmup: 0, validation_batches: 2, checkpoint_every: 2}"
 CHANGED = [f"{key}.schedule={SCHEDULE}" for key in dict.fromkeys(key for _, _, key in TRAININGS)]
@@ -40,6 +40,7 @@ CHANGED += [
     "runtime.workers=1",
     "yolo.train.augment.flip=true",
     "ssd.train.augment.flip=true",
+    "retinanet.train.augment.flip=true",
 ]
 
 
@@ -107,7 +108,7 @@ def test_the_weights_of_the_least_loss_on_val_are_kept(
     assert curve[:, -1] == pytest.approx(loop.means, rel=1e-4)
     assert loop.trained <= {1, 2, 3, 4, 5}
     assert {image for batch in loop.batches for image in getattr(batch, "image_ids", ())} <= {6, 7, 8}
-    if key in ("yolo.train", "ssd.train"):
+    if key in ("yolo.train", "ssd.train", "retinanet.train"):
         for image, image_id in zip(loop.batches[0].images, loop.batches[0].image_ids, strict=True):
             plain = stretch(read_image(squares[0] / f"{image_id - 1}.png"), image.shape[1])
             assert np.array_equal(image.permute(1, 2, 0), plain), "as detection sees it"

@@ -1,4 +1,7 @@
-"""The preset `voc2007` builds the papers' networks, and its graph has both backbones; SSD's is in test_ssd_network."""
+"""The preset `voc2007` builds the papers' networks, and its graph has their backbones.
+
+SSD's network is in test_ssd_network, RetinaNet's in test_retinanet_network.
+"""
 
 import shutil
 import subprocess
@@ -12,6 +15,7 @@ from torch import nn
 
 from pipeline import params, presets
 from pipeline.nets.backbones import architecture
+from pipeline.registry import all_systems
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
@@ -19,10 +23,13 @@ from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 
 ROOT = Path(__file__).resolve().parents[2]
+NETWORKS = ("alexnet", "vgg16", "extraction", "resnet50")
+WEIGHTS = "data/weights/resnet50"
 
 
-def laid() -> str:
-    return presets.lay_over(presets.template(), presets.read(ROOT / "presets", "voc2007"), "voc2007")[0]
+def laid(changed: presets.Values | None = None) -> str:
+    values = presets.read(ROOT / "presets", "voc2007") | (changed or {})
+    return presets.lay_over(presets.template(), values, "voc2007")[0]
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +88,15 @@ def test_yolo_has_24_convolutions_and_1470_outputs(p) -> None:
 
 
 @pytest.mark.slow
-def test_the_graph_has_both_backbones(tmp_path: Path) -> None:
+def test_the_graph_has_each_systems_backbone(tmp_path: Path) -> None:
     """DVC reads the whole graph, variables and loops resolved; nothing of it runs."""
     for part in ("systems", "dvc.yaml"):
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("dvc.lock"))
         else:
             shutil.copyfile(ROOT / part, tmp_path / part)
-    (tmp_path / "params.yaml").write_text(laid())
+    listed = {"systems": list(all_systems()), "backbones.resnet50": {"init": "published", "weights": WEIGHTS}}
+    (tmp_path / "params.yaml").write_text(laid(listed))
 
     def dvc(*arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -96,11 +104,7 @@ def test_the_graph_has_both_backbones(tmp_path: Path) -> None:
 
     dvc("init", "--no-scm")
     stages = set(dvc("stage", "list", "--all", "--name-only").split())
-    assert {
-        f"{stage}@{network}"
-        for stage in ("fetch_weights", "pretrain")
-        for network in ("alexnet", "vgg16", "extraction")
-    } < stages
+    assert {f"{stage}@{network}" for stage in ("fetch_weights", "pretrain") for network in NETWORKS} < stages
     for system, stage, network in (
         ("rcnn", "finetune", "alexnet"),
         ("sppnet", "maps@train", "alexnet"),
@@ -108,6 +112,7 @@ def test_the_graph_has_both_backbones(tmp_path: Path) -> None:
         ("faster_rcnn", "rpn@1", "vgg16"),
         ("yolo", "train", "extraction"),
         ("ssd", "train", "vgg16"),
+        ("retinanet", "train", "resnet50"),
     ):
         before = dvc("dag", f"systems/{system}/dvc.yaml:{stage}")
-        assert {name for name in ("alexnet", "vgg16", "extraction") if f"pretrain@{name}" in before} == {network}
+        assert {name for name in NETWORKS if f"pretrain@{name}" in before} == {network}

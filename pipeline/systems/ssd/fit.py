@@ -9,18 +9,15 @@ from numpy.typing import NDArray
 
 from pipeline.data.index import Index
 from pipeline.fitting import (
-    CELLS,
-    SMALL,
     Fitted,
     Objects,
     Seen,
     Values,
     better,
-    enlargement,
+    larger_square,
     quantiles,
     raised_limit,
     raised_room,
-    side_of,
     to_nearest,
 )
 from pipeline.systems.ssd.boxes import MapBoxes, default_boxes
@@ -36,7 +33,8 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
     section = params.section(SsdParams)
     objects = Objects.of(indices, section.train.difficult)
     classes = len(indices[0].classes)
-    larger = fit_side(section, objects, without_weights(section, classes).map_boxes()[0].step)
+    finest = without_weights(section, classes).map_boxes()[0]
+    larger = larger_square(section.side, objects, finest.step, "ssd.side")
     square = section.model_copy(update={"side": larger[0].value}) if larger else section
     maps = without_weights(square, classes).map_boxes()
     return [
@@ -47,20 +45,10 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
     ]
 
 
-def fit_side(section: SsdParams, objects: Objects, stride: float) -> list[Fitted]:
-    """Return a larger square where small objects span too few cells of the first map, of ``stride``."""
-    small, factor = enlargement(side_of(_in_square(objects, section.side)), stride)
-    reason = (
-        f"{SMALL:.0%} of the objects are smaller than {small:.0f} pixels in a square of {section.side}; they should "
-        f"span {CELLS} cells of {stride:g} of the first map"
-    )
-    return [Fitted("ssd.side", round(factor * section.side), reason)] if factor > 1 else []
-
-
 def see(objects: Objects, side: int, maps: Sequence[MapBoxes]) -> Seen:
     """Return the objects as the cells of ``maps`` see them in a square of ``side`` pixels."""
-    boxes = _in_square(objects, side)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    boxes = objects.in_square(side)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
     away = [to_nearest(centres, each.first, each.step, np.array([each.cells] * 2)) for each in maps]
     return Seen(boxes[:, 2:] - boxes[:, :2], np.stack(away, axis=1), objects.weights)
 
@@ -103,8 +91,3 @@ def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
         Fitted("ssd.default_boxes.sides", sides.astype(int).tolist(), reason),
         Fitted("ssd.default_boxes.ratios", [each.tolist() for each in by_map], "as the sides"),
     ]
-
-
-def _in_square(objects: Objects, side: int) -> np.ndarray:
-    """Return the boxes ``(N, 4)`` as they lie in a square of ``side`` pixels."""
-    return objects.boxes * np.tile(np.float32(side) / objects.images, 2)

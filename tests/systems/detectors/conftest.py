@@ -32,6 +32,7 @@ from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.rcnn.features import cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
+from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.sppnet.features import PooledRegions
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
 from pipeline.systems.square import SquareDetector
@@ -213,7 +214,13 @@ def make_ssd(made: Made, sections, altered, settings, detect) -> None:
     single_shot(made, "ssd", network, detect)
 
 
-def single_shot(made: Made, system: str, network: Yolo | Ssd, detect) -> None:
+def make_retinanet(made: Made, sections, altered, settings, detect) -> None:
+    network = Retinanet(RetinanetShape("small", 2, 96, ("conv3", "conv5"), 1, 16, 1, 4.0, 2, (1.0,)), prior=0.3).eval()
+    torch.nn.init.normal_(network.scores[-1].weight, std=0.3)
+    single_shot(made, "retinanet", network, detect)
+
+
+def single_shot(made: Made, system: str, network: Yolo | Ssd | Retinanet, detect) -> None:
     network.save(made.models / system / "network.safetensors")
     description = Description.of(system, made.index.classes, detect=detect)
     made.run(SquareDetector(description, network, network.decode, network.shape.side, CPU))
@@ -237,4 +244,5 @@ MAKERS = {
     "faster_rcnn": make_faster_rcnn,
     "yolo": make_yolo,
     "ssd": make_ssd,
+    "retinanet": make_retinanet,
 }

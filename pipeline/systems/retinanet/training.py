@@ -1,0 +1,197 @@
+"""Training of RetinaNet, end to end (section 4.1): random views of images, their anchors' targets, the loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, area, clip
+from pipeline.data.images import ImageCache
+from pipeline.data.index import ImageRecord
+from pipeline.imaging import mirror
+from pipeline.nets.backbones import MEAN, channels_last
+from pipeline.systems.retinanet.anchors import targets
+from pipeline.systems.retinanet.loss import box_loss, class_loss
+from pipeline.systems.retinanet.network import NEW_LAYERS, Retinanet
+from pipeline.systems.retinanet.params import RetinanetAugmentation, RetinanetTraining
+from pipeline.systems.square import Sample, SquareBatches, unchanged
+from pipeline.training import Run, Task, train
+from pipeline.training_images import TrainingImages, validation_seed
+
+FILL = tuple(round(255 * mean) for mean in MEAN)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Shows an image larger or smaller and perhaps mirrored; an `Augment` of `pipeline.systems.square`.
+
+    The official code makes a smaller image; a square has one size, so here it lies in grey.
+    """
+
+    settings: RetinanetAugmentation
+
+    def __call__(
+        self, image: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> Sample:
+        """Return a view of the image and of the objects with their centre in it, clipped."""
+        view, (x, y) = _view(image, rng.uniform(*self.settings.scale), rng)
+        height, width = view.shape[:2]
+        moved = boxes - np.array([x, y, x, y], np.float32)
+        centres = (moved[:, :2] + moved[:, 2:]) / 2
+        moved = clip(moved, width, height)
+        kept = ((centres >= 0) & (centres < (width, height))).all(axis=1) & (area(moved) > 0)
+        moved, labels = moved[kept], labels[kept]
+        if self.settings.flip and rng.random() < 0.5:
+            view, moved = view[:, ::-1], mirror(moved, width)
+        return view, moved, labels
+
+
+def _view(
+    image: NDArray[np.uint8], factor: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return a random part of ``image`` (H, W, 3), or it in grey, in which it is ``factor`` times as large; its corner.
+
+    The corner is x and y in pixels of the image.
+    """
+    import cv2
+
+    size = np.array(image.shape[1::-1])
+    seen = np.maximum(1, np.rint(size / factor)).astype(np.int64)
+    room = size - seen
+    corner = np.floor(rng.random(2) * (np.abs(room) + 1)).astype(np.int64) * np.sign(room)
+    before, after = np.maximum(0, -corner), np.maximum(0, seen - size + corner)
+    canvas = cv2.copyMakeBorder(
+        image, before[1], after[1], before[0], after[0], borderType=cv2.BORDER_CONSTANT, value=FILL
+    )
+    x, y = np.maximum(0, corner)
+    return np.asarray(canvas[y : y + seen[1], x : x + seen[0]], np.uint8), corner
+
+
+@dataclass(frozen=True)
+class AnchorBatch:
+    """A step's images and targets.
+
+    Attributes:
+        images: ``(N, 3, side, side)`` uint8 RGB, channels last in memory.
+        labels: ``(N, A)`` int64 category of each anchor, 0 for background, -1 for neither.
+        offsets: ``(N, A, 4)`` float32.
+        positives: ``(N,)`` int64; `anchors.Targets.positives`.
+        image_ids: of the images.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    offsets: torch.Tensor
+    positives: torch.Tensor
+    image_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AnchorBatches:
+    """Makes the batch of a step; objects are assigned to anchors here, where the loader's processes are.
+
+    Attributes:
+        squares: makes the images and objects.
+        anchors: ``(A, 4)``.
+        positive: least overlap of an anchor with its object.
+        negative: overlap from which on an anchor is no background.
+    """
+
+    squares: SquareBatches
+    anchors: Boxes
+    positive: float
+    negative: float
+
+    def __call__(self, step: int) -> AnchorBatch:
+        """Return the batch of ``step``."""
+        batch = self.squares(step)
+        found = [
+            targets(self.anchors, boxes.numpy(), labels.numpy(), self.positive, self.negative)
+            for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
+        ]
+        return AnchorBatch(
+            batch.images,
+            torch.from_numpy(np.stack([each.labels for each in found])),
+            torch.from_numpy(np.stack([each.offsets for each in found])),
+            torch.tensor([each.positives for each in found]),
+            batch.image_ids,
+        )
+
+
+def anchor_batches(
+    network: Retinanet,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: RetinanetTraining,
+    seed: int,
+    *,
+    held_out: bool = False,
+) -> AnchorBatches:
+    """Return what makes the batches that `train_retinanet` trains on, or those of ``held_out`` images as they are.
+
+    Raises:
+        InputError: no image has an object to train on.
+    """
+    squares = SquareBatches(
+        records,
+        images,
+        unchanged if held_out else Augmentation(settings.augment),
+        side=network.shape.side,
+        per_step=settings.batch,
+        difficult=settings.difficult,
+        seed=seed,
+    )
+    return AnchorBatches(squares, network.anchors.cpu().numpy(), settings.positive_iou, settings.negative_iou)
+
+
+def train_retinanet(
+    network: Retinanet,
+    records: Sequence[ImageRecord],
+    images: ImageCache,
+    settings: RetinanetTraining,
+    held_out: TrainingImages | None = None,
+    **run: Unpack[Run],
+) -> None:
+    """Train ``network`` in place on the objects of ``records``; the first ``frozen_layers`` convolutions stay.
+
+    ``held_out`` are the images of the schedule's ``validation_batches``.
+
+    Raises:
+        InputError: no image has an object to train on, or a loss is not finite.
+    """
+    seed = run["seed"]
+    batches = anchor_batches(network, records, images, settings, seed)
+    validation = (
+        anchor_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
+        if held_out
+        else None
+    )
+    channels_last(network, run["device"])
+    train(
+        Task(
+            network,
+            losses=partial(losses, settings=settings),
+            rates=dict.fromkeys(NEW_LAYERS, settings.new_layer_lr),
+            frozen=network.early_layers(settings.frozen_layers),
+            validation=validation,
+        ),
+        batches,
+        settings.schedule,
+        title="training RetinaNet",
+        **run,
+    )
+
+
+def losses(network: Retinanet, batch: AnchorBatch, settings: RetinanetTraining) -> Mapping[str, torch.Tensor]:
+    """Return both terms of the loss, divided by the number of positive anchors in the batch."""
+    logits, offsets = network(batch.images)
+    count = batch.positives.sum()
+    box = box_loss(offsets, batch.offsets, batch.labels, settings.box_beta)
+    return {
+        "class": class_loss(logits, batch.labels, network.anchors, settings.loss) / count,
+        "box": settings.box_weight * box / count,
+    }
