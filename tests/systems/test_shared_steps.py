@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAININGS = [f"{system.name}.{stage}" for system in all_systems().values() for stage in system.trainings]
 TRAININGS += ["pretrain@small"]
 LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining")
-LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd"))
-IMAGES = ("fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector", "yolo.train", "ssd.train")
+LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd", "retinanet"))
+IMAGES = ("fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector", "yolo.train", "ssd.train", "retinanet.train")
 
 
 def enlarged(record: Any, root: Path, folder: Path) -> Any:

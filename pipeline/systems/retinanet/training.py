@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Boxes, area, clip
+from pipeline.core.part import WHOLE, Part
+from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import mirror
@@ -57,8 +59,7 @@ def _view(
 
     The corner is x and y in pixels of the image.
     """
-    import cv2
-
+    cv2 = opencv()
     size = np.array(image.shape[1::-1])
     seen = np.maximum(1, np.rint(size / factor)).astype(np.int64)
     room = size - seen
@@ -106,9 +107,9 @@ class AnchorBatches:
     positive: float
     negative: float
 
-    def __call__(self, step: int) -> AnchorBatch:
-        """Return the batch of ``step``."""
-        batch = self.squares(step)
+    def __call__(self, step: int, part: Part = WHOLE) -> AnchorBatch:
+        """Return the batch of ``step``, or a part of it."""
+        batch = self.squares(step, part)
         found = [
             targets(self.anchors, boxes.numpy(), labels.numpy(), self.positive, self.negative)
             for boxes, labels in zip(batch.boxes, batch.labels, strict=True)
@@ -178,12 +179,19 @@ def train_retinanet(
             rates=dict.fromkeys(NEW_LAYERS, settings.new_layer_lr),
             frozen=network.early_layers(settings.frozen_layers),
             validation=validation,
+            counts=counts,
         ),
         batches,
         settings.schedule,
         title="training RetinaNet",
         **run,
     )
+
+
+def counts(batch: AnchorBatch) -> Mapping[str, int]:
+    """Return the number of positive anchors, by which `losses` divides both terms."""
+    positives = int(batch.positives.sum())
+    return {"class": positives, "box": positives}
 
 
 def losses(network: Retinanet, batch: AnchorBatch, settings: RetinanetTraining) -> Mapping[str, torch.Tensor]:
