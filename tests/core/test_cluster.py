@@ -31,6 +31,8 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.features import cache as cache_module
 from pipeline.features.cache import write_shard
 from pipeline.features.maps import cache_maps, entries, stored_conv
+from pipeline.features.objects import Pointer, connect
+from pipeline.features.places import Place
 from pipeline.features.regions import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -95,7 +97,7 @@ class Project:
 
     def _settings(self, folder: Path, executor: Executor | None, load: Callable[[], Any]) -> dict[str, Any]:
         common = {"device": CPU, "workers": 1, "attributes": {"network": "small"}, "title": "caching"}
-        return {"folder": folder, "dtype": "float32", **common, "executor": executor, "load": executor and load}
+        return {"place": folder, "dtype": "float32", **common, "executor": executor, "load": executor and load}
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,15 @@ def test_two_processes_make_the_same_bytes(project, undisturbed, tmp_path, kind)
         assert tree(getattr(project, kind)(tmp_path, executor)) == undisturbed[kind][0]
 
 
+@pytest.mark.parametrize("kind", ["features", "maps"])
+def test_two_processes_write_the_same_bytes_to_an_object_store(project, undisturbed, prefix, kind) -> None:
+    place = prefix("a")
+    with processes(2) as executor:
+        pointer = getattr(project, kind)(place, executor)
+    below = connect(f"{Pointer.load(pointer).url}/cache.zarr", place.endpoint)
+    assert {key: hashlib.sha256(below.get(key)).hexdigest() for key in below.list()} == undisturbed[kind][0]
+
+
 @KINDS
 def test_dask_makes_the_same_bytes_though_workers_die(project, undisturbed, pool, tmp_path, kind) -> None:
     expected, shards = undisturbed[kind]
@@ -176,9 +187,9 @@ def test_a_worker_that_was_taken_for_dead_and_writes_later_changes_no_byte(proje
 def test_a_second_writer_of_a_shard_changes_no_byte(project, undisturbed, tmp_path) -> None:
     with pytest.MonkeyPatch.context() as patch:
 
-        def twice(folder: Path, start: int, values: dict[str, np.ndarray]) -> None:
-            write_shard(folder, start, values)
-            write_shard(folder, start, values)
+        def twice(place: Place, start: int, values: dict[str, np.ndarray]) -> None:
+            write_shard(place, start, values)
+            write_shard(place, start, values)
 
         patch.setattr(cache_module, "write_shard", twice)
         assert tree(project.features(tmp_path, None)) == undisturbed["features"][0]
