@@ -211,12 +211,13 @@ class ObjectPrefix:
 
     def _read(self) -> tuple[dict[str, int], dict[str, Objects]]:
         """Return the sizes of the cache's objects by key, and what each mark says."""
-        found = {key: entry.size for key, entry in self._bucket.list().items()}
-        names = [key.removeprefix(f"{DONE}/") for key in found if key.startswith(f"{DONE}/")]
+        # Marks first: of one that is listed all objects are there, though another writer goes on meanwhile.
+        names = [key.removeprefix(f"{DONE}/") for key in self._bucket.list(DONE)]
+        sizes = {key.removeprefix(f"{CACHE}/"): entry.size for key, entry in self._bucket.list(CACHE).items()}
         with ThreadPoolExecutor(REQUESTS) as pool:
             contents = list(pool.map(lambda name: self._bucket.get(f"{DONE}/{name}"), names))
         marks = {name: _objects(content) for name, content in zip(names, contents, strict=True) if content is not None}
-        return {key.removeprefix(f"{CACHE}/"): size for key, size in found.items() if key.startswith(CACHE)}, marks
+        return sizes, marks
 
     def _mark(self, name: str, objects: Objects) -> None:
         wanted = json.dumps(dict(sorted(objects.items()))).encode()
@@ -311,13 +312,13 @@ class Bucket:
         assert stored is not None
         return stored
 
-    def list(self) -> dict[str, Entry]:
-        """Return all objects by key."""
+    def list(self, folder: str | None = None) -> dict[str, Entry]:
+        """Return all objects by key, or those below ``folder/``."""
 
         def listed() -> dict[str, Entry]:
             return {
                 meta["path"]: Entry(meta["size"], meta["last_modified"])
-                for metas in self._requests.list(self._store)
+                for metas in self._requests.list(self._store, folder)
                 for meta in metas
             }
 
