@@ -134,7 +134,7 @@ def stage(
             network,
             region,
             args.layers,
-            folder=folder,
+            place=folder,
             dtype="float16",
             shard_mb=64,
             batch=batch,

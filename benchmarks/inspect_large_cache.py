@@ -78,7 +78,7 @@ def enlarge(cache: FeatureCache, gigabytes: float, project: Path) -> FeatureCach
             writer.write(start, {"fc7": changed(side_by_side[order[start:stop]], start)})
     target = project / CACHE
     target.parent.mkdir(parents=True)
-    writer.path.rename(target)
+    writer.place.path.rename(target)
     return FeatureCache(target, STAGE)
 
 

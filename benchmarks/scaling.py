@@ -307,7 +307,7 @@ def _rcnn_features(scale: Scale, regions: int) -> Callable[[], object]:
         with tempfile.TemporaryDirectory() as folder:
             (file,) = _files(folder, 1)
             empty = np.zeros((0, 4), np.float32)
-            where: dict[str, Any] = {"folder": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
+            where: dict[str, Any] = {"place": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
             cache_regions(
                 gather([1], [file], [empty], [boxes_of(0, regions)]), network, region, ("pool5", "fc7"),
                 dtype="float16", shard_mb=64, batch=batch, precision="auto", **where,
@@ -324,7 +324,7 @@ def _sppnet_maps(scale: Scale, images: int) -> Callable[[], object]:
         with tempfile.TemporaryDirectory() as folder:
             sizes = [PICTURE[::-1]] * images
             layout = entries(range(images), _files(folder, images), sizes, scale.scales, Geometry.from_layers(conv))
-            where: dict[str, Any] = {"folder": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
+            where: dict[str, Any] = {"place": Path(folder), "device": CPU, "workers": 1, "attributes": {}, "title": ""}
             cache_maps(layout, conv, net.channels, dtype="float16", shard_mb=64, precision="auto", **where)
 
     return run

@@ -71,6 +71,11 @@ app.add_typer(
     ),
     name="inspect",
 )
+cache_app = typer.Typer(
+    no_args_is_help=True,
+    help="Caches of features and maps on the object store (runtime.store), and what interrupted stages left.",
+)
+app.add_typer(cache_app, name="cache")
 # Modules of the project are imported inside the commands, so that --help answers at once.
 
 PARAMS_FILE = Path("params.yaml")
@@ -307,3 +312,43 @@ def _read_params() -> str:
 
 if __name__ == "__main__":
     app()
+
+
+@cache_app.command("list")
+def list_caches() -> None:
+    """List caches with their sizes and who refers to them: branches, tags, experiments, the workspace.
+
+    What an interrupted stage left counts as referred to where the stage would resume from it.
+    """
+    with errors_as_sentences():
+        from pipeline.caches import caches, table
+        from pipeline.params import load
+
+        typer.echo(table(caches(load(PARAMS_FILE).runtime.store)))
+
+
+@cache_app.command("prune")
+def prune_caches(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and remove nothing.")] = False,
+    hours: Annotated[
+        float,
+        typer.Option(min=0, metavar="N", help="Leave what was written to in the last N hours: perhaps by another."),
+    ] = 24,
+) -> None:
+    """Remove caches that nothing here refers to.
+
+    Other clones that use the same PREFIX of a store are not asked: give each project its own.
+    """
+    with errors_as_sentences():
+        from pipeline.caches import caches, remove, table, unused
+        from pipeline.params import load
+
+        store = load(PARAMS_FILE).runtime.store
+        found = unused(caches(store), hours)
+        typer.echo(table(found))
+        if not found or dry_run or not (yes or typer.confirm(f"Remove {len(found)} caches?")):
+            return
+        for cache in found:
+            remove(cache, store)
+            typer.echo(f"removed {cache.place}")

@@ -16,6 +16,8 @@ from hypothesis import settings
 settings.register_profile("boxline", deadline=None)
 settings.load_profile("boxline")
 
+pytest_plugins = ["tests.object_store"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -58,6 +58,14 @@ def remove(path: str) -> Callable[[Any], None]:
             change("runtime.cluster", "dask://host"),
             r"^p: runtime\.cluster is 'dask://host': .*, dask or dask://HOST:PORT",
         ),
+        (
+            change("runtime.store.url", "s3:/boxes"),
+            r"^p: runtime\.store\.url is 's3:/boxes': s3://BUCKET/PREFIX, or nothing for this folder, would be right$",
+        ),
+        (
+            change("runtime.store.endpoint", "host:9000"),
+            r"^p: runtime\.store\.endpoint is 'host:9000': http://HOST:PORT, or nothing for AWS, would be right$",
+        ),
         (change("rcnn.detect.nms", 1.5), r"rcnn\.detect\.nms is 1\.5: input should be less than or equal to 1"),
         (change("rcnn.detect.max_per_class", 0), r"^p: rcnn\.detect\.max_per_class is 0: .*above 0, auto, or nothing"),
         (change("sppnet.detect.per_class_budget", 2.5), r"per_class_budget is 2\.5: .*a whole number above 0, auto"),

@@ -245,11 +245,18 @@ def _values(files: Sequence[Path], device: "torch.device | None") -> dict[str, s
     source = Path(__file__).parents[1]
     code = hashlib.sha256(b"".join(file.read_bytes() for file in sorted(source.rglob("*.py")))).hexdigest()[:12]
     return {
-        "the processor or GPU": _machine(device),
-        **{library: version(library) for library in LIBRARIES},
+        **surroundings(device),
         f"the hash of {source.name}/": code,
         **{str(file): _content(file) for file in files},
     }
+
+
+def surroundings(device: "torch.device | None") -> dict[str, str]:
+    """Return what can change a byte of proposals, features or maps beside their inputs and this project's code.
+
+    That is the model of the GPU where torch computes on one, else of the processor, and the libraries' versions.
+    """
+    return {"the processor or GPU": _machine(device), **{library: version(library) for library in LIBRARIES}}
 
 
 def _machine(device: "torch.device | None") -> str:

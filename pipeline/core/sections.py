@@ -201,6 +201,27 @@ def _cluster(value: str) -> str:
 Cluster = Annotated[str, AfterValidator(_cluster)]
 
 
+def _store_url(value: str) -> str:
+    if not re.fullmatch(r"s3://[^/\s]+(/[^/\s]+)+/?", value):
+        raise ValueError("s3://BUCKET/PREFIX, or nothing for this folder, would be right")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+/?", value):
+        raise ValueError("http://HOST:PORT, or nothing for AWS, would be right")
+    return value
+
+
+class Store(Section):
+    """Where caches of features and maps lie (docs/scaling.md); credentials come from the environment alone."""
+
+    url: Annotated[str, AfterValidator(_store_url)] | None = None
+    """s3://BUCKET/PREFIX; empty: this folder."""
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    """Of a store other than AWS, http://HOST:PORT; AWS_ENDPOINT_URL in the environment goes before it."""
+
+
 class Runtime(Section):
     """Where things run. No stage lists these keys: workers and clusters change no byte, another device does."""
 
@@ -210,6 +231,7 @@ class Runtime(Section):
     """0: one per core."""
     cluster: Cluster = "processes"
     """processes | dask | dask://HOST:PORT (docs/scaling.md)"""
+    store: Store = Store()
     image_cache_mb: Count = 1024
     """Decoded images, or maps, that a training holds in memory, all its processes together."""
 

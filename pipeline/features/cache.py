@@ -1,4 +1,4 @@
-"""The feature cache on disk: row arrays in sharded zarr, written shard by shard, resumable, read by image.
+"""The feature cache: row arrays in sharded zarr, written shard by shard, resumable, read by image.
 
 All arrays below ``features/`` share one row axis; ``offsets`` says which rows belong to which image. A shard is a fixed
 stretch of rows, the same stretch in every array, so that it can be computed, written and checked off on its own. An
@@ -6,10 +6,9 @@ image at the border of two shards is computed for each side, rows of the other s
 busy: images are decoded ahead of it, shards are compressed and written behind it. An executor takes shards as tasks.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,8 +23,8 @@ from zarr.codecs import ZstdCodec
 from pipeline.core.cluster import completed
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, read_ahead
-from pipeline.core.storage import PARTIAL, replace
 from pipeline.data.images import read_image
+from pipeline.features.places import Folder, Place, StoreLike
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 # Rectified features are mostly zeros and zstd leaves a third to a half. A run is refused when not even half would fit.
 EXPECTED_SHARE = 0.5
-# Below the scratch folder: the cache while it is written, and a file for each written shard, named by its first row.
-CACHE, DONE = "cache.zarr", "done"
+# Blocks that are read beside each other from an object store, whose answers take long, and megabytes of each.
+READERS, READ_MB = 8, 8
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,14 @@ class Column:
 
 
 class CacheWriter:
-    """Writes a cache into ``folder``, keeping the shards that an interrupted writer finished there, and those alone.
+    """Writes a cache, keeping the shards that an interrupted writer finished in the same place, and those alone.
 
     Use as a context manager: the last writes end with the block. A second thread compresses and
     writes a shard while the next one is computed. Other processes may write shards too (`write_shard`); `finish` then
     takes the cache out of their reach.
 
     Args:
-        folder: scratch folder; the cache is ``folder / "cache.zarr"``.
+        place: where it is written; a path is that of a scratch folder.
         columns: the feature arrays.
         rows: their common length.
         shard_mb: raw megabytes of one shard, all columns together.
@@ -67,40 +66,32 @@ class CacheWriter:
         attributes: network, layers, settings: all that determines the values.
 
     Raises:
-        InputError: the disk has no room for the cache.
+        InputError: the place has no room for the cache, or cannot be used.
     """
 
     def __init__(
         self,
-        folder: Path,
+        place: Path | Place,
         columns: Sequence[Column],
         rows: int,
         shard_mb: float,
         tables: Mapping[str, NDArray],
         attributes: Mapping[str, Any],
     ) -> None:
-        self.folder, self.columns = folder, tuple(columns)
-        self.path, self._finished = folder / CACHE, folder / "finished.zarr"
-        self._done = folder / DONE
-        self.rows = rows
+        self.place: Place = Folder(place) if isinstance(place, Path) else place
+        self.columns, self.rows = tuple(columns), rows
         row_bytes = sum(column.row_bytes for column in columns)
         self.expected_bytes = int(rows * row_bytes * EXPECTED_SHARE)
         self._chunk_rows = max(1, CHUNK_BYTES // max(column.row_bytes for column in columns))
         self.shard_rows = self._chunk_rows * max(1, round(shard_mb * (1 << 20) / row_bytes / self._chunk_rows))
-        if self._finished.is_dir():  # by a run that ended before it took the cache away
-            replace(self._finished, self.path)
-        if not (self._done.is_dir() and self.path.is_dir()):
-            _check_space(folder, rows * row_bytes, self.expected_bytes)
-            self._create(tables, attributes)
-        _remove_partial(self.path)
+        self.place.begin(lambda store: self._create(store, tables, attributes), rows * row_bytes, self.expected_bytes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cache-writer")
         self._last: Future[None] | None = None
 
     def pending(self) -> list[tuple[int, int]]:
         """Return the row stretches ``(start, stop)`` of the shards that are still to be written, in order."""
-        # A listing: a mark that was asked for before another machine made it can stay unknown for a while.
-        marks = {mark.name for mark in self._done.iterdir()}
-        starts = (start for start in range(0, self.rows, self.shard_rows) if str(start) not in marks)
+        done = self.place.done()
+        starts = (start for start in range(0, self.rows, self.shard_rows) if start not in done)
         return [(start, min(start + self.shard_rows, self.rows)) for start in starts]
 
     def buffers(self, start: int, stop: int) -> dict[str, NDArray]:
@@ -108,26 +99,22 @@ class CacheWriter:
         return _buffers(self.columns, start, stop)
 
     def write(self, start: int, values: Mapping[str, NDArray]) -> None:
-        """Write the shard that starts at row ``start``; returns as soon as the previous shard is on disk."""
+        """Write the shard that starts at row ``start``; returns as soon as the previous shard is written."""
         self._wait()
-        self._last = self._thread.submit(write_shard, self.folder, start, dict(values))
+        self._last = self._thread.submit(write_shard, self.place, start, dict(values))
 
     def finish(self) -> Path:
-        """Return the path of the cache, to which all shards are written and none can be any more.
-
-        A worker that was taken for dead may write until the cache has another name; what it leaves there is removed.
+        """Return the path of the cache, a folder or a pointer; all shards are written and none can be any more.
 
         Raises:
             InputError: a shard is missing.
         """
         if pending := self.pending():
             raise InputError(
-                f"{self.folder}: {len(pending)} shards are not here, where workers should have written them; a folder "
+                f"{self.place}: {len(pending)} shards are not here, where workers should have written them; a folder "
                 f"that all machines share would be right."
             )
-        self.path.rename(self._finished)
-        _remove_partial(self._finished)
-        return self._finished
+        return self.place.publish()
 
     def __enter__(self) -> "CacheWriter":
         return self
@@ -143,9 +130,8 @@ class CacheWriter:
         if self._last is not None:
             self._last.result()
 
-    def _create(self, tables: Mapping[str, NDArray], attributes: Mapping[str, Any]) -> None:
-        shutil.rmtree(self._done, ignore_errors=True)  # left behind when a finished cache was moved away
-        group = zarr.create_group(self.path, overwrite=True, attributes=dict(attributes))
+    def _create(self, store: StoreLike, tables: Mapping[str, NDArray], attributes: Mapping[str, Any]) -> None:
+        group = zarr.create_group(store, overwrite=True, attributes=dict(attributes))
         for name, table in tables.items():
             group.create_array(name, data=table, chunks=tuple(max(1, side) for side in table.shape), compressors=None)
         for column in self.columns:
@@ -157,39 +143,31 @@ class CacheWriter:
                 shards=(self.shard_rows, column.width),
                 compressors=ZstdCodec(level=1),
             )
-        self._done.mkdir()
 
 
-def write_shard(folder: Path, start: int, values: Mapping[str, NDArray]) -> None:
-    """Write the shard that starts at row ``start`` of the unfinished cache in ``folder``, and mark it as written.
+def write_shard(place: Place, start: int, values: Mapping[str, NDArray]) -> None:
+    """Write the shard that starts at row ``start`` of the unfinished cache in ``place``, and mark it as written.
 
     A second writer of the same values, at the same time or later, changes no byte.
 
     Raises:
         FileNotFoundError: the cache is finished and gone.
     """
-    group = zarr.open_group(folder / CACHE, mode="r+")
-    for name, rows in values.items():
-        group[f"features/{name}"][start : start + len(rows)] = rows
-    with suppress(FileExistsError):
-        (folder / DONE / str(start)).touch(exist_ok=False)
+    with place.shard(start) as store:
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
+        for name, rows in values.items():
+            group[f"features/{name}"][start : start + len(rows)] = rows
 
 
 def _buffers(columns: Sequence[Column], start: int, stop: int) -> dict[str, NDArray]:
     return {column.name: np.empty((stop - start, column.width), column.dtype) for column in columns}
 
 
-def _remove_partial(cache: Path) -> None:
-    """Remove what killed writers left."""
-    for left in cache.rglob(f"*{PARTIAL}"):
-        left.unlink(missing_ok=True)
-
-
 class FeatureCache:
     """A cache, opened for reading; arrays are read when asked for.
 
     Attributes:
-        path: of the zarr group.
+        path: of the zarr group, or of the pointer to one on an object store.
         attributes: network, layers, settings: all that determines the values.
         offsets: ``(images + 1,)`` int64; rows ``offsets[i]:offsets[i + 1]`` belong to image ``i``.
         image_ids: ``(images,)`` int64.
@@ -199,11 +177,17 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path, stage: str) -> None:
-        if not (path / "zarr.json").is_file():
+        self._remote = path.is_file()
+        if not (self._remote or (path / "zarr.json").is_file()):
             raise InputError(f"{path}: there is no feature cache; the stage {stage} writes it (dvc repro {stage}).")
         self.path, self._stage = path, stage
+        store: StoreLike = path
+        if self._remote:
+            from pipeline.features.objects import open_pointer  # loaded where it is needed, as obstore is
+
+            store = open_pointer(path, stage)
         with self.readable():
-            self._group = zarr.open_group(path, mode="r")
+            self._group = zarr.open_group(store, mode="r", zarr_format=3)
             self.attributes = dict(self._group.attrs)
         self._arrays: dict[str, zarr.Array] = {}
         try:
@@ -223,6 +207,12 @@ class FeatureCache:
         try:
             yield
         except (ValueError, RuntimeError, OSError) as error:
+            if self._remote:
+                raise InputError(
+                    f"{self.path}: an object that it points to is damaged, or the store does not honour ranges such as "
+                    f"bytes=-100 ({error}); `boxline cache prune` removes the objects once nothing refers to them, and "
+                    f"the stage {self._stage} writes them anew."
+                ) from error
             raise InputError(
                 f"{self.path}: not a feature cache, or a file in it is damaged ({error}); remove it, and the stage "
                 f"{self._stage} writes it anew."
@@ -269,28 +259,33 @@ class FeatureCache:
             return array.oindex[first + which, :]
 
     def images(self, layer: str, block_mb: float = 64) -> Iterator[tuple[int, NDArray]]:
-        """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``."""
+        """Yield each image's position and rows, in order; whole images are read in blocks of about ``block_mb``.
+
+        From an object store smaller blocks are read, several beside each other.
+        """
         array = self.array(layer)
+        if self._remote:
+            block_mb = min(block_mb, READ_MB)
         rows = max(1, int(block_mb * (1 << 20) / (array.shape[1] * array.dtype.itemsize)))
+
+        def read(images: tuple[int, int]) -> NDArray:
+            with self.readable():
+                return array[self.offsets[images[0]] : self.offsets[images[1]]]
+
+        readers = {"workers": READERS, "ahead": READERS} if self._remote else {"workers": 1, "ahead": 0}
+        for (first, last), block in read_ahead(read, self._blocks(rows), **readers):
+            start = self.offsets[first]
+            for position in range(first, last):
+                yield position, block[self.offsets[position] - start : self.offsets[position + 1] - start]
+
+    def _blocks(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Yield stretches of images of about so many rows, one image at least."""
         first = 0
         while first < len(self):
             last = int(np.searchsorted(self.offsets, self.offsets[first] + rows, side="right")) - 1
             last = min(max(last, first + 1), len(self))
-            start = self.offsets[first]
-            with self.readable():
-                block = array[start : self.offsets[last]]
-            for position in range(first, last):
-                yield position, block[self.offsets[position] - start : self.offsets[position + 1] - start]
+            yield first, last
             first = last
-
-
-def _check_space(folder: Path, raw: int, expected: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if expected > free:
-        raise InputError(
-            f"{folder}: the feature cache needs about {expected / 1e9:.1f} GB ({raw / 1e9:.1f} GB before compression), "
-            f"but the disk has {free / 1e9:.1f} GB free; fewer proposals or fewer layers would fit."
-        )
 
 
 @dataclass(frozen=True)
@@ -359,11 +354,11 @@ def fill(
         unit: of a row in the progress bar.
         executor: computes the shards elsewhere, each on its own; without one this process does, one after the other.
     """
-    folder = writer.folder
+    place = writer.place
     if executor is not None:  # whose workers run in other folders
-        folder, files = folder.absolute(), [file.absolute() for file in files]
+        place, files = place.absolute(), [file.absolute() for file in files]
     shards = [Shard(*pair, tuple(_pieces(offsets, files, inputs, *pair))) for pair in writer.pending()]
-    task = _Task(folder, writer.columns, compute, device, workers)
+    task = _Task(place, writer.columns, compute, device, workers)
     done = writer.rows - sum(shard.stop - shard.start for shard in shards)
     with bar(f"{title}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         if executor is None:
@@ -376,9 +371,9 @@ def fill(
 
 @dataclass(frozen=True)
 class _Task:
-    """What any worker can do for a shard of the cache in ``folder``."""
+    """What any worker can do for a shard of the cache in ``place``."""
 
-    folder: Path
+    place: Place
     columns: tuple[Column, ...]
     compute: Compute
     device: "torch.device"
@@ -386,9 +381,9 @@ class _Task:
 
     def write(self, shard: Shard) -> None:
         """Compute a shard, write it and mark it; nothing where it is marked."""
-        if not (self.folder / DONE / str(shard.start)).exists():
+        if not self.place.has(shard.start):
             for _, values in self.computed([shard], lambda rows: None):
-                write_shard(self.folder, shard.start, values)
+                write_shard(self.place, shard.start, values)
 
     def computed(
         self, shards: Sequence[Shard], seen: Callable[[int], object]

@@ -15,6 +15,7 @@ from torch import nn
 from pipeline.core.errors import InputError
 from pipeline.core.sections import CachePrecision
 from pipeline.features.cache import CacheWriter, Column, FeatureCache, fill, saturate
+from pipeline.features.places import Place
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture, channels_last
 from pipeline.nets.geometry import Geometry
@@ -110,7 +111,7 @@ def cache_maps(
     conv: nn.Module,
     channels: int,
     *,
-    folder: Path,
+    place: Path | Place,
     dtype: str,
     shard_mb: float,
     precision: CachePrecision = "fp32",
@@ -121,7 +122,9 @@ def cache_maps(
     executor: Executor | None = None,
     load: Callable[[], nn.Module] | None = None,
 ) -> Path:
-    """Compute the map of every entry and return the path of the finished cache below ``folder``.
+    """Compute the map of every entry and return the path of the finished cache.
+
+    ``place`` is where it is written; a path is that of a scratch folder.
 
     ``conv`` gives ``channels`` values a cell. Images go through it one at a time, so neither the number of workers nor
     the neighbours of an image change a byte. An ``executor`` computes the shards elsewhere, where ``load`` gives
@@ -135,7 +138,7 @@ def cache_maps(
 
     rows = int(layout.offsets[-1])
     columns = [Column(COLUMN, channels, dtype)]
-    with CacheWriter(folder, columns, rows, shard_mb, layout.tables(), attributes) as writer:
+    with CacheWriter(place, columns, rows, shard_mb, layout.tables(), attributes) as writer:
         fill(
             writer,
             layout.offsets,

@@ -89,7 +89,9 @@ def image_root() -> Path:
 
 
 def open_cache(path: Path, scratch: Path = SCRATCH) -> "FeatureCache":
-    """Return the finished cache at ``path``, a zarr group; ``scratch`` is where stages keep unfinished ones.
+    """Return the finished cache at ``path``, a zarr group or a pointer to one on an object store.
+
+    ``scratch`` is where stages keep unfinished ones.
 
     Raises:
         InputError: there is none, it is not finished, or it is not of this program; the sentence names the stage.
@@ -138,17 +140,21 @@ def shards(array: "zarr.Array") -> tuple[int, int]:
 
 
 def _check_finished(path: Path, stage: str, scratch: Path) -> None:
+    from pipeline.features.objects import unfinished
+
     if (path.parent / "done").is_dir() and path.name == "cache.zarr":
         raise InputError(
             f"{path}: half-written, {_progress(path)}; dvc repro {stage} finishes it and moves it to its place."
         )
-    if (path / "zarr.json").is_file():
+    if path.is_file() or (path / "zarr.json").is_file():
         return
-    started = sorted(scratch.glob(f"{path.parent.name}_*_{path.stem}/*/cache.zarr"))
+    folders = sorted(scratch.glob(f"{path.parent.name}_*_{path.stem}/*"))
+    started = [f"{_progress(each)} in {each}" for folder in folders if (each := folder / "cache.zarr").is_dir()]
+    started += [f"{len(each.done())} shards in {each}" for each in map(unfinished, folders) if each is not None]
     if started:
         raise InputError(
-            f"{path}: not there yet, the stage {stage} was interrupted or is running ({_progress(started[0])} in "
-            f"{started[0]}); dvc repro {stage} goes on from there."
+            f"{path}: not there yet, the stage {stage} was interrupted or is running ({started[0]}); dvc repro {stage} "
+            f"goes on from there."
         )
 
 

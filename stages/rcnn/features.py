@@ -8,6 +8,7 @@ from functools import partial
 from pipeline.core.cluster import cluster
 from pipeline.core.storage import replace, sha256
 from pipeline.data.index import Index
+from pipeline.features.objects import place_of
 from pipeline.features.regions import gather
 from pipeline.proposals.store import ProposalSet
 from pipeline.stage import Stage, run
@@ -32,13 +33,14 @@ def main(stage: Stage) -> None:
     )
     batch = settings.batch or network.net.batch(region.size, stage.device, settings.precision)
     weights, where = sha256(file), stage.params.runtime.cluster
-    with cluster(where, stage.workers, [file, stage.scratch.folder, *regions.files[:1]], stage.device) as executor:
+    place = place_of(stage.params.runtime.store, stage.scratch.folder, stage.fingerprint, stage.device)
+    with cluster(where, stage.workers, [file, *place.seen_by_all, *regions.files[:1]], stage.device) as executor:
         cache = cache_regions(
             regions,
             network,
             region,
             settings.layers,
-            folder=stage.scratch.folder,
+            place=place,
             dtype=settings.dtype,
             shard_mb=settings.shard_mb,
             batch=batch,

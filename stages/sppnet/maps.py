@@ -9,6 +9,7 @@ from pipeline.core.cluster import cluster
 from pipeline.core.storage import fingerprint, replace, sha256
 from pipeline.data.index import Index
 from pipeline.features.maps import cache_maps, entries, maps_origin, stored_conv
+from pipeline.features.objects import place_of
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -34,13 +35,14 @@ def main(stage: Stage) -> None:
         geometry,
     )
     origin = maps_origin(net.name, conv, settings.scales)
-    where, scratch = stage.params.runtime.cluster, stage.scratch.folder
-    with cluster(where, stage.workers, [file, scratch, *layout.files[:1]], stage.device) as executor:
+    where = stage.params.runtime.cluster
+    place = place_of(stage.params.runtime.store, stage.scratch.folder, stage.fingerprint, stage.device)
+    with cluster(where, stage.workers, [file, *place.seen_by_all, *layout.files[:1]], stage.device) as executor:
         cache = cache_maps(
             layout,
             conv,
             net.channels,
-            folder=scratch,
+            place=place,
             dtype=settings.dtype,
             shard_mb=settings.shard_mb,
             precision=settings.precision,

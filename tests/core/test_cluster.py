@@ -31,6 +31,7 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.features import cache as cache_module
 from pipeline.features.cache import write_shard
 from pipeline.features.maps import cache_maps, entries, stored_conv
+from pipeline.features.places import Place
 from pipeline.features.regions import gather
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -95,7 +96,7 @@ class Project:
 
     def _settings(self, folder: Path, executor: Executor | None, load: Callable[[], Any]) -> dict[str, Any]:
         common = {"device": CPU, "workers": 1, "attributes": {"network": "small"}, "title": "caching"}
-        return {"folder": folder, "dtype": "float32", **common, "executor": executor, "load": executor and load}
+        return {"place": folder, "dtype": "float32", **common, "executor": executor, "load": executor and load}
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +177,9 @@ def test_a_worker_that_was_taken_for_dead_and_writes_later_changes_no_byte(proje
 def test_a_second_writer_of_a_shard_changes_no_byte(project, undisturbed, tmp_path) -> None:
     with pytest.MonkeyPatch.context() as patch:
 
-        def twice(folder: Path, start: int, values: dict[str, np.ndarray]) -> None:
-            write_shard(folder, start, values)
-            write_shard(folder, start, values)
+        def twice(place: Place, start: int, values: dict[str, np.ndarray]) -> None:
+            write_shard(place, start, values)
+            write_shard(place, start, values)
 
         patch.setattr(cache_module, "write_shard", twice)
         assert tree(project.features(tmp_path, None)) == undisturbed["features"][0]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import InputError
-from pipeline.features import cache as cache_module
 from pipeline.features.cache import CHUNK_BYTES, CacheWriter, Column, FeatureCache
 from pipeline.inspect.rows import CachedRows
 
@@ -132,7 +131,7 @@ def test_no_rows_at_all(folder):
 
 def test_too_little_disk_space_names_both_numbers(folder, monkeypatch):
     usage = shutil.disk_usage(folder)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000_000_000))
     with pytest.raises(InputError, match=r"needs about 50\.0 GB.*disk has 10\.0 GB"):
         CacheWriter(folder, [Column("fc7", 1000, "float16")], 50_000_000, 64, {}, {})
     assert not list(folder.iterdir())

@@ -40,7 +40,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Entries:
 def cached(layout: Entries, conv: torch.nn.Module, folder: Path, **changed: Any) -> Path:
     folder.mkdir(exist_ok=True)
     settings = {"dtype": "float32", "shard_mb": 64.0, "workers": 1, "attributes": ATTRIBUTES, **changed}
-    return cache_maps(layout, conv, 96, folder=folder, device=torch.device("cpu"), title="caching", **settings)
+    return cache_maps(layout, conv, 96, place=folder, device=torch.device("cpu"), title="caching", **settings)
 
 
 def digest(path: Path) -> list[tuple[str, str]]:

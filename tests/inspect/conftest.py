@@ -37,7 +37,7 @@ def write_cache(path: Path, layers: dict, tables: dict, attributes: dict, shard_
     with CacheWriter(scratch, columns, rows, shard_mb, tables, attributes) as writer:
         for start, stop in writer.pending():
             writer.write(start, {name: np.ascontiguousarray(values[start:stop]) for name, values in layers.items()})
-    writer.path.rename(path)
+    writer.place.path.rename(path)
     return FeatureCache(path, "stage")
 
 

@@ -41,7 +41,7 @@ def rows(tmp_path: Path, index: Index) -> CachedRows:
     attributes = {"system": "rcnn", "region": REGION.model_dump()}
     with CacheWriter(tmp_path, [Column("fc7", 6, "float16")], 8, 1, regions.tables(), attributes) as writer:
         writer.write(0, {"fc7": values})
-    return CachedRows(FeatureCache(writer.path, "stage"), "fc7")
+    return CachedRows(FeatureCache(writer.place.path, "stage"), "fc7")
 
 
 def view_of(rows: CachedRows, index: Index, root: Path, **changed) -> ImageRegions:

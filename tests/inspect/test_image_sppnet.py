@@ -50,7 +50,7 @@ def maps(tmp_path: Path) -> MapCache:
     attributes = {"system": "sppnet", "network": "small", "scales": list(SCALES), "fingerprint": "abc"}
     with CacheWriter(tmp_path, [Column("cells", 16, "float16")], len(cells), 1, layout.tables(), attributes) as writer:
         writer.write(0, {"cells": cells})
-    return MapCache(writer.path, "systems/sppnet/dvc.yaml:maps@test")
+    return MapCache(writer.place.path, "systems/sppnet/dvc.yaml:maps@test")
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def regions_of(features: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPat
     with CacheWriter(folder, [column], rows, shard_mb, tables, {"system": "rcnn"}) as writer:
         for start, stop in writer.pending():
             writer.write(start, {"fc7": features[start:stop]})
-    layer = CachedRows(FeatureCache(writer.path, "stage"), "fc7", workers=2)
+    layer = CachedRows(FeatureCache(writer.place.path, "stage"), "fc7", workers=2)
     assert (layer.array.chunks[0], layer.array.shards[0]) == (7, 14)
     return layer
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_a_half_written_cache_says_how_far_it_is(tmp_path, scratch):
 def test_a_half_written_cache_without_arrays_still_says_so(tmp_path, scratch):
     shutil.rmtree(scratch / "rcnn_features_test/0123/cache.zarr/features")
     assert "2 shards" in refusal(tmp_path / "features/rcnn/test.zarr", scratch)
+
+
+def test_a_half_written_cache_on_an_object_store_says_so_too(tmp_path, scratch, prefix, tables):
+    folder = (scratch / "rcnn_features_test/0123").rename(scratch / "rcnn_features_test/4567")
+    shutil.rmtree(folder / "cache.zarr")
+    place = replace(prefix("a"), scratch=folder)
+    with CacheWriter(place, [Column("fc7", 8, "float16")], 13, 0.00005, tables, {"system": "rcnn"}) as writer:
+        for start, stop in writer.pending()[:3]:
+            writer.write(start, {"fc7": np.ones((stop - start, 8), np.float16)})
+    assert f"3 shards in {place.url}" in refusal(tmp_path / "features/rcnn/test.zarr", scratch)
 
 
 def test_foreign_caches(tmp_path, tables):

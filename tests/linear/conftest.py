@@ -73,4 +73,4 @@ def _cache(folder: Path, images: Sequence[tuple], start: int, dtype: str) -> Fea
     with CacheWriter(folder, [Column("fc7", features.shape[1], dtype)], len(features), 1, tables, {}) as writer:
         for first, last in writer.pending():
             writer.write(first, {"fc7": features[first:last].astype(dtype)})
-    return FeatureCache(writer.path, "systems/rcnn/dvc.yaml:features")
+    return FeatureCache(writer.place.path, "systems/rcnn/dvc.yaml:features")

@@ -49,7 +49,7 @@ def cache(folder: Path, *images: tuple[list, list[list[float]], int]) -> Feature
         for start, stop in writer.pending():
             rows = np.arange(start, stop, dtype=np.float32)[:, None]
             writer.write(start, {"fc7": scores[start:stop], "pool5": rows})
-    return FeatureCache(writer.path, "systems/rcnn/dvc.yaml:features")
+    return FeatureCache(writer.place.path, "systems/rcnn/dvc.yaml:features")
 
 
 def svm(classes: int, missing: tuple[int, ...] = ()) -> LinearModel:

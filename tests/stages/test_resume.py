@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.features.objects import Pointer, connect
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
 
 SHARDS = ("rcnn.features.layers=[conv5, pool5]", "rcnn.features.dtype=float32", "rcnn.features.shard_mb=1")
@@ -68,6 +70,35 @@ def test_features_killed_between_shards_keep_the_finished_ones(copy) -> None:
         assert (state.st_ino, state.st_mtime_ns) == (inode, written), f"{name} was written again"
     assert digests(result) == digests(reference)
     assert not (killed.folder / ".scratch/rcnn_features_train").exists()
+
+
+def test_features_on_an_object_store_resume_there_and_train_the_same_svms(copy, server, tmp_path) -> None:
+    url = f"s3://boxes/{tmp_path.name}"
+    local, remote = copy("local"), copy("remote")
+    local.set("tiny", *SHARDS, "rcnn.svm.layer=pool5")
+    remote.set("tiny", *SHARDS, "rcnn.svm.layer=pool5", f"runtime.store.url={url}", f"runtime.store.endpoint={server}")
+
+    def done() -> list[str]:
+        return [key for key in connect(url, server).list() if re.search(r"/done/\d+$", key)]
+
+    kill_when(remote, ("stages.rcnn.features", "train"), done)
+    finished = {key: entry.written for key, entry in connect(url, server).list().items()}
+    assert not any(key.endswith("manifest.json") for key in finished)
+    for project in (local, remote):
+        for stage in ("features train", "features val", "svm"):
+            project.run(*f"stages.rcnn.{stage}".split())
+    marked = [key for key in finished if re.search(r"/done/\d+$", key)]
+    there = connect(url, server).list()
+    assert all(there[key].written == finished[key] for key in marked)
+    for split in ("train", "val"):
+        pointer = remote.folder / f"features/rcnn/{split}.zarr"
+        place = Pointer.load(pointer).url
+        objects = connect(f"{place}/cache.zarr", server)
+        hashes = {key: hashlib.sha256(objects.get(key) or b"").hexdigest() for key in objects.list()}
+        assert hashes == digests(local.folder / f"features/rcnn/{split}.zarr")
+    made = "models/rcnn/svm.safetensors"
+    assert digests(remote.folder / made) == digests(local.folder / made)
+    assert not (remote.folder / ".scratch/rcnn_features_train").exists()
 
 
 def test_fine_tuning_killed_after_a_checkpoint_goes_on_from_it(copy) -> None:

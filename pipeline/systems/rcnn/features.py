@@ -14,6 +14,7 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.sections import CachePrecision, Region
 from pipeline.features.cache import CacheWriter, Column, fill, saturate
+from pipeline.features.places import Place
 from pipeline.features.regions import Regions
 from pipeline.features.warp import warp
 from pipeline.nets.backbones import channels_last
@@ -31,7 +32,7 @@ def cache_regions(
     region: Region,
     layers: Sequence[str],
     *,
-    folder: Path,
+    place: Path | Place,
     dtype: str,
     shard_mb: float,
     batch: int,
@@ -43,7 +44,9 @@ def cache_regions(
     executor: Executor | None = None,
     load: Callable[[], RegionNetwork] | None = None,
 ) -> Path:
-    """Compute ``layers`` for all ``regions`` and return the path of the finished cache below ``folder``.
+    """Compute ``layers`` for all ``regions`` and return the path of the finished cache.
+
+    ``place`` is where it is written; a path is that of a scratch folder.
 
     ``workers`` threads decode images ahead, so that the forward pass does not wait; shards are written behind it.
     ``batch`` regions go through the network at a time; neither the batches nor the order of the images depend on the
@@ -54,7 +57,7 @@ def cache_regions(
     widths = _widths(network, region.size, layers, device)
     rows = int(regions.offsets[-1])
     columns = [Column(layer, widths[layer], dtype) for layer in layers]
-    with CacheWriter(folder, columns, rows, shard_mb, regions.tables(), attributes) as writer:
+    with CacheWriter(place, columns, rows, shard_mb, regions.tables(), attributes) as writer:
         fill(
             writer,
             regions.offsets,

@@ -49,7 +49,7 @@ def cached(regions, network, folder, **changed):
         network,
         REGION,
         ("pool5", "fc7"),
-        folder=folder,
+        place=folder,
         device=torch.device("cpu"),
         attributes={"network": "small"},
         title="caching",

@@ -56,7 +56,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> MapCache:
         layout,
         conv,
         96,
-        folder=folder,
+        place=folder,
         dtype="float16",
         shard_mb=1,
         device=CPU,
