@@ -73,7 +73,8 @@ app.add_typer(
 )
 cache_app = typer.Typer(
     no_args_is_help=True,
-    help="Caches of features and maps on the object store (runtime.store), and what interrupted stages left.",
+    help="List or remove caches that nothing refers to.\n\nThose of features and maps on the object store "
+    "(`runtime.store`), and what interrupted stages left.",
 )
 app.add_typer(cache_app, name="cache")
 # Modules of the project are imported inside the commands, so that --help answers at once.

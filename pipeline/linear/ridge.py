@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, as_boxes, best_match, decode, encode
+from pipeline.core.boxes import Boxes, as_boxes, best_match, decode, encode, iou
+from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import BoxRegression
 from pipeline.linear.model import LinearModel
-from pipeline.linear.training_set import ImageRegions, TrainingSet
+from pipeline.linear.training_set import ImageRegions, TrainingSet, held_out
 
 # Memory for the samples of the classes that are fitted in one pass over the cache.
 PASS_BYTES = 1 << 30
@@ -72,6 +73,60 @@ def train_box_regressors(
         for each, constant in zip(weights, bias, strict=True)
     ]
     return [BoxRegressor(model) for model in models], [chosen[label].count for label in sorted(chosen)]
+
+
+def chosen_ridge(
+    regions: TrainingSet, splits: Sequence[str], settings: BoxRegression, key: str, *, seed: int
+) -> tuple[float, dict[str, float]]:
+    """Return the ridge, and what each candidate makes of val, by the name of a metric.
+
+    A number stays, without candidates. ``auto`` fits a regressor with each of ``ridge_values`` on the splits without
+    val and moves those proposals of val that overlap an object by more than ``min_iou``. The ridge is taken after which
+    they overlap it best, in the mean over classes of the mean over a class's proposals; of equal ones the first.
+
+    Args:
+        regions: of all ``splits``.
+        splits: the names of its caches.
+        settings: of the regression.
+        key: of the parameter, for messages.
+        seed: of the fits.
+
+    Raises:
+        InputError: ``auto``, and val is not among the splits, is the only one, or has no proposal near an object.
+    """
+    if settings.ridge != "auto":
+        return settings.ridge, {}
+    train, val = held_out(regions, splits, key)
+    regressors, _ = train_box_regressors(train, settings, settings.ridge_values, seed=seed)
+    curve = dict(zip(settings.ridge_values, _mean_overlaps(val, regressors, settings, key), strict=True))
+    best = max(curve, key=lambda ridge: curve[ridge])
+    print(", ".join(f"ridge {ridge:g}: overlap {value:.3f} on val" for ridge, value in curve.items()), end="; ")
+    print(f"{best:g} is taken")
+    figures = {f"val_overlap_at_{ridge:g}": round(value, 6) for ridge, value in curve.items()}
+    return best, {"ridge": best, **figures}
+
+
+def _mean_overlaps(
+    val: TrainingSet, regressors: Sequence[BoxRegressor], settings: BoxRegression, key: str
+) -> list[float]:
+    """Return for each regressor how well the moved proposals overlap their objects."""
+    labels, overlaps = [], []
+    for image in progress(list(val.regions()), "judging ridges on val"):
+        rows, best = near_objects(image, settings.min_iou)
+        proposals = ~np.isin(rows, image.rows)
+        rows, best = rows[proposals], best[proposals]
+        features = val.rows(image.key, settings.layer, rows)
+        moved = [regressor(features, image.boxes[rows], image.labels[best]) for regressor in regressors]
+        each = np.arange(len(rows))
+        overlaps.append(np.stack([iou(boxes, image.truth)[each, best] for boxes in moved]))
+        labels.append(image.labels[best])
+    label, overlap = np.concatenate(labels), np.concatenate(overlaps, axis=1)
+    if not len(label):
+        raise InputError(
+            f"{key} is auto, but no proposal of val overlaps an object by more than {settings.min_iou:g}; a number "
+            f"would be right."
+        )
+    return np.mean([overlap[:, label == each].mean(axis=1) for each in np.unique(label)], axis=0).tolist()
 
 
 def near_objects(image: ImageRegions, min_iou: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

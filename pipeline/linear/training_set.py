@@ -12,6 +12,8 @@ from pipeline.core.runtime import item_rng
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.regions import RegionFeatures
 
+HELD_OUT = "val"
+
 
 @dataclass(frozen=True)
 class ImageRegions:
@@ -144,3 +146,20 @@ class TrainingSet:
                 f"features of layer {layer}: all are zero; the network before them has not learned anything."
             )
         return mean
+
+
+def held_out(regions: TrainingSet, splits: Sequence[str], key: str) -> tuple[TrainingSet, TrainingSet]:
+    """Return the regions of all splits but val, and those of val, by which the parameter ``key`` is chosen.
+
+    ``splits`` names the caches of ``regions``.
+
+    Raises:
+        InputError: val is not among the splits, is the only one, or holds no object.
+    """
+    fitted = [position for position, split in enumerate(splits) if split != HELD_OUT]
+    if HELD_OUT not in splits or not fitted:
+        raise InputError(f"{key} is auto, which needs train and val in data.fit_splits; a number would be right.")
+    train, val = regions.part(fitted), regions.part([splits.index(HELD_OUT)])
+    if not any((~image.ignore).any() for image in val.indices[0].images):
+        raise InputError(f"{key} is auto, but val has no object to judge by; a number would be right.")
+    return train, val

@@ -2,8 +2,7 @@
 
 from pipeline.data.index import Index
 from pipeline.features.cache import FeatureCache
-from pipeline.linear.choice import chosen_ridge
-from pipeline.linear.ridge import train_box_regressors
+from pipeline.linear.ridge import chosen_ridge, train_box_regressors
 from pipeline.linear.training_set import TrainingSet
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.params import Rcnn

@@ -1,7 +1,6 @@
 """SPP-net, stage 4: ridge regression of boxes from pooled windows; writes models/sppnet/bbox.safetensors."""
 
-from pipeline.linear.choice import chosen_ridge
-from pipeline.linear.ridge import train_box_regressors
+from pipeline.linear.ridge import chosen_ridge, train_box_regressors
 from pipeline.stage import Stage, run
 from pipeline.systems.sppnet.features import training_set
 from pipeline.systems.sppnet.params import Sppnet

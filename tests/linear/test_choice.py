@@ -8,8 +8,8 @@ import pytest
 from pipeline.core.boxes import iou
 from pipeline.core.errors import InputError
 from pipeline.core.sections import BoxRegression, Svm
-from pipeline.linear.choice import chosen_ridge, with_chosen_c
-from pipeline.linear.ridge import train_box_regressors
+from pipeline.linear.choice import with_chosen_c
+from pipeline.linear.ridge import chosen_ridge, train_box_regressors
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
 from tests.linear.test_ridge import scene

@@ -15,6 +15,7 @@ from pipeline import params, training
 from pipeline.batch_view import Marks, Role, SeenBatches, SeenPicture
 from pipeline.core.boxes import as_boxes
 from pipeline.core.code import closure
+from pipeline.core.part import WHOLE
 from pipeline.core.sections import Region
 from pipeline.data.index import ImageRecord, Index
 from pipeline.features.regions import RegionSamples
@@ -219,7 +220,7 @@ def test_cells_are_responsible_for_the_first_object_whose_centre_they_hold() -> 
     images = TrainingImages(
         {"train": Index(CLASSES, tuple(ImageRecord(n, f"a/{n}.png", 64, 64, "") for n in (5, 6)))}, Path(), 1
     )
-    batches = CellBatches(lambda step, part: made, 64, 4)  # type: ignore[arg-type]
+    batches = CellBatches(lambda step, part=WHOLE: made, 64, 4)  # type: ignore[arg-type]
     one, two = cell_pictures(batches, images, 0)
     assert (one.title, two.title) == ("5", "6")
     assert [(each.name, each.boxes.tolist()) for each in marks(one, Role.CELL)] == [
