@@ -63,8 +63,8 @@ def test_more_images_get_as_many_passes_and_never_fewer_steps() -> None:
 def test_small_objects_get_larger_images_and_crowded_ones_more_cells() -> None:
     small = index_of(4, [(x, 100, x + 16, 116) for x in range(0, 600, 100)])
     found = {each.key: each.value for each in fit_fast_rcnn(FOLDER, [small])}
-    # At a short side of 600 they have 20 pixels; two cells of 16 are 1.6 times as many.
-    assert found == {"fast_rcnn.image.short_sides": [960], "fast_rcnn.image.long_side": 1600}
+    # At a short side of 480 they have 16 pixels; two cells of 16 are twice as many.
+    assert found == {"fast_rcnn.image.short_sides": [960], "fast_rcnn.image.long_side": 2000}
     # Pairs of centres 20 pixels apart share a cell of 640 / 18 pixels, and none of 640 / 36.
     pairs = [(x, y, x + 20, y + 20) for x in (65, 85, 320, 340) for y in (50, 200, 350)]
     (side,) = fit_yolo(FOLDER, [index_of(2, pairs)])
