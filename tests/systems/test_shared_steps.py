@@ -161,7 +161,7 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the exit of two agents on one busy machine is a race of torchrun's own store
 def test_torchrun_starts_the_processes_of_several_machines(run_with) -> None:
     folder = run_with("ssd.train", "ssd.train.schedule.steps=10", "training.processes=2")
     expected = digests(folder)
@@ -174,7 +174,7 @@ def test_torchrun_starts_the_processes_of_several_machines(run_with) -> None:
         torchrun(folder, "--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1", *address) for rank in (0, 1)
     ]
     said = [machine.communicate(timeout=300)[1] for machine in machines]
-    assert [machine.returncode for machine in machines] == [0, 0], said
+    assert [machine.returncode for machine in machines] == [0, 0], "\n".join(said)
     assert digests(folder) == expected
 
 
