@@ -410,7 +410,7 @@ def train_single_shot(sizes: Sizes, system: str) -> Iterator[Work]:
     network, train = (_yolo(sizes), train_yolo) if yolo else (_ssd(sizes), train_ssd)
     p, (records, _, pixels) = getattr(sizes.params, system).train, images(sizes)
     side = network.shape.side
-    given = _given(sizes, train, network, records, pixels, p)
+    given = _given(sizes, train, network, records, pixels, p, caller="pipeline.systems.square_training")
     yield from _steps(sizes, f"{'YOLO' if yolo else 'SSD'}, {side} x {side}, {p.batch} images", *given)
 
 
@@ -418,8 +418,13 @@ class _StopError(Exception):
     pass
 
 
-def _given(sizes: Sizes, train: Callable[..., None], *args: Any, **more: Any) -> tuple[Task, Any, Schedule]:
-    """Return what a system's training hands to the loop, task, batches and schedule; the loop does not run."""
+def _given(
+    sizes: Sizes, train: Callable[..., None], *args: Any, caller: str = "", **more: Any
+) -> tuple[Task, Any, Schedule]:
+    """Return what a system's training hands to the loop, task, batches and schedule; the loop does not run.
+
+    ``caller`` is the module that calls the loop, by default that of ``train``.
+    """
     handed: list[tuple[Task, Any, Schedule]] = []
 
     def loop(task: Task, batches: Any, schedule: Schedule, **_: Any) -> None:
@@ -427,7 +432,7 @@ def _given(sizes: Sizes, train: Callable[..., None], *args: Any, **more: Any) ->
         raise _StopError
 
     where = {"scratch": Path(), "seed": SEED, "device": sizes.device, "workers": 0}
-    with mock.patch(f"{train.__module__}.train", loop), suppress(_StopError):
+    with mock.patch(f"{caller or train.__module__}.train", loop), suppress(_StopError):
         train(*args, **where, **more)
     return handed[0]
 

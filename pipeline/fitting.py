@@ -141,6 +141,18 @@ def to_nearest(
     return np.abs(centres - (first + step * nearest)).astype(np.float32)
 
 
+def seen_in_square(objects: Objects, side: int, cells: Sequence[tuple[float, float, int]]) -> Seen:
+    """Return ``objects`` as the cells of maps see them in a square of ``side`` pixels.
+
+    ``cells`` says of each map where its first cell's centre is, how far the next one's, and how many there are along a
+    side.
+    """
+    boxes = objects.in_square(side)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
+    away = [to_nearest(centres, first, step, np.array([number] * 2)) for first, step, number in cells]
+    return Seen(boxes[:, 2:] - boxes[:, :2], np.stack(away, axis=1), objects.weights)
+
+
 Values = NDArray[np.float64]
 """What is fitted, all positive: sides and ratios."""
 Shapes = Callable[[Values], tuple[NDArray[np.float32], NDArray[np.int64]]]

@@ -5,6 +5,7 @@ A square is the image stretched to ``side`` pixels both ways, whatever its shape
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
 from pipeline.imaging import ImageOrder, from_square, stretch, to_square
 from pipeline.nets.backbones import channels_last
+from pipeline.nets.weights import ShapedNetwork
 
 Sample = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64]]
 
@@ -178,3 +180,17 @@ class SquareDetector(Detector):
             kept = candidates.suppress(self.settings.nms).limit(self.settings.max_per_image)
             boxes = clip(from_square(kept.boxes, width, height, self.side), width, height)
             return replace(kept, boxes=boxes).take(area(boxes) > 0).detections()
+
+
+def load_detector(
+    kind: type[ShapedNetwork], description: Description, folder: Path, device: torch.device
+) -> SquareDetector:
+    """Return the detector of a network of this ``kind`` in ``folder``, with a `Decode` of its own named ``decode``.
+
+    Raises:
+        InputError: there is none, or it was trained on other classes.
+    """
+    weights = folder / "network.safetensors"
+    network: Any = kind.load(weights, f"systems/{description.system}/dvc.yaml:train")
+    description.check_classes(network.shape.classes, weights)
+    return SquareDetector(description, network, network.decode, network.shape.side, device)

@@ -28,8 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # What a stage runs, with its argument.
 TRAININGS = [f"{system.name}.{stage}" for system in all_systems().values() for stage in system.trainings]
 TRAININGS += ["pretrain@small"]
-LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining")
-LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd", "retinanet"))
+LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining", "pipeline.systems.square_training")
+LOOPS += ("pipeline.systems.fast_rcnn.training", "pipeline.systems.faster_rcnn.training")
 IMAGES = ("fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector", "yolo.train", "ssd.train", "retinanet.train")
 
 

@@ -21,6 +21,7 @@ from pipeline.data.index import Index
 from pipeline.imaging import stretch
 from pipeline.registry import all_systems
 from pipeline.training import Task
+from tests.systems.test_shared_steps import LOOPS
 
 # What a stage runs with its argument, where its report is, and the key of its schedule.
 TRAININGS = [
@@ -30,8 +31,6 @@ TRAININGS = [
 ]
 TRAININGS += [("pretrain@small", "shared/pretrain_small", "pretrain")]
 IDS = [script for script, _, _ in TRAININGS]
-LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining")
-LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("fast_rcnn", "faster_rcnn", "yolo", "ssd", "retinanet"))
 # The rate is three times as high where the loop below goes uphill, after two steps.
 SCHEDULE = "{steps: 6, decay_at: [2], gamma: 3, warmup: 0, validation_batches: 2, checkpoint_every: 2}"
 CHANGED = [f"{key}.schedule={SCHEDULE}" for key in dict.fromkeys(key for _, _, key in TRAININGS)]

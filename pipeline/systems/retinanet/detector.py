@@ -9,28 +9,19 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
 from pipeline.systems.retinanet.network import Retinanet
 from pipeline.systems.retinanet.params import Retinanet as RetinanetParams
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square import load_detector
 
 if TYPE_CHECKING:
     from pipeline.params import Params
-
-MAKER = "systems/retinanet/dvc.yaml:train"
 
 
 def load(models: Path, device: torch.device) -> Detector:
     """Return the detector for pictures; see `pipeline.registry.System.load`."""
     folder = models / "retinanet"
-    return _detector(Description.load(folder, "retinanet"), folder, device)
+    return load_detector(Retinanet, Description.load(folder, "retinanet"), folder, device)
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split; see `pipeline.registry.System.on_test_split`."""
     description = Description.of("retinanet", index.classes, detect=params.section(RetinanetParams).detect)
-    return _detector(description, Path("models/retinanet"), device)
-
-
-def _detector(description: Description, folder: Path, device: torch.device) -> Detector:
-    weights = folder / "network.safetensors"
-    network = Retinanet.load(weights, MAKER)
-    description.check_classes(network.shape.classes, weights)
-    return SquareDetector(description, network, network.decode, network.shape.side, device)
+    return load_detector(Retinanet, description, Path("models/retinanet"), device)

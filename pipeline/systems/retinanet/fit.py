@@ -17,7 +17,7 @@ from pipeline.fitting import (
     quantiles,
     raised_limit,
     raised_room,
-    to_nearest,
+    seen_in_square,
 )
 from pipeline.nets.geometry import Geometry
 from pipeline.systems.retinanet.anchors import anchor_shapes
@@ -46,10 +46,7 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
 
 def see(objects: Objects, side: int, levels: Sequence[Geometry]) -> Seen:
     """Return the objects as the cells of ``levels`` see them in a square of ``side`` pixels."""
-    boxes = objects.in_square(side)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
-    away = [to_nearest(centres, each.offset, each.stride, np.array([each.size(side)] * 2)) for each in levels]
-    return Seen(boxes[:, 2:] - boxes[:, :2], np.stack(away, axis=1), objects.weights)
+    return seen_in_square(objects, side, [(each.offset, each.stride, each.size(side)) for each in levels])
 
 
 def fit_anchors(present: RetinanetAnchors, levels: Sequence[Geometry], seen: Seen, side: int) -> list[Fitted]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Unpack
 
 import numpy as np
@@ -15,14 +14,15 @@ from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
 from pipeline.imaging import mirror
-from pipeline.nets.backbones import MEAN, channels_last
+from pipeline.nets.backbones import MEAN
 from pipeline.systems.retinanet.anchors import targets
 from pipeline.systems.retinanet.loss import box_loss, class_loss
 from pipeline.systems.retinanet.network import NEW_LAYERS, Retinanet
 from pipeline.systems.retinanet.params import RetinanetAugmentation, RetinanetTraining
 from pipeline.systems.square import Sample, SquareBatches, unchanged
-from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.systems.square_training import train_on_squares
+from pipeline.training import Run
+from pipeline.training_images import TrainingImages
 
 FILL = tuple(round(255 * mean) for mean in MEAN)
 
@@ -164,25 +164,16 @@ def train_retinanet(
     Raises:
         InputError: no image has an object to train on, or a loss is not finite.
     """
-    seed = run["seed"]
-    batches = anchor_batches(network, records, images, settings, seed)
-    validation = (
-        anchor_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
-        if held_out
-        else None
-    )
-    channels_last(network, run["device"])
-    train(
-        Task(
-            network,
-            losses=partial(losses, settings=settings),
-            rates=dict.fromkeys(NEW_LAYERS, settings.new_layer_lr),
-            frozen=network.early_layers(settings.frozen_layers),
-            validation=validation,
-            counts=counts,
-        ),
-        batches,
-        settings.schedule,
+    train_on_squares(
+        network,
+        anchor_batches,
+        records,
+        images,
+        settings,
+        held_out,
+        losses=losses,
+        counts=counts,
+        new=NEW_LAYERS,
         title="training RetinaNet",
         **run,
     )

@@ -7,30 +7,21 @@ import torch
 
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square import load_detector
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.params import Ssd as SsdParams
 
 if TYPE_CHECKING:
     from pipeline.params import Params
 
-MAKER = "systems/ssd/dvc.yaml:train"
-
 
 def load(models: Path, device: torch.device) -> Detector:
     """Return the detector for pictures; see `pipeline.registry.System.load`."""
     folder = models / "ssd"
-    return _detector(Description.load(folder, "ssd"), folder, device)
+    return load_detector(Ssd, Description.load(folder, "ssd"), folder, device)
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split; see `pipeline.registry.System.on_test_split`."""
     description = Description.of("ssd", index.classes, detect=params.section(SsdParams).detect)
-    return _detector(description, Path("models/ssd"), device)
-
-
-def _detector(description: Description, folder: Path, device: torch.device) -> Detector:
-    weights = folder / "network.safetensors"
-    network = Ssd.load(weights, MAKER)
-    description.check_classes(network.shape.classes, weights)
-    return SquareDetector(description, network, network.decode, network.shape.side, device)
+    return load_detector(Ssd, description, Path("models/ssd"), device)

@@ -18,7 +18,7 @@ from pipeline.fitting import (
     quantiles,
     raised_limit,
     raised_room,
-    to_nearest,
+    seen_in_square,
 )
 from pipeline.systems.ssd.boxes import MapBoxes, default_boxes
 from pipeline.systems.ssd.params import Ssd as SsdParams
@@ -47,10 +47,7 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
 
 def see(objects: Objects, side: int, maps: Sequence[MapBoxes]) -> Seen:
     """Return the objects as the cells of ``maps`` see them in a square of ``side`` pixels."""
-    boxes = objects.in_square(side)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
-    away = [to_nearest(centres, each.first, each.step, np.array([each.cells] * 2)) for each in maps]
-    return Seen(boxes[:, 2:] - boxes[:, :2], np.stack(away, axis=1), objects.weights)
+    return seen_in_square(objects, side, [(each.first, each.step, each.cells) for each in maps])
 
 
 def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:

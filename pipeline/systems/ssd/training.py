@@ -7,7 +7,6 @@ Training of SSD, end to end from the backbone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Unpack
 
 import numpy as np
@@ -19,14 +18,14 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.part import WHOLE, Part
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.nets.backbones import channels_last
 from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_training import train_on_squares
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.params import SsdTraining
-from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training import Run
+from pipeline.training_images import TrainingImages
 
 
 def multibox_losses(
@@ -157,25 +156,16 @@ def train_ssd(
     Raises:
         InputError: no image has an object to train on, or a loss is not finite.
     """
-    seed = run["seed"]
-    batches = matched_batches(network, records, images, settings, seed)
-    validation = (
-        matched_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
-        if held_out
-        else None
-    )
-    channels_last(network, run["device"])
-    train(
-        Task(
-            network,
-            losses=partial(losses, settings=settings),
-            rates=dict.fromkeys(network.new_layers, settings.new_layer_lr),
-            frozen=network.early_layers(settings.frozen_layers),
-            validation=validation,
-            counts=counts,
-        ),
-        batches,
-        settings.schedule,
+    train_on_squares(
+        network,
+        matched_batches,
+        records,
+        images,
+        settings,
+        held_out,
+        losses=losses,
+        counts=counts,
+        new=network.new_layers,
         title="training SSD",
         **run,
     )

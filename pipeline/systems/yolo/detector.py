@@ -7,30 +7,21 @@ import torch
 
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square import load_detector
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloV1
 
 if TYPE_CHECKING:
     from pipeline.params import Params
 
-MAKER = "systems/yolo/dvc.yaml:train"
-
 
 def load(models: Path, device: torch.device) -> Detector:
     """Return the detector for pictures; see `pipeline.registry.System.load`."""
     folder = models / "yolo"
-    return _detector(Description.load(folder, "yolo"), folder, device)
+    return load_detector(Yolo, Description.load(folder, "yolo"), folder, device)
 
 
 def on_test_split(params: "Params", index: Index, device: torch.device) -> Detector:
     """Return the detector for the test split; see `pipeline.registry.System.on_test_split`."""
     description = Description.of("yolo", index.classes, detect=params.section(YoloV1).detect)
-    return _detector(description, Path("models/yolo"), device)
-
-
-def _detector(description: Description, folder: Path, device: torch.device) -> Detector:
-    weights = folder / "network.safetensors"
-    network = Yolo.load(weights, MAKER)
-    description.check_classes(network.shape.classes, weights)
-    return SquareDetector(description, network, network.decode, network.shape.side, device)
+    return load_detector(Yolo, description, Path("models/yolo"), device)

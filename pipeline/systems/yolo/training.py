@@ -5,7 +5,6 @@ Training of YOLO, end to end (section 2.2).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Unpack
 
 import numpy as np
@@ -17,13 +16,13 @@ from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.nets.backbones import channels_last
 from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_training import train_on_squares
 from pipeline.systems.yolo.loss import TERMS, CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
 from pipeline.systems.yolo.params import YoloAugmentation, YoloTraining
-from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training import Run
+from pipeline.training_images import TrainingImages
 
 
 @dataclass(frozen=True)
@@ -178,25 +177,16 @@ def train_yolo(
     **run: Unpack[Run],
 ) -> None:
     """Train ``network`` in place; ``held_out`` are the images of its schedule's ``validation_batches``."""
-    seed = run["seed"]
-    batches = cell_batches(network, records, images, settings, seed)
-    validation = (
-        cell_batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
-        if held_out
-        else None
-    )
-    channels_last(network, run["device"])
-    train(
-        Task(
-            network,
-            losses=partial(losses, settings=settings),
-            rates=dict.fromkeys(("head.", "fc."), settings.new_layer_lr),
-            frozen=network.early_layers(settings.frozen_layers),
-            validation=validation,
-            counts=counts,
-        ),
-        batches,
-        settings.schedule,
+    train_on_squares(
+        network,
+        cell_batches,
+        records,
+        images,
+        settings,
+        held_out,
+        losses=losses,
+        counts=counts,
+        new=("head.", "fc."),
         title="training YOLO",
         **run,
     )
