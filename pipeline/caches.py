@@ -19,9 +19,9 @@ from pathlib import Path
 
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Store
+from pipeline.core.storage import SCRATCH
 from pipeline.features.objects import MANIFEST, Entry, Pointer, connect, unfinished
 
-SCRATCH = Path(".scratch")
 WORKSPACE, RESUMES, RUNNING = "workspace", "resumes from it", "running"
 LOCKS = ("dvc.lock", "systems/*/dvc.lock")
 # Files whose tips count, beside the workspace: branches, those of remotes, tags, experiments, and the stash.
@@ -150,7 +150,7 @@ def _workspace() -> dict[str, set[str]]:
     for file in (file for file in Path("features").glob("*/*.zarr") if file.is_file()):
         found.setdefault(Pointer.load(file).url, set()).add(WORKSPACE)
     # DVC runs queued experiments in folders of its own.
-    for folder in (*SCRATCH.glob("*/*"), *Path(".dvc/tmp/exps").glob("*/.scratch/*/*")):
+    for folder in (*SCRATCH.glob("*/*"), *Path(".dvc/tmp/exps").glob(f"*/{SCRATCH}/*/*")):
         if place := unfinished(folder):
             found.setdefault(place.url, set()).add(f"unfinished {folder.parent.name}")
     return found

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from pipeline.core.errors import InputError
 
+SCRATCH = Path(".scratch")
+"""Where a project keeps what interrupted stages resume from."""
 PARTIAL = ".partial"
 """Ends the name of what is still being written, here and in zarr's stores."""
 
@@ -146,7 +148,7 @@ class Scratch:
         InputError: another process has them.
     """
 
-    def __init__(self, stage: str, fingerprint: str, root: Path = Path(".scratch")) -> None:
+    def __init__(self, stage: str, fingerprint: str, root: Path = SCRATCH) -> None:
         self._stage = root / stage
         self._lock = _lock(self._stage / "lock")
         self.folder = self._stage / fingerprint

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import InputError
+from pipeline.core.storage import SCRATCH
 from pipeline.data.index import SPLITS, ImageRecord, Index
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from pipeline.features.cache import FeatureCache
 
-SCRATCH = Path(".scratch")
 # Candidates that a message lists.
 LISTED = 6
 
