@@ -1,18 +1,15 @@
-"""The choice of C, by the mean AP on val, and of the ridge, by overlaps there: the images of val alone decide."""
+"""The choice of C: by the mean AP on val, which the images of val alone decide."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from pipeline.core.boxes import iou
 from pipeline.core.errors import InputError
-from pipeline.core.sections import BoxRegression, Svm
+from pipeline.core.sections import Svm
 from pipeline.linear.choice import with_chosen_c
-from pipeline.linear.ridge import chosen_ridge, train_box_regressors
 from pipeline.linear.svm import train_svms
 from pipeline.linear.training_set import TrainingSet
-from tests.linear.test_ridge import scene
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 APART = [(100.0 + 50 * i, 0.0, 110.0 + 50 * i, 10.0) for i in range(12)]
@@ -70,43 +67,3 @@ def test_without_val_there_is_no_choice(regions: TrainingSet, training_set: Call
     bare = training_set(("cat",), *scenes(2, 0), ([], [BOX], np.ones((1, 8))), splits=(2, 1))
     with pytest.raises(InputError, match="but val has no object to judge by"):
         with_chosen_c(bare, ("train", "val"), AUTO, "rcnn.svm.C", seed=1, workers=1)
-
-
-RIDGE = BoxRegression(layer="fc7", ridge="auto", ridge_values=(1e5, 1), min_iou=0.6)
-
-
-def overlap_of_moved(regions: TrainingSet, ridge: float) -> float:
-    """Return the mean over classes by hand; two objects an image stand before their proposals."""
-    (regressor,), _ = train_box_regressors(regions.part([0]), RIDGE, [ridge], seed=1)
-    found: dict[int, list[float]] = {1: [], 2: []}
-    for image, features in regions.part([1]).images("fc7"):
-        for box, row in zip(image.boxes[2:], features[2:], strict=True):
-            overlaps = iou(box, image.truth)[0]
-            if overlaps.max() > 0.6:
-                label = image.labels[overlaps.argmax()]
-                moved = regressor(row[None], box[None], np.array([label]))
-                found[label].append(iou(moved, image.truth)[0, overlaps.argmax()])
-    assert min(map(len, found.values())) > 10
-    return float(np.mean([np.mean(values) for values in found.values()]))
-
-
-def test_the_best_overlap_on_val_decides(training_set: Callable) -> None:
-    regions = training_set(("cat", "dog"), *scene(20), splits=(12, 8))
-    ridge, figures = chosen_ridge(regions, ("train", "val"), RIDGE, "rcnn.bbox.ridge", seed=1)
-    strong, weak = (overlap_of_moved(regions, value) for value in RIDGE.ridge_values)
-    assert weak > strong + 0.1
-    assert ridge == 1
-    assert figures == pytest.approx({"ridge": 1, "val_overlap_at_100000": strong, "val_overlap_at_1": weak}, abs=1e-4)
-
-
-def test_a_ridge_that_is_a_number_stays(training_set: Callable) -> None:
-    regions = training_set(("cat", "dog"), *scene(4))
-    assert chosen_ridge(regions, ("train",), BoxRegression(ridge=7), "k", seed=1) == (7, {})
-
-
-def test_without_a_proposal_near_an_object_of_val_there_is_no_ridge(training_set: Callable) -> None:
-    regions = training_set(("cat", "dog"), *scene(4), ([(1, BOX)], [BOX, *APART], np.ones((13, 6))), splits=(4, 1))
-    with pytest.raises(InputError, match=r"^rcnn\.bbox\.ridge is auto, but no proposal of val overlaps"):
-        chosen_ridge(regions, ("train", "val"), RIDGE, "rcnn.bbox.ridge", seed=1)
-    with pytest.raises(InputError, match="which needs train and val"):
-        chosen_ridge(regions.part([0]), ("train",), RIDGE, "rcnn.bbox.ridge", seed=1)

@@ -1,4 +1,4 @@
-"""Box regression: its samples by hand, its solution by the normal equations, its answers on a planted map."""
+"""Box regression: its samples by hand, the normal equations, its answers on a planted map, the choice of its ridge."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.sections import BoxRegression
 from pipeline.linear import ridge as box_regression
 from pipeline.linear.model import LinearModel
-from pipeline.linear.ridge import BoxRegressor, train_box_regressors
+from pipeline.linear.ridge import BoxRegressor, chosen_ridge, train_box_regressors
 from pipeline.linear.training_set import TrainingSet
 
 OBJECT = (0.0, 0.0, 10.0, 10.0)
@@ -230,3 +230,44 @@ def test_there_and_back(training_set: Callable, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.model.weights, regressor.model.weights)
     with pytest.raises(InputError, match=r"the stage systems/rcnn/dvc\.yaml:bbox writes it"):
         BoxRegressor.load(tmp_path / "none", "systems/rcnn/dvc.yaml:bbox")
+
+
+FAR = (100.0, 0.0, 110.0, 10.0)
+RIDGE = BoxRegression(layer="fc7", ridge="auto", ridge_values=(1e5, 1), min_iou=0.6)
+
+
+def overlap_of_moved(regions: TrainingSet, ridge: float) -> float:
+    """Return the mean over classes by hand; two objects an image stand before their proposals."""
+    (regressor,), _ = train_box_regressors(regions.part([0]), RIDGE, [ridge], seed=1)
+    found: dict[int, list[float]] = {1: [], 2: []}
+    for image, features in regions.part([1]).images("fc7"):
+        for box, row in zip(image.boxes[2:], features[2:], strict=True):
+            overlaps = iou(box, image.truth)[0]
+            if overlaps.max() > 0.6:
+                label = image.labels[overlaps.argmax()]
+                moved = regressor(row[None], box[None], np.array([label]))
+                found[label].append(iou(moved, image.truth)[0, overlaps.argmax()])
+    assert min(map(len, found.values())) > 10
+    return float(np.mean([np.mean(values) for values in found.values()]))
+
+
+def test_the_best_overlap_on_val_decides(training_set: Callable) -> None:
+    regions = training_set(("cat", "dog"), *scene(20), splits=(12, 8))
+    ridge, figures = chosen_ridge(regions, ("train", "val"), RIDGE, "rcnn.bbox.ridge", seed=1)
+    strong, weak = (overlap_of_moved(regions, value) for value in RIDGE.ridge_values)
+    assert weak > strong + 0.1
+    assert ridge == 1
+    assert figures == pytest.approx({"ridge": 1, "val_overlap_at_100000": strong, "val_overlap_at_1": weak}, abs=1e-4)
+
+
+def test_a_ridge_that_is_a_number_stays(training_set: Callable) -> None:
+    regions = training_set(("cat", "dog"), *scene(4))
+    assert chosen_ridge(regions, ("train",), BoxRegression(ridge=7), "k", seed=1) == (7, {})
+
+
+def test_without_a_proposal_near_an_object_of_val_there_is_no_ridge(training_set: Callable) -> None:
+    regions = training_set(("cat", "dog"), *scene(4), ([(1, OBJECT)], [OBJECT, FAR], np.ones((2, 6))), splits=(4, 1))
+    with pytest.raises(InputError, match=r"^rcnn\.bbox\.ridge is auto, but no proposal of val overlaps"):
+        chosen_ridge(regions, ("train", "val"), RIDGE, "rcnn.bbox.ridge", seed=1)
+    with pytest.raises(InputError, match="which needs train and val"):
+        chosen_ridge(regions.part([0]), ("train",), RIDGE, "rcnn.bbox.ridge", seed=1)
