@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, area, as_boxes
 from pipeline.data.index import Index
 from pipeline.limits import PER_OBJECT, candidates_needed
+from pipeline.reach import ENOUGH
 
 # Objects that shapes are fitted to, as many of each class as possible.
 SAMPLE = 3000
@@ -125,6 +126,10 @@ class Seen:
         best = self.overlaps(shapes, maps)
         return float(self.weights @ (best + (best >= HALF)))
 
+    def share(self, shapes: NDArray[np.float32], maps: NDArray[np.int64], overlap: float) -> float:
+        """Return the weighted share of the objects whose greatest overlap is ``overlap`` or more."""
+        return float(self.weights @ (self.overlaps(shapes, maps) >= overlap))
+
 
 def to_nearest(
     centres: NDArray[np.float32], first: float, step: float, cells: NDArray[np.int64]
@@ -176,9 +181,18 @@ def search(starts: Sequence[Values], rounded: Callable[[Values], Values], shapes
 
 
 def better(
-    now: Values, spread: Values, rounded: Callable[[Values], Values], shapes_of: Shapes, seen: Seen, said: str
+    now: Values,
+    spread: Values,
+    rounded: Callable[[Values], Values],
+    shapes_of: Shapes,
+    seen: Seen,
+    trains: float,
+    said: str,
 ) -> tuple[Values, str] | None:
-    """Return values that `search` finds from ``now`` and from ``spread``, and their reason; None where none are better.
+    """Return values that `search` finds from ``now`` and from ``spread``, and their reason; None where none are needed.
+
+    None are where the present reference boxes train on `ENOUGH` of the objects (closer ones did not score better,
+    docs/results.md), or where the search finds none that overlap them more.
 
     Args:
         now: the present values.
@@ -186,10 +200,14 @@ def better(
         rounded: see `search`; ``shapes_of`` and ``seen`` likewise.
         shapes_of: see `search`.
         seen: the objects.
+        trains: the overlap from which on a reference box is trained to find an object.
         said: the sentence's middle: where the shapes are seen, and what overlaps them.
     """
+    before = shapes_of(now)
+    if seen.share(*before, trains) >= ENOUGH:
+        return None
     found = search([now, rounded(spread)], rounded, shapes_of, seen)
-    before, after = shapes_of(now), shapes_of(found)
+    after = shapes_of(found)
     if seen.score(*after) <= seen.score(*before):
         return None
     return found, (

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.boxes import iou
 from pipeline.data.index import ImageRecord, Index
-from pipeline.fitting import Objects, Seen, enlargement, raised_limit, raised_room, search, to_nearest
+from pipeline.fitting import Objects, Seen, better, enlargement, raised_limit, raised_room, search, to_nearest
 
 
 def index_of(*labels: int) -> Index:
@@ -82,6 +82,18 @@ def test_only_rounded_values_are_tried_and_nothing_worse_than_a_start_is_returne
     assert seen.score(*squares(exact)) > 1.5
     assert search([np.array([10.0]), np.array([20.0])], tens, squares, seen).tolist() == [10]
     assert search([exact], tens, squares, seen).tolist() == exact.tolist()
+
+
+def test_shapes_that_train_on_enough_of_the_objects_stay() -> None:
+    """One of 40 overlaps those of 30 by .5625 and of 80 by .25: half of the objects, and 20 in 21 of them."""
+    now, spread = np.array([40.0, 400.0]), np.array([30.0, 80.0])
+    few, many = squares_seen(30, 80), squares_seen(*[30] * 20, 80)
+    found = better(now, spread, np.round, squares, few, 0.5, "here; the best")
+    assert found is not None
+    np.testing.assert_allclose(found[0], [30, 80], atol=1)
+    assert found[1].endswith("1.00 on average, so far 0.41")
+    assert better(now, spread, np.round, squares, many, 0.5, "") is None
+    assert better(now, spread, np.round, squares, many, 0.6, "") is not None, "where a closer one is needed"
 
 
 def test_half_the_weight_is_the_classes_and_half_the_objects() -> None:

@@ -88,7 +88,7 @@ def test_fitted_anchors_overlap_as_the_networks_own_do_and_better(folder: Params
     shapes = network.reference[:, 2:] - network.reference[:, :2]
     one_map = np.zeros(len(shapes), np.int64)
     np.testing.assert_allclose(seen.overlaps(shapes, one_map), expected, atol=1e-4)
-    sides, ratios = faster_rcnn_fit.fit_anchors(section.anchors, seen, network.geometry.stride, 480)
+    sides, ratios = faster_rcnn_fit.fit_anchors(section.anchors, seen, network.geometry.stride, 480, 0.7)
     assert (len(sides.value), len(ratios.value)) == (5, 3)
     fitted = section.model_copy(
         update={
@@ -108,7 +108,7 @@ def test_retinanets_fitted_anchors_overlap_as_the_networks_own_do_and_better(fol
     seen = retinanet_fit.see(objects, section.side, levels)
     squares = objects.boxes * np.array([300 / 640, 300 / 480] * 2, np.float32)
     best = iou(network.anchors.numpy(), squares).max(axis=0)
-    scale, ratios = retinanet_fit.fit_anchors(section.anchors, levels, seen, section.side)
+    scale, ratios = retinanet_fit.fit_anchors(section.anchors, levels, seen, section.side, 0.99)
     assert ratios.value == sorted(ratios.value)
     assert len(ratios.value) == len(section.anchors.ratios)
     anchors = section.anchors.model_copy(update={"scale": scale.value, "ratios": tuple(ratios.value)})
@@ -127,7 +127,7 @@ def test_fitted_default_boxes_overlap_as_the_networks_own_do_and_better(folder: 
     seen = ssd_fit.see(objects, section.side, maps)
     squares = objects.boxes * np.array([300 / 640, 300 / 480] * 2, np.float32)
     best = iou(network.defaults.numpy(), squares).max(axis=0)
-    fitted = {each.key.rpartition(".")[2]: each.value for each in ssd_fit.fit_boxes(maps, seen, section.side)}
+    fitted = {each.key.rpartition(".")[2]: each.value for each in ssd_fit.fit_boxes(maps, seen, section.side, 0.99)}
     assert fitted["sides"] == sorted(fitted["sides"])
     assert [len(several) for several in fitted["ratios"]] == [len(several) for several in section.default_boxes.ratios]
     boxes = section.default_boxes.model_copy(

@@ -32,7 +32,13 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
     detect = section.detect
     return [
         *larger,
-        *fit_anchors(section.anchors, see(objects.sample(), size, geometry), geometry.stride, size.short_sides[0]),
+        *fit_anchors(
+            section.anchors,
+            see(objects.sample(), size, geometry),
+            geometry.stride,
+            size.short_sides[0],
+            section.rpn.positive_iou,
+        ),
         *(
             raised_room(detect.max_per_image, indices, f"{KEY}.detect.max_per_image")
             if detect.protocol == "threshold"
@@ -56,7 +62,7 @@ def see(objects: Objects, size: ImageSize, geometry: Geometry) -> Seen:
     return Seen(boxes[:, 2:] - boxes[:, :2], away[:, None], objects.weights)
 
 
-def fit_anchors(present: Anchors, seen: Seen, stride: int, short: int) -> list[Fitted]:
+def fit_anchors(present: Anchors, seen: Seen, stride: int, short: int, trains: float) -> list[Fitted]:
     """Return as many sides and ratios as at present that overlap the objects better; none where there are none.
 
     Anchors that cross the border count: what ``drop_crossing`` costs is no matter of their shape.
@@ -75,7 +81,7 @@ def fit_anchors(present: Anchors, seen: Seen, stride: int, short: int) -> list[F
     spread = [*quantiles(np.sqrt(width * height), count), *quantiles(height / width, len(present.ratios))]
     now = np.array([*present.sides, *present.ratios])
     said = f"at short side {short}; the best anchor"
-    fitted = better(now, np.array(spread), rounded, shapes_of, seen, said)
+    fitted = better(now, np.array(spread), rounded, shapes_of, seen, trains, said)
     if fitted is None:
         return []
     found, reason = fitted

@@ -38,7 +38,7 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
     side = larger[0].value if larger else section.side
     return [
         *larger,
-        *fit_anchors(section.anchors, levels, see(objects.sample(), side, levels), side),
+        *fit_anchors(section.anchors, levels, see(objects.sample(), side, levels), side, section.train.positive_iou),
         *raised_limit(section.detect.max_per_class, indices, "retinanet.detect.max_per_class"),
         *raised_room(section.detect.max_per_image, indices, "retinanet.detect.max_per_image"),
     ]
@@ -49,7 +49,9 @@ def see(objects: Objects, side: int, levels: Sequence[Geometry]) -> Seen:
     return seen_in_square(objects, side, [(each.offset, each.stride, each.size(side)) for each in levels])
 
 
-def fit_anchors(present: RetinanetAnchors, levels: Sequence[Geometry], seen: Seen, side: int) -> list[Fitted]:
+def fit_anchors(
+    present: RetinanetAnchors, levels: Sequence[Geometry], seen: Seen, side: int, trains: float
+) -> list[Fitted]:
     """Return a scale and as many ratios as at present that overlap the objects better; none where there are none."""
 
     def rounded(values: Values) -> Values:
@@ -63,7 +65,7 @@ def fit_anchors(present: RetinanetAnchors, levels: Sequence[Geometry], seen: See
     smallest = quantiles(np.sqrt(width * height), len(levels) * present.octaves)[0] / levels[0].stride
     spread = np.array([smallest, *quantiles(height / width, len(present.ratios))])
     now = np.array([present.scale, *present.ratios])
-    fitted = better(now, spread, rounded, shapes_of, seen, f"in a square of {side}; the best anchor")
+    fitted = better(now, spread, rounded, shapes_of, seen, trains, f"in a square of {side}; the best anchor")
     if fitted is None:
         return []
     found, reason = fitted

@@ -39,7 +39,7 @@ def fit(params: "Params", indices: Sequence[Index]) -> list[Fitted]:
     maps = without_weights(square, classes).map_boxes()
     return [
         *larger,
-        *fit_boxes(maps, see(objects.sample(), square.side, maps), square.side),
+        *fit_boxes(maps, see(objects.sample(), square.side, maps), square.side, section.train.match_iou),
         *raised_limit(section.detect.max_per_class, indices, "ssd.detect.max_per_class"),
         *raised_room(section.detect.max_per_image, indices, "ssd.detect.max_per_image"),
     ]
@@ -50,7 +50,7 @@ def see(objects: Objects, side: int, maps: Sequence[MapBoxes]) -> Seen:
     return seen_in_square(objects, side, [(each.first, each.step, each.cells) for each in maps])
 
 
-def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
+def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int, trains: float) -> list[Fitted]:
     """Return as many sides and ratios as at present that overlap the objects better, sides rising from map to map.
 
     A finer map would place boxes of any size more exactly; large ones stay on the deep maps, whose cells see enough.
@@ -79,7 +79,7 @@ def fit_boxes(maps: Sequence[MapBoxes], seen: Seen, side: int) -> list[Fitted]:
     now = np.array([*(each.side for each in maps), maps[-1].next_side, *ratios])
     spread = [*quantiles(np.sqrt(seen.sizes.prod(axis=1)), count), *ratios]
     said = f"in a square of {side}; the best default box"
-    fitted = better(now, np.array(spread), rounded, shapes_of, seen, said)
+    fitted = better(now, np.array(spread), rounded, shapes_of, seen, trains, said)
     if fitted is None:
         return []
     found, reason = fitted
