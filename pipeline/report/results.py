@@ -132,7 +132,7 @@ def read(project: Path, systems: Sequence[str], source: str, parameters: Mapping
         f1={name: _curves(path, "score", "f1") for name, path in files("f1", "csv").items()},
         shown={name: read_json(path) for name, path in files("shown", "json").items()},
         stages=stages,
-        artifacts=artifact_sizes([project / "dvc.lock", *sorted(project.glob("systems/*/dvc.lock"))]),
+        artifacts=artifact_sizes(project),
         versions=versions(),
     )
 
@@ -143,14 +143,19 @@ def _parameters(system: str, records: Figures) -> dict[str, Any]:
     return {key.removeprefix(f"{system}."): listed[key] for key in sorted(listed) if key.startswith(f"{system}.")}
 
 
-def artifact_sizes(locks: Sequence[Path]) -> dict[str, int]:
-    """Return the bytes of every artifact by path, as DVC's ``locks`` record them; nothing is hashed or walked."""
+def artifact_sizes(project: Path) -> dict[str, int]:
+    """Return the bytes of every artifact by path, as DVC's locks record them; nothing is hashed or walked.
+
+    A lock keeps the entry of a stage that the parameters no longer have: what is not there is left out.
+    """
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe")
-    stages = [stage for lock in locks if lock.exists() for stage in yaml.load(lock).get("stages", {}).values()]
-    outs = (out for stage in stages for out in stage.get("outs", ()))
-    return {out["path"]: out["size"] for out in outs if out["path"].split("/")[0] in ARTIFACTS}
+    locks = [path for path in (project / "dvc.lock", *sorted(project.glob("systems/*/dvc.lock"))) if path.exists()]
+    stages = [stage for lock in locks for stage in yaml.load(lock).get("stages", {}).values()]
+    outs = [out for stage in stages for out in stage.get("outs", ())]
+    sizes = {out["path"]: out["size"] for out in outs if out["path"].split("/")[0] in ARTIFACTS}
+    return {path: size for path, size in sizes.items() if (project / path).exists()}
 
 
 def versions() -> dict[str, str]:

@@ -101,13 +101,15 @@ def test_owners_in_print(make_results):
     assert [made.owner(name) for name in ("rcnn", "shared")] == ["R-CNN", "shared"]
 
 
-def test_sizes_are_those_of_all_locks(project):
+def test_sizes_are_those_of_all_locks_and_of_what_is_there(project):
+    assert artifact_sizes(project) == {}
     (project / "dvc.lock").write_text(LOCK)
     (project / "systems/ssd").mkdir(parents=True)
     (project / "systems/ssd/dvc.lock").write_text(LOCK.replace("net.safetensors", "ssd"))
-    sizes = {"features/rcnn/test.zarr": 2_000_000, "models/net.safetensors": 5, "models/ssd": 5}
-    assert read(project, ["rcnn"], "voc", {}).artifacts == sizes
-    assert artifact_sizes([project / "none.lock"]) == {}
+    (project / "features/rcnn/test.zarr").mkdir(parents=True)
+    (project / "models").mkdir()
+    (project / "models/ssd").touch()
+    assert read(project, ["rcnn"], "voc", {}).artifacts == {"features/rcnn/test.zarr": 2_000_000, "models/ssd": 5}
 
 
 def test_versions_are_those_of_the_packages(monkeypatch):
