@@ -10,6 +10,7 @@ from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
@@ -55,13 +56,22 @@ def ssd(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
     return network, lambda network: network(IMAGES * 255), [(2, boxes, 3), (2, boxes, 4)]
 
 
+def overfeat(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
+    network = Overfeat(OverfeatShape(name, 2, (SIDE,), 1, 2, (8,), (8,), True))
+    return (
+        network,
+        lambda network: network(IMAGES * 255),
+        [(2, len(network.windows(SIDE)), 3), (2, len(network.windows(SIDE)), 2, 4)],
+    )
+
+
 def retinanet(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
     network = Retinanet(RetinanetShape(name, 2, SIDE, tuple(architecture(name).taps), 1, 8, 1, 4.0, 1, (1.0,)))
     boxes = len(network.anchors)
     return network, lambda network: network(IMAGES * 255), [(2, boxes, 2), (2, boxes, 4)]
 
 
-@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd, retinanet])
+@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, overfeat, yolo, ssd, retinanet])
 @pytest.mark.parametrize(
     "name",
     ["mobilenet_v2", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "extraction", "darknet"],

@@ -22,6 +22,7 @@ from pipeline.core.part import Part
 from pipeline.core.sections import Schedule
 from pipeline.data.index import Index
 from pipeline.registry import all_systems
+from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.training import Task, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAININGS = [f"{system.name}.{stage}" for system in all_systems().values() for stage in system.trainings]
 TRAININGS += ["pretrain@small"]
 LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining", "pipeline.systems.square_training")
-LOOPS += ("pipeline.systems.fast_rcnn.training", "pipeline.systems.faster_rcnn.training")
+LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("overfeat", "fast_rcnn", "faster_rcnn"))
 IMAGES = ("fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector", "yolo.train", "ssd.train", "retinanet.train")
+IMAGES += ("overfeat.train", "overfeat.box")
 
 
 def enlarged(record: Any, root: Path, folder: Path) -> Any:
@@ -60,6 +62,10 @@ def run_with(make_project, squares, tmp_path: Path, run_stage, monkeypatch: pyte
         if script.startswith("sppnet"):
             for split in ("train", "val"):
                 run_stage("sppnet.maps", split)
+        if script == "overfeat.box":
+            Overfeat(OverfeatShape("small", 2, (96, 128), 2, 3, (16,), (16,), False)).save(
+                folder / "models/overfeat/classifier.safetensors"
+            )
         name, *number = script.split("@")
         run_stage(name, *number)
         return folder

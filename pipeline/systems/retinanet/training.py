@@ -6,70 +6,20 @@ from typing import Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from pipeline.core.boxes import Boxes, area, clip
+from pipeline.core.boxes import Boxes
 from pipeline.core.part import WHOLE, Part
-from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.imaging import mirror
-from pipeline.nets.backbones import MEAN
 from pipeline.systems.retinanet.anchors import targets
 from pipeline.systems.retinanet.loss import box_loss, class_loss
 from pipeline.systems.retinanet.network import NEW_LAYERS, Retinanet
-from pipeline.systems.retinanet.params import RetinanetAugmentation, RetinanetTraining
-from pipeline.systems.square import Sample, SquareBatches, unchanged
+from pipeline.systems.retinanet.params import RetinanetTraining
+from pipeline.systems.square import SquareBatches, unchanged
 from pipeline.systems.square_training import train_on_squares
+from pipeline.systems.square_view import RandomView
 from pipeline.training import Run
 from pipeline.training_images import TrainingImages
-
-FILL = tuple(round(255 * mean) for mean in MEAN)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Shows an image larger or smaller and perhaps mirrored; an `Augment` of `pipeline.systems.square`.
-
-    The official code makes a smaller image; a square has one size, so here it lies in grey.
-    """
-
-    settings: RetinanetAugmentation
-
-    def __call__(
-        self, image: NDArray[np.uint8], boxes: Boxes, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Sample:
-        """Return a view of the image and of the objects with their centre in it, clipped."""
-        view, (x, y) = _view(image, rng.uniform(*self.settings.scale), rng)
-        height, width = view.shape[:2]
-        moved = boxes - np.array([x, y, x, y], np.float32)
-        centres = (moved[:, :2] + moved[:, 2:]) / 2
-        moved = clip(moved, width, height)
-        kept = ((centres >= 0) & (centres < (width, height))).all(axis=1) & (area(moved) > 0)
-        moved, labels = moved[kept], labels[kept]
-        if self.settings.flip and rng.random() < 0.5:
-            view, moved = view[:, ::-1], mirror(moved, width)
-        return view, moved, labels
-
-
-def _view(
-    image: NDArray[np.uint8], factor: float, rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return a random part of ``image`` (H, W, 3), or it in grey, in which it is ``factor`` times as large; its corner.
-
-    The corner is x and y in pixels of the image.
-    """
-    cv2 = opencv()
-    size = np.array(image.shape[1::-1])
-    seen = np.maximum(1, np.rint(size / factor)).astype(np.int64)
-    room = size - seen
-    corner = np.floor(rng.random(2) * (np.abs(room) + 1)).astype(np.int64) * np.sign(room)
-    before, after = np.maximum(0, -corner), np.maximum(0, seen - size + corner)
-    canvas = cv2.copyMakeBorder(
-        image, before[1], after[1], before[0], after[0], borderType=cv2.BORDER_CONSTANT, value=FILL
-    )
-    x, y = np.maximum(0, corner)
-    return np.asarray(canvas[y : y + seen[1], x : x + seen[0]], np.uint8), corner
 
 
 @dataclass(frozen=True)
@@ -140,7 +90,7 @@ def anchor_batches(
     squares = SquareBatches(
         records,
         images,
-        unchanged if held_out else Augmentation(settings.augment),
+        unchanged if held_out else RandomView(settings.augment.scale, settings.augment.flip),
         side=network.shape.side,
         per_step=settings.batch,
         difficult=settings.difficult,

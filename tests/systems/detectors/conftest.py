@@ -30,6 +30,8 @@ from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, li
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.overfeat.detector import OverfeatDetector
+from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.rcnn.features import cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
@@ -220,6 +222,14 @@ def make_retinanet(made: Made, sections, altered, settings, detect) -> None:
     single_shot(made, "retinanet", network, detect)
 
 
+def make_overfeat(made: Made, sections, altered, settings, detect) -> None:
+    network = Overfeat(OverfeatShape("small", 2, (96, 128), 2, 3, (16,), (16,), False)).eval()
+    torch.nn.init.normal_(network.classifier.layers[-1].weight)
+    network.save(made.models / "overfeat/network.safetensors")
+    description = Description.of("overfeat", made.index.classes, detect=detect)
+    made.run(OverfeatDetector(description, network, CPU))
+
+
 def single_shot(made: Made, system: str, network: Yolo | Ssd | Retinanet, detect) -> None:
     network.save(made.models / system / "network.safetensors")
     description = Description.of(system, made.index.classes, detect=detect)
@@ -238,6 +248,7 @@ def spread_scores(network: FastRcnn, made: Made) -> None:
 
 
 MAKERS = {
+    "overfeat": make_overfeat,
     "rcnn": make_rcnn,
     "sppnet": make_sppnet,
     "fast_rcnn": make_fast_rcnn,

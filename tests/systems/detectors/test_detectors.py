@@ -16,6 +16,7 @@ PHASES = {
     "faster_rcnn": {"proposals", "convolution", "pooling", "heads", "suppression"},
     "yolo": {"convolution", "suppression"},
     "ssd": {"convolution", "suppression"},
+    "overfeat": {"convolution", "suppression"},
     "retinanet": {"convolution", "suppression"},
 }
 PROPOSING = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn"]
@@ -78,12 +79,12 @@ def test_fast_rcnn_finds_the_same(make, changed: dict) -> None:
     assert check(make("fast_rcnn", **changed), "fast_rcnn") > 5
 
 
-@pytest.mark.parametrize("system", ["faster_rcnn", "yolo", "ssd", "retinanet"])
+@pytest.mark.parametrize("system", ["overfeat", "faster_rcnn", "yolo", "ssd", "retinanet"])
 def test_systems_without_caches_find_the_same_in_other_batches(make, system: str) -> None:
     assert check(make(system, min_score=0.0), system) > 5
 
 
-@pytest.mark.parametrize("system", ["faster_rcnn", "yolo", "ssd", "retinanet"])
+@pytest.mark.parametrize("system", ["overfeat", "faster_rcnn", "yolo", "ssd", "retinanet"])
 def test_images_of_several_sizes_in_one_call_are_those_alone(make, system: str) -> None:
     made = make(system)
     detector = load(system, made.models, "cpu")

@@ -24,6 +24,7 @@ from pipeline.registry import load
         ("yolo", "yolo/network.safetensors", "systems/yolo/dvc.yaml:train"),
         ("ssd", "ssd/detector.json", "systems/ssd/dvc.yaml:detect"),
         ("ssd", "ssd/network.safetensors", "systems/ssd/dvc.yaml:train"),
+        ("overfeat", "overfeat/network.safetensors", "systems/overfeat/dvc.yaml:box"),
         ("retinanet", "retinanet/network.safetensors", "systems/retinanet/dvc.yaml:train"),
         ("faster_rcnn", "faster_rcnn/detector2.safetensors", "systems/faster_rcnn/dvc.yaml:detector@2"),
     ],
@@ -49,7 +50,7 @@ def test_models_may_be_taken_elsewhere(make, tmp_path: Path, monkeypatch: pytest
 def test_unknown_systems_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match="no system is called 'dpm'; there are rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd, retinanet",
+        match="no system is called 'dpm'; there are overfeat, rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd, ",
     ):
         load("dpm", tmp_path)
 
