@@ -66,7 +66,7 @@ app.add_typer(
     typer.Typer(
         cls=InspectGroup,
         no_args_is_help=True,
-        help="Look into cached features and training batches.\n\n"
+        help="Look into cached features, training batches and detections.\n\n"
         "Text is printed; --png FILE writes a picture, --html FILE a page with both.",
     ),
     name="inspect",

@@ -12,6 +12,8 @@ Measured on 100 VOC2012 photographs (OpenCV engine, recall at 0.5 within 500 box
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -27,17 +29,39 @@ from pipeline.proposals import grouping
 # Sides that differ by less than about this factor share a cell of `rank`.
 STEP = 1.5
 
+# The boxes of the first image, once it is searched, while `one_search` holds.
+_first: ContextVar[list[Boxes] | None] = ContextVar("first", default=None)
+
+
+@contextmanager
+def one_search() -> Iterator[None]:
+    """Let `propose` search the first image alone and return its boxes for all that follow: altered copies of it."""
+    token = _first.set([])
+    try:
+        yield
+    finally:
+        _first.reset(token)
+
 
 def propose(image: NDArray[np.uint8], settings: Proposals) -> Boxes:
     """Return at most ``settings.max_per_image`` distinct boxes inside the image, ``(N, 4)``, best first.
 
-    The same image and settings give the same bytes. Where the image is searched, both sides of a box are at least
-    ``settings.min_side`` pixels; a flat or tiny image may have no box, ``(0, 4)``.
+    The same image and settings give the same bytes, but within `one_search`. Where the image is searched, both sides of
+    a box are at least ``settings.min_side`` pixels; a flat or tiny image may have no box, ``(0, 4)``.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB; grey content is fine.
         settings: engine, number, filter.
     """
+    first = _first.get()
+    if first is None:
+        return _search(image, settings)
+    if not first:
+        first.append(_search(image, settings))
+    return first[0]
+
+
+def _search(image: NDArray[np.uint8], settings: Proposals) -> Boxes:
     searched = _reduced(image, settings.max_width)
     if settings.engine == "opencv":
         found = search_opencv(searched, settings.opencv)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.boxes import from_xywh, iou
 from pipeline.core.sections import OpenCV
-from pipeline.proposals.engines import propose, rank
+from pipeline.proposals.engines import one_search, propose, rank
 
 ENGINES = ("opencv", "selectivesearch")
 BAR, BLOCK = (10, 12, 40, 30), (50, 35, 72, 55)
@@ -159,3 +159,15 @@ def test_the_same_boxes_once_each_whatever_their_order(boxes, random):
     ranked = rank(np.array(shuffled, np.float32).reshape(-1, 4))
     assert ranked.tobytes() == rank(np.array(boxes, np.float32).reshape(-1, 4)).tobytes()
     assert sorted(map(tuple, ranked.tolist())) == sorted(set(boxes))
+
+
+def test_one_search_gives_altered_copies_the_boxes_of_the_first_image(settings, scene):
+    wanted = settings("selectivesearch")
+    covered = np.full_like(scene, 128)
+    with one_search():
+        first, second = propose(scene, wanted), propose(covered, wanted)
+    assert second.tolist() == first.tolist()
+    assert propose(scene, wanted).tolist() == first.tolist()
+    assert propose(covered, wanted).tolist() == [[0, 0, *scene.shape[1::-1]]]
+    with one_search():
+        assert propose(covered, wanted).tolist() == [[0, 0, *scene.shape[1::-1]]]
