@@ -2,10 +2,11 @@
 
 The regions are chosen as in R-CNN, section 3.1: "We compute the unit's activations on a large set of held-out region
 proposals, sort the proposals from highest to lowest activation, perform non-maximum suppression, and then display the
-top-scoring regions."
+top-scoring regions." A unit of a map is a channel, and the receptive fields of the cells take the place of proposals.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +27,7 @@ from pipeline.inspect.options import (
     PngOption,
     SplitName,
     SplitOption,
-    SystemOption,
+    known_system,
     numbers,
     show,
 )
@@ -44,13 +45,23 @@ SAMPLE_MB = 256
 # Units ranked at a time.
 _AT_ONCE = 64
 RANKED_PER_CLASS = 3
+# Of the side of a cell's square, its receptive field; around it lies what surrounds that.
+FIELD_SHARE = 0.75
 # Side of a crop in the picture, in inches; 64 units of 12 regions stay below a megabyte.
 _INCH = 0.72
 _LABEL_INCHES = 1.4
 
 
 def units(
-    system: SystemOption = DEFAULT_SYSTEM,
+    system: Annotated[
+        str,
+        typer.Option(
+            "--system",
+            help="Whose units: {systems}. R-CNN's regions and SPP-net's maps are cached; the map of another system is "
+            "computed for this by its trained network.",
+            callback=known_system,
+        ),
+    ] = DEFAULT_SYSTEM,
     split: SplitOption = SplitName.TEST,
     layer: LayerOption = None,
     which: Annotated[
@@ -63,10 +74,21 @@ def units(
     html: HtmlOption = None,
 ) -> None:
     """The regions of the split that excite each unit most, and the classes that it separates from all else."""
+    from pipeline import params
+    from pipeline.inspect.network_maps import network_maps, network_with_map
+
     chosen = numbers(which, "--units")
-    rows = CachedRows(open_cache(cache_path(system, split)), layer, runtime.worker_count(0))
-    index, root = load_index(split), image_root()
-    view = look_at_units(rows, index, root, chosen, per_class=per_class, count=count, threshold=nms)
+    network = network_with_map(system, Path("models"))
+    with ExitStack() as stack:
+        if network is None:
+            cache = open_cache(cache_path(system, split))
+            index, root = load_index(split), image_root()
+        else:
+            index, root = load_index(split), image_root()
+            device = runtime.device(params.load().runtime.device)
+            cache = stack.enter_context(network_maps(network, system, split, index, root, device))
+        rows = CachedRows(cache, layer, runtime.worker_count(0))
+        view = look_at_units(rows, index, root, chosen, per_class=per_class, count=count, threshold=nms)
     show(render(view), png, html)
 
 
@@ -78,7 +100,8 @@ class UnitsView:
         name: of system, layer and split.
         row_name: ``region`` or ``cell``.
         top: the regions.
-        squares: ``(U, K, size, size, 3)`` uint8, their pictures, as the network saw them; white where a place is empty.
+        squares: ``(U, K, size, size, 3)`` uint8, their pictures: regions as the network saw them, receptive fields with
+            a little more; white where a place is empty.
         grid: where units of conv5 and pool5 look; None for other layers.
         separation: of all units of the layer.
         best: for each of U, the class that it was chosen for, or else separates best, with its area; None where no
@@ -92,6 +115,13 @@ class UnitsView:
     grid: "UnitGrid | None"
     separation: "Separation"
     best: tuple[tuple[str, float] | None, ...]
+
+    def frame(self, k: int) -> NDArray | None:
+        """Return the part of its squares that the unit at ``k`` sees, ``x1 y1 x2 y2``; None: it sees all of them."""
+        if self.row_name == "cell":
+            margin = (1 - FIELD_SHARE) / 2
+            return np.array([margin, margin, 1 - margin, 1 - margin]) * self.squares.shape[2]
+        return self.grid.field(int(self.top.units[k])) if self.grid is not None else None
 
 
 def look_at_units(
@@ -128,11 +158,18 @@ def look_at_units(
     top = top_regions(rows, units, count, threshold)
     region = crop_settings(rows)
     squares = np.full((len(units), count, region.size, region.size, 3), 255, np.uint8)
-    squares[top.filled] = crops(top.image_ids[top.filled], top.boxes[top.filled], region, index, root)
+    shown = top.boxes[top.filled] if rows.of_regions else _with_surroundings(top.boxes[top.filled])
+    squares[top.filled] = crops(top.image_ids[top.filled], shown, region, index, root)
     attributes = rows.cache.attributes
     grid = unit_grid(attributes["network"], region.size, rows.layer, rows.width) if rows.of_regions else None
     name = f"{attributes['system']} {rows.layer}, {rows.path.stem}"
     return UnitsView(name, rows.row_name, top, squares, grid, ranked, best)
+
+
+def _with_surroundings(fields: Boxes) -> Boxes:
+    """Return boxes (N, 4) of which ``fields`` are the middle, as large a part as `FIELD_SHARE` says."""
+    centre, half = (fields[:, :2] + fields[:, 2:]) / 2, (fields[:, 2:] - fields[:, :2]) / 2 / FIELD_SHARE
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
 # --- the regions that excite a unit most -----------------------------------------------------------------------------
@@ -389,9 +426,9 @@ def _draw_square(axis: "Axes", view: UnitsView, k: int, place: int) -> None:
     gap = 0.03
     left, top, inner = place + gap, k + gap, 1 - 2 * gap
     axis.imshow(square, extent=(left, left + inner, top + inner, top), interpolation="bilinear", aspect="auto")
-    if view.grid is not None:
-        field = view.grid.field(int(view.top.units[k])) / square.shape[0] * inner
-        draw_box(axis, field + np.array([left, top, left, top]), "white", linewidth=1)
+    frame = view.frame(k)
+    if frame is not None:
+        draw_box(axis, frame / square.shape[0] * inner + np.array([left, top, left, top]), "white", linewidth=1)
     corner = {"facecolor": "black", "alpha": 0.55, "linewidth": 0, "pad": 0.8}
     value = f"{view.top.values[k, place]:.3g}"
     axis.text(left + 0.04, top + 0.04, value, color="white", fontsize=6, ha="left", va="top", bbox=corner)

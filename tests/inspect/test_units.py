@@ -222,6 +222,26 @@ def test_a_cell_moves_with_the_pixels_of_its_box_alone(maps):
     assert not torch.allclose(cell[0], cell[2], rtol=1e-2)
 
 
+def test_the_field_of_a_cell_is_framed_in_its_square(maps, index, photographs):
+    """The picture is white inside the receptive field of the cell that wins, and blue around it."""
+    rows = CachedRows(maps, "cells")
+    x1, y1, x2, y2 = rows.boxes[-1].tolist()  # of the greatest value; its field reaches out of the picture
+    assert (x1, y1, x2, y2) == (85, 45, 111, 71)
+    picture = np.full((60, 100, 3), (0, 0, 255), np.uint8)
+    picture[45:, 85:] = 255
+    Image.fromarray(picture).save(photographs / "c.png")
+    view = look_at_units(rows, index, photographs, [0], count=1)
+    ((square,),) = view.squares
+    assert view.frame(0).tolist() == [8, 8, 56, 56]
+    assert (square[10:34, 10:34] == 255).all()
+    assert (square[:6, :34] == (0, 0, 255)).all()
+    assert (square[:34, :6] == (0, 0, 255)).all()
+    assert (square[38:] == 0).all()  # outside of the picture
+    (axis,) = figure(view).axes
+    (frame,) = [patch.get_bbox().bounds for patch in axis.patches if patch.get_edgecolor()[:3] == (1, 1, 1)]
+    assert frame == pytest.approx((0.03 + 0.94 / 8, 0.03 + 0.94 / 8, 0.94 * 6 / 8, 0.94 * 6 / 8))
+
+
 def test_the_command(boxline, tmp_path):
     result = boxline("units", "--layer", "fc7", "--units", "2,0", "--count", 2, "--png", tmp_path / "u.png")
     assert result.exit_code == 0, result.output
