@@ -81,8 +81,8 @@ def remove(path: str) -> Callable[[Any], None]:
         (change("data.classes", ["a", "b", "a"]), r"data\.classes is \['a', 'b', 'a'\]: .*only once"),
         (change("data.fit_splits", []), r"data\.fit_splits is \[\]"),
         (
-            change("sppnet.finetune.schedule.average", 2),
-            r"sppnet\.finetune\.schedule: average is 2 and validation_batches 8, .*; 0 for one of the two would",
+            change("sppnet.finetune.schedule.validation_batches", 8),
+            r"sppnet\.finetune\.schedule: average is 200 and validation_batches 8, .*; 0 for one of the two would",
         ),
         (change("data.fit_splits", ["test"]), r"data\.fit_splits\.0 is 'test'"),
         (change("pretrain.sizes", [64, 0]), r"pretrain\.sizes\.1 is 0"),

@@ -34,7 +34,7 @@ class PyramidFinetune(RegionSampling):
     background_iou: tuple[Fraction, Fraction] = (0.1, 0.5)
     new_layer_lr: PositiveFloat = 10
     """The new output layer learns this many times faster, where fc6 and fc7 are not new as well."""
-    schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,), validation_batches=8)
+    schedule: Schedule = Schedule(steps=600, lr=0.005, decay_at=(480,), average=200)
 
 
 class Classify(Section):

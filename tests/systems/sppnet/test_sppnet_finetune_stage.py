@@ -32,7 +32,8 @@ def test_windows_are_those_of_train_or_of_all_fit_splits(
     root, records = squares
     monkeypatch.chdir(tmp_path)
     settings = [f"data.root={root}", f"data.fit_splits={fit_splits}", "sppnet.maps.scales=[96]", "runtime.workers=1"]
-    settings += [f"sppnet.finetune.schedule.validation_batches={validation}", "sppnet.fc_width=8"]
+    settings += [f"sppnet.finetune.schedule.{key}" for key in ("average=0", f"validation_batches={validation}")]
+    settings += ["sppnet.fc_width=8"]
     text, _ = presets.lay_over(presets.template(), presets.assigned(settings), "params.yaml")
     Path("params.yaml").write_text(text)
     weights = {f"features.{name}": tensor for name, tensor in architecture("small").conv().state_dict().items()}
