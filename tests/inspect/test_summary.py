@@ -117,4 +117,4 @@ def test_a_missing_cache_is_answered_by_the_stage_that_writes_it(boxline, refuse
     assert "features/rcnn/test.zarr: there is no feature cache" in refused("summary")
     unknown = boxline("summary", "rnn")
     assert unknown.exit_code == 2
-    assert "no system is called rnn; there are rcnn, sppnet," in unknown.stderr
+    assert "no system is called rnn; there are overfeat, rcnn, sppnet," in unknown.stderr
