@@ -1,0 +1,112 @@
+"""Histograms of oriented gradients: the descriptor of Dalal and Triggs (2005), and DPM's 31 dimensions.
+
+Both map an image to a grid of vectors, so that a window is a slice of the grid and a linear classifier a correlation.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+CELL = 8  # pixels along a side of a cell
+BLOCK = 2  # cells along a side of a block
+BINS = 9  # of the unsigned orientations, over 180 degrees
+
+_CLIP = 0.2
+_TEXTURE = 0.2357  # 1 / sqrt(18), rounded as in features.cc
+
+
+def dalal_triggs(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the normalised blocks of an image, ``(rows - 1, columns - 1, 36)`` for its whole cells of 8 pixels.
+
+    OpenCV's descriptor with the paper's choices (sections 6.2 to 6.4): no gamma, votes interpolated in orientation and
+    position, a Gaussian of 8 pixels over each block, L2-Hys. scikit-image's interpolates neither. A vector is laid out
+    as cells column by column, 9 orientations each.
+
+    Args:
+        pixels: ``(height, width, 3)``; the strongest channel counts. Pixels after the last whole cell are left out.
+            An image of fewer than two cells along a side has no block.
+    """
+    rows, columns = pixels.shape[0] // CELL, pixels.shape[1] // CELL
+    down, across = max(rows - BLOCK + 1, 0), max(columns - BLOCK + 1, 0)
+    if not down * across:
+        return np.zeros((down, across, BLOCK**2 * BINS), np.float32)
+    size, block, cell = (columns * CELL, rows * CELL), (BLOCK * CELL, BLOCK * CELL), (CELL, CELL)
+    sigma = BLOCK * CELL / 2
+    descriptor = cv2.HOGDescriptor(size, block, cell, cell, BINS, 1, sigma, 0, _CLIP, False, 64, False)
+    values = descriptor.compute(np.ascontiguousarray(pixels[: size[1], : size[0]]))
+    return np.ascontiguousarray(values.reshape(across, down, -1).transpose(1, 0, 2))
+
+
+def felzenszwalb(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the cells of an image, ``(rows - 2, columns - 2, 32)``, as the released DPM does (``features.cc``).
+
+    ``rows`` and ``columns`` are the sides in cells of 8 pixels, rounded; the outermost cells only normalise. A vector
+    has 18 signed orientations, 9 unsigned, 4 texture energies and a zero, in which DPM marks its padding.
+
+    Args:
+        pixels: ``(height, width, 3)``, 3 or more along each side; the strongest channel counts.
+    """
+    rows, columns = (int(side / CELL + 0.5) for side in pixels.shape[:2])
+    if min(rows, columns) <= 2:
+        return np.zeros((max(rows - 2, 0), max(columns - 2, 0), 32), np.float32)
+    signed = _signed_histograms(pixels, rows, columns)
+    unsigned = signed[..., :BINS] + signed[..., BINS:]
+    energy = np.square(unsigned).sum(axis=2)
+    groups = energy[:-1, :-1] + energy[1:, :-1] + energy[:-1, 1:] + energy[1:, 1:]
+    norms = 1 / np.sqrt(groups + 1e-4)
+    around = norms[1:, 1:], norms[:-1, 1:], norms[1:, :-1], norms[:-1, :-1]  # south-east, north-east, south-west, ...
+    inner = np.s_[1:-1, 1:-1]
+    clipped = [np.minimum(signed[inner] * norm[..., None], _CLIP) for norm in around]
+    features = np.zeros((rows - 2, columns - 2, 32), np.float32)
+    features[..., : 2 * BINS] = sum(clipped) / 2
+    features[..., 2 * BINS : 3 * BINS] = (
+        sum(np.minimum(unsigned[inner] * norm[..., None], _CLIP) for norm in around) / 2
+    )
+    features[..., 3 * BINS : 31] = _TEXTURE * np.stack([values.sum(axis=2) for values in clipped], axis=2)
+    return features
+
+
+def _signed_histograms(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
+    """Return the votes of each cell for 18 orientations over 360 degrees, ``(rows, columns, 18)``."""
+    y, x = np.arange(1, rows * CELL - 1), np.arange(1, columns * CELL - 1)
+    at_y, at_x = np.minimum(y, pixels.shape[0] - 2)[:, None], np.minimum(x, pixels.shape[1] - 2)
+    values = pixels.astype(np.float64)
+    dx, dy = values[at_y, at_x + 1] - values[at_y, at_x - 1], values[at_y + 1, at_x] - values[at_y - 1, at_x]
+    strongest = (dx**2 + dy**2).argmax(axis=2)[..., None]
+    dx, dy = np.take_along_axis(dx, strongest, 2), np.take_along_axis(dy, strongest, 2)
+    angles = np.arange(BINS) * np.pi / BINS
+    along = dx * np.cos(angles) + dy * np.sin(angles)
+    orientation = np.concatenate([along, -along], axis=2).argmax(axis=2)
+    votes = np.hypot(dx, dy)[..., 0, None] * (orientation[..., None] == np.arange(2 * BINS))
+    return np.einsum("ry,yxo,cx->rco", _shares(y, rows), votes, _shares(x, columns), optimize=True)
+
+
+def _shares(places: NDArray[np.int64], cells: int) -> NDArray[np.float64]:
+    """Return how much of its vote each of the pixels ``places`` ``(N,)`` gives to each cell, ``(cells, N)``."""
+    middle = (places + 0.5) / CELL - 0.5
+    return np.maximum(1 - np.abs(middle - np.arange(cells)[:, None]), 0)
+
+
+def correlate(grid: NDArray[np.float32], filters: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+    """Return the score of each filter at every window of ``grid``, without a bias.
+
+    Args:
+        grid: ``(rows, columns, channels)``.
+        filters: ``(h, w, channels)`` each.
+
+    Returns:
+        For each filter ``(rows - h + 1, columns - w + 1)``: at ``y, x`` the sum of ``grid[y : y + h, x : x + w]``
+        times the filter. A filter larger than the grid has no window.
+    """
+    image = torch.from_numpy(grid).permute(2, 0, 1)[None]
+    return [_responses(image, torch.from_numpy(weights).permute(2, 0, 1)[None]) for weights in filters]
+
+
+def _responses(image: torch.Tensor, weights: torch.Tensor) -> NDArray[np.float32]:
+    down, across = (max(image.shape[axis] - weights.shape[axis] + 1, 0) for axis in (2, 3))
+    if not down * across:
+        return np.zeros((down, across), np.float32)
+    return torch.nn.functional.conv2d(image, weights)[0, 0].numpy()
