@@ -36,7 +36,7 @@ def dalal_triggs(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     size, block, cell = (columns * CELL, rows * CELL), (BLOCK * CELL, BLOCK * CELL), (CELL, CELL)
     sigma = BLOCK * CELL / 2
     descriptor = cv2.HOGDescriptor(size, block, cell, cell, BINS, 1, sigma, 0, _CLIP, False, 64, False)
-    values = descriptor.compute(np.ascontiguousarray(pixels[: size[1], : size[0]]))
+    values = np.asarray(descriptor.compute(np.ascontiguousarray(pixels[: size[1], : size[0]])), np.float32)
     return np.ascontiguousarray(values.reshape(across, down, -1).transpose(1, 0, 2))
 
 
