@@ -120,6 +120,19 @@ class Candidates:
         chosen = boxes[rows] if boxes.ndim == 2 else boxes[rows, columns]
         return cls(chosen, columns + 1, scores[rows, columns], rows, source)
 
+    @classmethod
+    def join(cls, parts: Sequence["Candidates"], source: Any = None) -> "Candidates":
+        """Put candidates of one image, whose `source` is given, one after another; of no part, none."""
+        none = cls(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        parts = [none, *parts]
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            source,
+        )
+
     def __len__(self) -> int:
         return len(self.scores)
 

@@ -307,20 +307,16 @@ class Features(Section):
     """Regions in a forward pass; 0: by network and device (pipeline/nets/backbones.py)."""
 
 
-class Svm(Section):
+class Mining(Section):
     """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
 
-    layer: Layer = "fc7"
     C: PositiveOrAuto = 0.001
     """Weight of the errors against the margin; the larger, the closer the fit. auto: that of C_values with the greatest
     mAP on val (R-CNN and SPP-net)."""
-    C_values: Annotated[tuple[PositiveFloat, ...], NotEmpty, Distinct] = (0.0001, 0.001, 0.01, 0.1)
     positive_weight: PositiveFloat = 2
     """Errors on objects weigh this many times more."""
     bias_scale: PositiveFloat = 10
     """The bias is the weight of a constant feature of this value."""
-    feature_norm: PositiveFloat = 20
-    """Features are scaled so that their mean norm is this."""
     negative_iou: Fraction = 0.3
     """Negatives overlap every object of the class by less."""
     hard_above: float = -1.0001
@@ -336,6 +332,30 @@ class Svm(Section):
     tolerance: PositiveFloat = 0.01
     """Of the solver; liblinear's default for this loss is 0.1."""
     max_iterations: Positive = 2000
+
+
+class Svm(Mining):
+    """Linear SVMs with hard negative mining (R-CNN, section 2.3)."""
+
+    layer: Layer = "fc7"
+    C_values: Annotated[tuple[PositiveFloat, ...], NotEmpty, Distinct] = (0.0001, 0.001, 0.01, 0.1)
+    feature_norm: PositiveFloat = 20
+    """Features are scaled so that their mean norm is this."""
+
+
+class Hog(Section):
+    """A pyramid of histograms of oriented gradients."""
+
+    descriptor: Literal["dalal_triggs", "felzenszwalb"] = "dalal_triggs"
+    """dalal_triggs (blocks of 2 x 2 cells, 36 values) | felzenszwalb (the released DPM's 31 values)"""
+    finest: PositiveFloat = 2
+    """Size of the finest level over the image's."""
+    octaves: Positive = 2
+    """So many times the size is halved."""
+    per_octave: Positive = 5
+    """Levels from one size to half of it (Dalal and Triggs: 1.2 from level to level, about 4)."""
+    dtype: Literal["float16", "float32"] = "float16"
+    shard_mb: PositiveFloat = 64
 
 
 class BoxRegression(Section):

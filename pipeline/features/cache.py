@@ -320,8 +320,8 @@ class Shard:
     pieces: tuple[Piece, ...]
 
 
-Compute = Callable[[Any, "torch.Tensor", dict[str, NDArray]], None]
-"""Fills the rows of a piece, by column, given its inputs and its normalised image ``(3, H, W)`` on the device.
+Compute = Callable[[Any, Any, dict[str, NDArray]], None]
+"""Fills the rows of a piece, by column, given its inputs and its image (`fill`).
 
 With an executor it travels to other processes: an object that pickles small, without the network.
 """
@@ -339,6 +339,7 @@ def fill(
     title: str,
     unit: str,
     executor: Executor | None = None,
+    normalised: bool = True,
 ) -> None:
     """Compute and write all shards that ``writer`` still lacks.
 
@@ -353,12 +354,14 @@ def fill(
         title: of the progress bar.
         unit: of a row in the progress bar.
         executor: computes the shards elsewhere, each on its own; without one this process does, one after the other.
+        normalised: whether ``compute`` gets an image as networks do, a tensor ``(3, H, W)`` on the device, or as it was
+            read, ``(H, W, 3)`` uint8.
     """
     place = writer.place
     if executor is not None:  # whose workers run in other folders
         place, files = place.absolute(), [file.absolute() for file in files]
     shards = [Shard(*pair, tuple(_pieces(offsets, files, inputs, *pair))) for pair in writer.pending()]
-    task = _Task(place, writer.columns, compute, device, workers)
+    task = _Task(place, writer.columns, compute, device, workers, normalised)
     done = writer.rows - sum(shard.stop - shard.start for shard in shards)
     with bar(f"{title}, about {writer.expected_bytes / 1e6:.0f} MB", writer.rows, unit=unit, done=done) as shown:
         if executor is None:
@@ -378,6 +381,7 @@ class _Task:
     compute: Compute
     device: "torch.device"
     workers: int
+    normalised: bool
 
     def write(self, shard: Shard) -> None:
         """Compute a shard, write it and mark it; nothing where it is marked."""
@@ -401,7 +405,9 @@ class _Task:
         for group, image in read_ahead(
             lambda group: read_image(group[0][1].file), groups, workers=self.workers, ahead=2 * self.workers
         ):
-            pixels = normalise(torch.from_numpy(image).to(self.device).permute(2, 0, 1))
+            pixels: Any = image
+            if self.normalised:
+                pixels = normalise(torch.from_numpy(image).to(self.device).permute(2, 0, 1))
             for shard, piece in group:
                 if piece is shard.pieces[0]:
                     rows = _buffers(self.columns, shard.start, shard.stop)

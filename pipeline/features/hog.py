@@ -101,12 +101,22 @@ def correlate(grid: NDArray[np.float32], filters: Sequence[NDArray[np.float32]])
         For each filter ``(rows - h + 1, columns - w + 1)``: at ``y, x`` the sum of ``grid[y : y + h, x : x + w]``
         times the filter. A filter larger than the grid has no window.
     """
+    scores: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(filters)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for position, weights in enumerate(filters):
+        by_shape.setdefault(weights.shape, []).append(position)
     image = torch.from_numpy(grid).permute(2, 0, 1)[None]
-    return [_responses(image, torch.from_numpy(weights).permute(2, 0, 1)[None]) for weights in filters]
+    for positions in by_shape.values():  # of one shape ten together take a tenth of the time
+        alike = torch.from_numpy(np.stack([filters[position] for position in positions])).permute(0, 3, 1, 2)
+        for position, found in zip(positions, _responses(image, alike), strict=True):
+            scores[position] = found
+    return scores
 
 
 def _responses(image: torch.Tensor, weights: torch.Tensor) -> NDArray[np.float32]:
+    """Return the scores of filters ``(F, channels, h, w)``, ``(F, rows, columns)``."""
     down, across = (max(image.shape[axis] - weights.shape[axis] + 1, 0) for axis in (2, 3))
     if not down * across:
-        return np.zeros((down, across), np.float32)
-    return torch.nn.functional.conv2d(image, weights)[0, 0].numpy()
+        return np.zeros((len(weights), down, across), np.float32)
+    packed = weights.contiguous(memory_format=torch.channels_last)
+    return torch.nn.functional.conv2d(image, packed)[0].numpy()

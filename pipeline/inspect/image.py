@@ -8,7 +8,7 @@ from pipeline.inspect import image_rcnn, image_sppnet
 from pipeline.inspect.options import DEFAULT_SYSTEM, HtmlOption, PngOption, RegionLayerOption, SystemOption, show
 from pipeline.inspect.paths import cache_path, image_of_project, image_root, open_cache_of, stage_of
 from pipeline.inspect.regions import check_region
-from pipeline.inspect.rows import REGION_LAYERS, CachedRows, first_of, regions_of_split
+from pipeline.inspect.rows import REGION_LAYERS, CachedRows, check_maps, first_of, regions_of_split
 
 
 def image(
@@ -38,6 +38,7 @@ def image(
         )
         show(image_rcnn.render(crop_view), png, html)
     else:
+        check_maps(cache)
         from pipeline import params
         from pipeline.features.maps import MapCache
         from pipeline.systems.sppnet.params import Sppnet

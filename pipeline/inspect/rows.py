@@ -190,6 +190,7 @@ def region_rows(system: str, split: str, index: Index, layer: str | None) -> Reg
     cache = open_cache_of(index, path)
     if "scales" not in cache.attributes:
         return CachedRows(cache, layer or first_of(REGION_LAYERS, cache.layers()), runtime.worker_count(0))
+    check_maps(cache)
 
     from pipeline import params
     from pipeline.features.maps import MapCache
@@ -201,6 +202,19 @@ def region_rows(system: str, split: str, index: Index, layer: str | None) -> Reg
     maps, regions = MapCache(path, stage_of(path)), regions_of_split(split, index)
     device = runtime.device(params.load().runtime.device)
     return PooledRows(PooledRegions(maps, regions, head, file, device), layer or REGION_LAYERS[0])
+
+
+def check_maps(cache: "FeatureCache") -> None:
+    """Check that the cells of a cache are those of a network's maps.
+
+    Raises:
+        InputError: they are of HOG pyramids, from which no region is pooled.
+    """
+    if "network" not in cache.attributes:
+        raise InputError(
+            f"{cache.path}: holds HOG pyramids, of which this view shows nothing; `boxline inspect summary` and "
+            f"`units` do, or a cache of rcnn or sppnet would be right."
+        )
 
 
 def regions_of_split(split: str, index: Index) -> "Regions":
@@ -241,10 +255,7 @@ def float32_stretches(block: NDArray) -> Iterator[NDArray[np.float32]]:
 
 def _receptive_fields(cache: "FeatureCache") -> Boxes:
     """Return the receptive field of each cell in pixels of its image, ``(cells, 4)``."""
-    from pipeline.nets.backbones import architecture
-    from pipeline.nets.geometry import Geometry
-
-    field = Geometry.from_architecture(architecture(cache.attributes["network"])).field
+    field = cache.attributes.get("field") or _field(cache.attributes["network"])
     stride, offset = cache.attributes["stride"], cache.attributes["offset"]
     boxes = np.empty((int(cache.offsets[-1]), 4), np.float32)
     for entry, ((height, width), factors) in enumerate(zip(cache.table("hw"), cache.table("scale"), strict=True)):
@@ -253,3 +264,10 @@ def _receptive_fields(cache: "FeatureCache") -> Boxes:
         cells = slice(cache.offsets[entry], cache.offsets[entry + 1])
         boxes[cells] = np.concatenate([centre - field / 2, centre + field / 2], axis=1) / np.tile(factors, 2)
     return boxes
+
+
+def _field(network: str) -> float:
+    from pipeline.nets.backbones import architecture
+    from pipeline.nets.geometry import Geometry
+
+    return Geometry.from_architecture(architecture(network)).field

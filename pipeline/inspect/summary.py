@@ -273,7 +273,7 @@ def figure(summaries: Sequence[Summary]) -> "Figure":
 def _cache_lines(cache: Summary) -> list[str]:
     known = cache.attributes
     least, median, most = cache.rows_per_image
-    names = ("system", "network", "weights", "fingerprint", "region", "scales", "stride")
+    names = ("system", "network", "descriptor", "weights", "fingerprint", "region", "scales", "stride")
     lines = [f"{name:14}{_short(known[name])}" for name in names if name in known]
     rows = cache.layers[0].shape[0]
     lines.append(

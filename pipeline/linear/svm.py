@@ -9,12 +9,13 @@ and easy negatives are dropped.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.runtime import progress
-from pipeline.core.sections import Svm
+from pipeline.core.sections import Mining, Svm
 from pipeline.linear.model import LinearModel
 from pipeline.linear.training_set import TrainingSet
 
@@ -36,6 +37,17 @@ class SvmReport:
     trainings: list[int]
     unconverged: int
     lost: list[bool]
+
+    @classmethod
+    def of(cls, miners: Sequence["Miner"]) -> "SvmReport":
+        """Return the course of the mining by ``miners``, one a class."""
+        return cls(
+            [len(miner.positives) for miner in miners],
+            [miner.trained_on for miner in miners],
+            [miner.trainings for miner in miners],
+            sum(miner.unconverged for miner in miners),
+            [miner.lost for miner in miners],
+        )
 
     def as_json(self) -> dict[str, int]:
         """Return the sums over all classes, as metrics."""
@@ -65,7 +77,7 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
     the positives, one block of the cache, and at most ``max_negatives`` negatives a class.
     """
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
-    miners = [_Miner(settings, scale, seed) for _ in regions.classes]
+    miners = [Miner(settings, scale, seed) for _ in regions.classes]
     _collect_positives(regions, settings.layer, miners)
     for _ in range(settings.passes):
         title = f"mining hard negatives, {len(miners)} classes"
@@ -77,23 +89,24 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
             for label, miner in enumerate(miners):
                 eligible = image.usable & (overlaps[:, label] < settings.negative_iou)
                 miner.look_at(features, scores[:, label], eligible, image.key)
-            _retrain([miner for miner in miners if miner.due()], workers)
-    _retrain([miner for miner in miners if miner.fresh], workers)
-    report = SvmReport(
-        [len(miner.positives) for miner in miners],
-        [miner.trained_on for miner in miners],
-        [miner.trainings for miner in miners],
-        sum(miner.unconverged for miner in miners),
-        [miner.lost for miner in miners],
-    )
-    return _model(miners, scale, settings.layer, regions.width(settings.layer)), report
+            retrain([miner for miner in miners if miner.due()], workers)
+    retrain([miner for miner in miners if miner.fresh], workers)
+    return _model(miners, scale, settings.layer, regions.width(settings.layer)), SvmReport.of(miners)
+
+
+class Rows(Protocol):
+    """The features of an image's regions: an array ``(N, width)``, or windows that are cut out when asked for."""
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray:
+        """Return the features of some regions, ``(len(rows), width)``."""
+        ...
 
 
 @dataclass
-class _Miner:
+class Miner:
     """One class: its positives, the negatives kept so far, and the current SVM."""
 
-    settings: Svm
+    settings: Mining
     scale: float
     seed: int
     positives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
@@ -108,13 +121,12 @@ class _Miner:
     _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
     _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
 
-    def look_at(self, features: NDArray, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
+    def look_at(self, features: Rows, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
         """Take the negatives of one image: all before the first training, the hard ones after it, none twice."""
         if not len(self.positives):
             return
         hard = eligible & ((scores > self.settings.hard_above) if self.weights is not None else True)
-        if self.settings.passes > 1:
-            hard[self._held(image)] = False
+        hard[self._held(image)] = False
         rows = np.flatnonzero(hard)
         if len(rows):
             self._parts.append((features[rows], np.column_stack([np.tile(image, (len(rows), 1)), rows])))
@@ -159,7 +171,7 @@ class _Svm:
     lost: bool
 
 
-def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, seed: int) -> _Svm:
+def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Mining, seed: int) -> _Svm:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
     from threadpoolctl import threadpool_limits
@@ -185,7 +197,7 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Svm, se
     return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), others, converged, lost)
 
 
-def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner]) -> None:
+def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[Miner]) -> None:
     objects: list[list[NDArray]] = [[] for _ in miners]
     for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
         regions.check(image, layer, features)
@@ -196,7 +208,7 @@ def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[_Miner
             miner.positives = np.stack(rows)
 
 
-def _retrain(miners: Sequence[_Miner], workers: int) -> None:
+def retrain(miners: Sequence[Miner], workers: int) -> None:
     """Train ``miners`` in parallel processes: liblinear's random numbers come from one stream for all threads."""
     from joblib import Parallel, delayed
 
@@ -207,7 +219,7 @@ def _retrain(miners: Sequence[_Miner], workers: int) -> None:
         miner.accept(svm)
 
 
-def _model(miners: Sequence[_Miner], scale: float, layer: str, width: int) -> LinearModel:
+def _model(miners: Sequence[Miner], scale: float, layer: str, width: int) -> LinearModel:
     return LinearModel(
         weights=np.stack([np.zeros(width, np.float32) if m.weights is None else m.weights for m in miners]),
         bias=np.array([miner.bias for miner in miners], np.float32),

@@ -1,11 +1,16 @@
 """Reading a layer in blocks, by image, and in parts; boxes of cells."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.core.errors import InputError
+from pipeline.core.sections import Hog
 from pipeline.features.cache import FeatureCache
-from pipeline.inspect.rows import CachedRows, as_float32, float32_stretches
+from pipeline.features.hog_pyramid import DESCRIPTORS, cache_pyramids, compute_pyramid, pyramid_entries
+from pipeline.inspect.rows import CachedRows, as_float32, check_maps, float32_stretches
 
 VALUES = np.arange(13 * 3, dtype=np.float16).reshape(13, 3)
 
@@ -85,3 +90,32 @@ def test_every_float16_widens_as_numpy_widens_it():
     stretches = list(float32_stretches(EVERY.reshape(64, 1024).repeat(9, axis=0)))
     assert len(stretches) == 3
     assert np.array_equal(np.concatenate(stretches)[::9].ravel(), EVERY.astype(np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("descriptor", list(DESCRIPTORS))
+def test_a_hog_vector_s_box_is_what_changes_it_and_nothing_else(descriptor: str, tmp_path: Path) -> None:
+    settings = Hog(descriptor=descriptor, finest=1, octaves=1, per_octave=1, dtype="float32")
+    image, file = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), tmp_path / "a.png"
+    Image.fromarray(image).save(file)
+    (tmp_path / "scratch").mkdir()
+    layout = pyramid_entries([1], [file], [(64, 64)], settings)
+    attributes = {"system": "hog_svm"}
+    path = cache_pyramids(
+        layout, settings, place=tmp_path / "scratch", workers=1, attributes=attributes, title="caching"
+    )
+    cache = FeatureCache(path, "stage")
+    rows = CachedRows(cache)
+    columns = int(layout.hw[0, 1])
+    row = 2 * columns + 2
+    x1, y1, x2, y2 = rows.boxes[row].astype(int).tolist()
+    before = compute_pyramid(image, settings).cells[0][row]
+    inside, outside = image.copy(), image.copy()
+    outside[:] = 0
+    outside[y1:y2, x1:x2] = image[y1:y2, x1:x2]
+    np.testing.assert_array_equal(compute_pyramid(outside, settings).cells[0][row], before)
+    for side in (np.s_[y1, x1:x2], np.s_[y2 - 1, x1:x2], np.s_[y1:y2, x1], np.s_[y1:y2, x2 - 1]):
+        inside[:] = image
+        inside[side] = 255 - inside[side]
+        assert not np.array_equal(compute_pyramid(inside, settings).cells[0][row], before)
+    with pytest.raises(InputError, match="holds HOG pyramids"):
+        check_maps(cache)

@@ -1,0 +1,304 @@
+"""HOG pyramids: histograms of oriented gradients of an image at many sizes, cached as SPP-net's maps are.
+
+A level is a grid of vectors, a window a rectangle of it that has the same number of cells on each level.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Boxes, as_boxes
+from pipeline.core.sections import Hog
+from pipeline.core.storage import fingerprint
+from pipeline.features.cache import CacheWriter, Column, fill
+from pipeline.features.hog import BINS, BLOCK, CELL, correlate, dalal_triggs, felzenszwalb
+from pipeline.features.maps import COLUMN, Entries, ImageMaps
+from pipeline.features.places import Place
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A grid of vectors, and the cells of the image that they are made of.
+
+    Attributes:
+        grid: of an image ``(height, width, 3)`` uint8: ``(rows, columns, channels)``.
+        channels: values of a vector.
+        rounding: of a side in cells: 0 down, 0.5 to the nearest.
+        before: cells before the first vector.
+        beyond: cells that a stretch of vectors spans beyond their number.
+        after: cells after the last vector's.
+        padding: the channel that is 1 around the image, where all others are 0; None: all are.
+        field: side of the square of pixels that can change a vector.
+    """
+
+    grid: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    channels: int
+    rounding: float
+    before: int
+    beyond: int
+    after: int
+    padding: int | None
+    field: int
+
+    @property
+    def offset(self) -> float:
+        """The pixel at the middle of the first vector."""
+        return CELL * (self.before + (1 + self.beyond) / 2)
+
+    def hw(self, pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the sides of the grids of images whose sides are ``pixels``."""
+        cells = np.floor(pixels / CELL + self.rounding).astype(np.int64)
+        return np.maximum(cells - self.before - self.beyond - self.after, 0)
+
+
+DESCRIPTORS = {
+    "dalal_triggs": Descriptor(
+        dalal_triggs, BLOCK**2 * BINS, 0, 0, BLOCK - 1, 0, None, 18
+    ),  # a block, and a pixel around for gradients
+    "felzenszwalb": Descriptor(
+        felzenszwalb, 32, 0.5, 1, 0, 1, 31, 34
+    ),  # three cells, half of one around for votes, a pixel
+}
+
+
+def scales(settings: Hog) -> tuple[float, ...]:
+    """Return the size of each level over the image's, the finest first."""
+    levels = range(settings.octaves * settings.per_octave + 1)
+    return tuple(round(settings.finest * 2 ** (-level / settings.per_octave), 4) for level in levels)
+
+
+def pyramid_attributes(settings: Hog) -> dict[str, Any]:
+    """Return all that determines pyramids beside the images, its hash, and the pixels of a level that vectors see."""
+    origin = {"descriptor": settings.descriptor, "scales": list(scales(settings))}
+    descriptor = DESCRIPTORS[settings.descriptor]
+    places = {"stride": CELL, "offset": descriptor.offset, "field": descriptor.field}
+    return {**origin, "fingerprint": fingerprint(**origin), **places}
+
+
+def level_sizes(
+    sizes: Sequence[tuple[int, int]], settings: Hog
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return ``input_hw``, ``factors`` and ``hw`` of `Entries` for images of ``sizes`` ``(width, height)``.
+
+    A level for which an image is too small has no vector: a side of 0.
+    """
+    levels = scales(settings)
+    image_hw = np.repeat(np.array(sizes, np.int64).reshape(-1, 2)[:, ::-1], len(levels), axis=0)
+    input_hw = np.maximum(np.round(image_hw * np.tile(levels, len(sizes))[:, None]), 1).astype(np.int64)
+    return input_hw, (input_hw / image_hw)[:, ::-1], DESCRIPTORS[settings.descriptor].hw(input_hw)
+
+
+def pyramid_entries(
+    image_ids: Sequence[int], files: Sequence[Path], sizes: Sequence[tuple[int, int]], settings: Hog
+) -> Entries:
+    """Lay out the cache of the pyramids of images with ``sizes`` ``(width, height)``."""
+    levels = scales(settings)
+    input_hw, factors, hw = level_sizes(sizes, settings)
+    return Entries(
+        image_ids=np.repeat(np.array(image_ids, np.int64), len(levels)),
+        files=[file for file in files for _ in levels],
+        input_hw=input_hw,
+        factors=factors,
+        hw=hw,
+        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
+    )
+
+
+def cache_pyramids(
+    layout: Entries,
+    settings: Hog,
+    *,
+    place: Path | Place,
+    workers: int,
+    attributes: dict[str, Any],
+    title: str,
+    executor: Executor | None = None,
+) -> Path:
+    """Compute the pyramid of every image and return the path of the finished cache.
+
+    ``place`` is where it is written; a path is that of a scratch folder. An ``executor`` computes the shards elsewhere.
+    """
+
+    def inputs(entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
+        first = int(layout.offsets[entry])
+        return layout.input_hw[entry].tolist(), start - first, stop - first
+
+    columns = [Column(COLUMN, DESCRIPTORS[settings.descriptor].channels, settings.dtype)]
+    attributes = {**attributes, **pyramid_attributes(settings)}
+    with CacheWriter(place, columns, int(layout.offsets[-1]), settings.shard_mb, layout.tables(), attributes) as writer:
+        fill(
+            writer,
+            layout.offsets,
+            layout.files,
+            inputs,
+            _CellRows(settings.descriptor),
+            device=torch.device("cpu"),
+            workers=workers,
+            title=title,
+            unit="cell",
+            executor=executor,
+            normalised=False,
+        )
+    return writer.finish()
+
+
+@dataclass(frozen=True)
+class _CellRows:
+    """Computes some vectors, a stretch of a grid's rows one after the other, of an image at one size."""
+
+    descriptor: str
+
+    def __call__(self, inputs: tuple[list[int], int, int], pixels: NDArray[np.uint8], into: dict[str, NDArray]) -> None:
+        input_hw, start, stop = inputs
+        into[COLUMN][:] = level_cells(pixels, input_hw, self.descriptor)[start:stop]
+
+
+def level_cells(pixels: NDArray[np.uint8], input_hw: Sequence[int], descriptor: str) -> NDArray[np.float32]:
+    """Return the grid of an image ``(H, W, 3)`` resized to ``input_hw``, row by row: ``(rows * columns, channels)``."""
+    smaller = input_hw[0] < pixels.shape[0]
+    size = (int(input_hw[1]), int(input_hw[0]))
+    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    found = DESCRIPTORS[descriptor]
+    return found.grid(np.asarray(resized, np.uint8)).reshape(-1, found.channels)
+
+
+def compute_pyramid(pixels: NDArray[np.uint8], settings: Hog) -> ImageMaps:
+    """Return what the cache holds of an image ``(H, W, 3)``."""
+    input_hw, factors, hw = level_sizes([(pixels.shape[1], pixels.shape[0])], settings)
+    cells = [level_cells(pixels, size, settings.descriptor).astype(settings.dtype) for size in input_hw.tolist()]
+    return ImageMaps(cells, hw, factors)
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """The cells of an object, ``rows`` x ``columns``, and so many more on each side: a window sees its surroundings."""
+
+    rows: int
+    columns: int
+    margin: int = 0
+
+    def grid(self, descriptor: Descriptor) -> tuple[int, int]:
+        """Return the rows and columns of vectors that the window holds."""
+        more = 2 * self.margin - descriptor.beyond
+        return self.rows + more, self.columns + more
+
+
+def window_places(hw: NDArray[np.int64], shape: WindowShape, descriptor: Descriptor, margin: int) -> NDArray[np.int64]:
+    """Return how many windows there are on each level, down and across: ``(L, 2)``.
+
+    Args:
+        hw: ``(L, 2)``, rows and columns of vectors; a level without any has no window.
+        shape: of the windows.
+        descriptor: of the vectors.
+        margin: cells by which a window may reach beyond the image.
+    """
+    padded = hw + 2 * (descriptor.before + margin)
+    return np.where(hw.prod(axis=1)[:, None] > 0, np.maximum(padded - shape.grid(descriptor) + 1, 0), 0)
+
+
+def window_boxes(places: NDArray[np.int64], factors: NDArray[np.float64], shape: WindowShape, margin: int) -> Boxes:
+    """Return the object's part of each window, ``(N, 4)`` in pixels of the image, level by level, row by row.
+
+    Args:
+        places: ``(L, 2)``, see `window_places`.
+        factors: ``(L, 2)``, pixels of the level per image pixel along x and y.
+        shape: of the windows.
+        margin: see `window_places`; a box may reach beyond the image.
+    """
+    boxes = [np.zeros((0, 4))]
+    for (down, across), factor in zip(places.tolist(), factors, strict=True):
+        y, x = np.mgrid[:down, :across].reshape(2, -1)
+        near = np.stack([x, y], axis=1) + (shape.margin - margin)
+        far = near + np.array([shape.columns, shape.rows])
+        boxes.append(np.concatenate([near, far], axis=1) * CELL / np.tile(factor, 2))
+    return as_boxes(np.concatenate(boxes))
+
+
+class Pyramid:
+    """The levels of one image, ready for windows.
+
+    Args:
+        maps: as cached, or just computed.
+        descriptor: of the vectors.
+        margin: cells by which a window may reach beyond the image; their vectors are 0 (`Descriptor.padding`).
+
+    Attributes:
+        descriptor: of the vectors.
+        levels: ``(rows, columns, channels)`` float32 each, the surroundings of the image included.
+    """
+
+    def __init__(self, maps: ImageMaps, descriptor: Descriptor, margin: int) -> None:
+        self.descriptor = descriptor
+        self._hw, self._factors, self._margin = maps.hw, maps.factors, margin
+        self._dtype = np.result_type(*maps.cells)
+        self.levels = [
+            self._padded(np.asarray(cells, np.float32).reshape(*hw, descriptor.channels))
+            for cells, hw in zip(maps.cells, maps.hw.tolist(), strict=True)
+        ]
+
+    def _padded(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not grid.size:
+            return grid
+        more = self.descriptor.before + self._margin
+        padded = np.pad(grid, ((more, more), (more, more), (0, 0)))
+        if self.descriptor.padding is not None:
+            marks = np.pad(np.zeros(grid.shape[:2], np.float32), more, constant_values=1)
+            padded[..., self.descriptor.padding] = marks
+        return padded
+
+    def windows(self, shape: WindowShape) -> "Windows":
+        """Return all windows of a shape, level by level, row by row."""
+        places = window_places(self._hw, shape, self.descriptor, self._margin)
+        boxes = window_boxes(places, self._factors, shape, self._margin)
+        return Windows(self.levels, places, shape.grid(self.descriptor), boxes, self._dtype)
+
+    def scores(self, filters: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Return for each filter ``(h, w, channels)`` the scores of all windows of its shape, ``(N,)``."""
+        by_level = [correlate(level, filters) for level in self.levels]
+        return [np.concatenate([each.ravel() for each in levels]) for levels in zip(*by_level, strict=True)]
+
+
+class Windows:
+    """The windows of one shape in a pyramid: their boxes, and their vectors where they are asked for.
+
+    Args:
+        levels: of the pyramid.
+        places: see `window_places`.
+        hw: rows and columns of vectors in a window.
+        boxes: see `window_boxes`.
+        dtype: of the vectors that are cut out, the cache's.
+
+    Attributes:
+        boxes: ``(N, 4)`` float32, the object's part of each window, in pixels of the image; it may reach beyond it.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[NDArray[np.float32]],
+        places: NDArray[np.int64],
+        hw: tuple[int, int],
+        boxes: Boxes,
+        dtype: np.dtype,
+    ) -> None:
+        self._levels, self._columns, self._hw, self.boxes, self._dtype = levels, places[:, 1], hw, boxes, dtype
+        self._starts = np.concatenate([[0], np.cumsum(places.prod(axis=1))])
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray:
+        """Return the vectors of some windows, ``(len(rows), h * w * channels)``."""
+        down, across = self._hw
+        at = np.searchsorted(self._starts, rows, side="right") - 1
+        y, x = np.divmod(rows - self._starts[at], self._columns[at])
+        values = np.empty((len(rows), down * across * self._levels[0].shape[2]), self._dtype)
+        for row, (level, top, left) in enumerate(zip(at.tolist(), y.tolist(), x.tolist(), strict=True)):
+            values[row] = self._levels[level][top : top + down, left : left + across].ravel()
+        return values
