@@ -236,7 +236,7 @@ def test_several_systems_have_a_folder_each(boxline, two: None, models: Path, mo
     [
         (("in",), "--system"),
         (("--system", "ssd"), "IMAGE|FOLDER|GLOB"),
-        (("in", "--system", "dpm"), "no system is called 'dpm'; there are rcnn, sppnet, fast_rcnn"),
+        (("in", "--system", "r_fcn"), f"no system is called 'r_fcn'; there are {', '.join(all_systems())}"),
         (("absent.jpg", "--system", "ssd"), "absent.jpg: there is no such file"),
         (("in", "--system", "ssd", "--threshold", "high"), "--threshold"),
         (("in", "--system", "ssd", "--device", "abacus"), "'abacus' cannot be used here"),

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from pipeline.registry import all_systems
+
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
 
-SYSTEMS = ("overfeat", "rcnn", "sppnet", "fast_rcnn", "faster_rcnn", "yolo", "ssd", "retinanet")
+SYSTEMS = tuple(all_systems())
 COMPARE = """
 import sys
 from pathlib import Path

@@ -15,12 +15,16 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import FeatureCache
+from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape, cache_pyramids, pyramid_entries
 from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
 from pipeline.features.regions import RegionFeatures, gather
 from pipeline.limits import class_limits
 from pipeline.linear.detection import CachedRegions, LinearDetector
 from pipeline.linear.model import LinearModel
+from pipeline.linear.pyramid_source import CachedPyramids
 from pipeline.linear.ridge import BoxRegressor
+from pipeline.linear.templates import Component
+from pipeline.linear.windows import Filter
 from pipeline.nets import weights
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -30,6 +34,8 @@ from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, li
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.hog_svm.detector import HogDetector
+from pipeline.systems.hog_svm.model import HogModel
 from pipeline.systems.overfeat.detector import OverfeatDetector
 from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.rcnn.features import cache_regions
@@ -230,6 +236,29 @@ def make_overfeat(made: Made, sections, altered, settings, detect) -> None:
     made.run(OverfeatDetector(description, network, CPU))
 
 
+def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
+    hog, images = altered(sections.hog_svm.hog, finest=1.5, shard_mb=0.05), made.index.images
+    files = [made.root / image.file for image in images]
+    path = cache_pyramids(
+        pyramid_entries([image.id for image in images], files, made.sizes, hog),
+        hog,
+        place=made.scratch,
+        workers=1,
+        attributes={},
+        title="caching",
+    )
+    descriptor, rng = DESCRIPTORS[hog.descriptor], np.random.default_rng(1)
+    filters = []
+    for label, shape in ((1, WindowShape(4, 4, 1)), (2, WindowShape(5, 3, 1)), (2, WindowShape(3, 5, 1))):
+        weights = rng.normal(size=(*shape.grid(descriptor), descriptor.channels)).astype(np.float32)
+        filters.append(Filter(Component(label, shape), weights - weights.mean(), -1.0))
+    model = HogModel(tuple(filters), rng.normal(0, 0.05, (3, 4)).astype(np.float32))
+    model.save(made.models / "hog_svm/filters.safetensors")
+    limits = class_limits(detect.max_per_class, detect.per_class_budget, [made.index], "detect")
+    description = Description.of("hog_svm", made.index.classes, hog=hog, detect=detect, limits=limits)
+    made.run(HogDetector(description, model, CachedPyramids(MapCache(path, "stage"), made.index)))
+
+
 def single_shot(made: Made, system: str, network: Yolo | Ssd | Retinanet, detect) -> None:
     network.save(made.models / system / "network.safetensors")
     description = Description.of(system, made.index.classes, detect=detect)
@@ -249,6 +278,7 @@ def spread_scores(network: FastRcnn, made: Made) -> None:
 
 MAKERS = {
     "overfeat": make_overfeat,
+    "hog_svm": make_hog_svm,
     "rcnn": make_rcnn,
     "sppnet": make_sppnet,
     "fast_rcnn": make_fast_rcnn,

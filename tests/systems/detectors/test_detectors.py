@@ -10,6 +10,7 @@ from pipeline.registry import all_systems, load
 
 CLASSICAL = {"read", "proposals", "convolution", "pooling", "heads", "svm", "box_regression", "suppression"}
 PHASES = {
+    "hog_svm": {"pooling", "svm", "box_regression", "suppression"},
     "rcnn": CLASSICAL - {"read"},
     "sppnet": CLASSICAL - {"read"},
     "fast_rcnn": {"proposals", "convolution", "pooling", "heads", "suppression"},
@@ -65,6 +66,19 @@ def test_the_budget_of_the_split_becomes_thresholds(make, system: str) -> None:
     made = make(system, min_score=None, per_class_budget=3)
     plenty = make(system, min_score=None, per_class_budget=100)
     assert check(made, system) <= 5 * 2 * 3 < check(plenty, system)
+
+
+@pytest.mark.parametrize("changed", [{}, {"box_fit": False, "per_class_budget": 5}, {"min_score": None}])
+def test_filters_find_in_pixels_what_they_find_in_cached_pyramids(make, changed: dict) -> None:
+    assert check(make("hog_svm", **changed), "hog_svm") > 20
+
+
+@pytest.mark.parametrize("shape", [(3, 900), (9, 40), (1, 1), (300, 12)])
+def test_filters_see_images_of_any_shape(make, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    (found,) = load("hog_svm", make("hog_svm").models, "cpu").detect([image])
+    assert (found.boxes >= 0).all()
+    assert (found.boxes[:, 2:] <= shape[::-1]).all()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.nets import weights
-from pipeline.registry import load
+from pipeline.registry import all_systems, load
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from pipeline.registry import load
         ("rcnn", "rcnn/detector.json", "systems/rcnn/dvc.yaml:detect"),
         ("rcnn", "rcnn/network.safetensors", "systems/rcnn/dvc.yaml:finetune"),
         ("rcnn", "rcnn/svm.safetensors", "systems/rcnn/dvc.yaml:svm"),
+        ("hog_svm", "hog_svm/filters.safetensors", "systems/hog_svm/dvc.yaml:train"),
         ("sppnet", "sppnet/bbox.safetensors", "systems/sppnet/dvc.yaml:bbox"),
         ("sppnet", "sppnet/network.safetensors", "systems/sppnet/dvc.yaml:finetune"),
         ("sppnet", "sppnet/backbone.safetensors", "systems/sppnet/dvc.yaml:finetune"),
@@ -50,9 +51,9 @@ def test_models_may_be_taken_elsewhere(make, tmp_path: Path, monkeypatch: pytest
 def test_unknown_systems_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match="no system is called 'dpm'; there are overfeat, rcnn, sppnet, fast_rcnn, faster_rcnn, yolo, ssd, ",
+        match=f"no system is called 'r_fcn'; there are {', '.join(all_systems())}",
     ):
-        load("dpm", tmp_path)
+        load("r_fcn", tmp_path)
 
 
 def test_layers_above_other_maps_are_refused(make, tmp_path: Path) -> None:
