@@ -99,6 +99,7 @@ def _scores(results: Results) -> dict[str, Any]:
         "intervals": spans,
         "spanned": any(ends for of_system in spans.values() for ends in of_system.values()),
         "sized": any(figures.get("by_size") for figures in results.metrics.values()),
+        "whole_images": results.whole_images,
         "per_class": {
             name: [figures["per_class"][name] for figures in results.metrics.values()]
             for name in results.indices["test"].classes

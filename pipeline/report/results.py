@@ -89,6 +89,12 @@ class Results:
         return {name: row for name, row in figures.items() if row}
 
     @property
+    def whole_images(self) -> dict[str, Mapping[str, Any]]:
+        """The figures of the classification of whole images, by system with a stage ``classify``."""
+        records = {name: self.stages.get(name, {}).get("classify", {}) for name in self.systems}
+        return {name: record["metrics"] for name, record in records.items() if "metrics" in record}
+
+    @property
     def proposals(self) -> dict[str, Mapping[str, Any]]:
         """The figures of the shared proposals by split."""
         records = {split: self.stages.get(SHARED, {}).get(f"proposals_{split}", {}) for split in SPLITS}

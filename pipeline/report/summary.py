@@ -107,6 +107,10 @@ def _accuracy_tables(results: Results, level: float) -> Iterable[Table]:
         {},
     )
 
+    whole = {name: {key: row[key] for key in ("map_voc07", "map_voc")} for name, row in results.whole_images.items()}
+    note = "Which classes an image shows, by SVMs on the whole image: mean AP in percent."
+    yield Table("whole_images", "Classification of whole images", note, whole, _show_mean_aps, titles)
+
     by_size = {system: figures["by_size"] for system, figures in metrics.items() if "by_size" in figures}
     note = "COCO AP in percent by area of the object: small up to 32 x 32 pixels, large from 96 x 96."
     yield Table("by_size", "AP by size", note, by_size, _percentages, titles)
@@ -202,6 +206,10 @@ def _accuracy(figures: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _show_accuracy(row: Mapping[str, Any]) -> dict[str, str]:
     return {title: _with_interval(row, name) for name, title in MEAN_APS.items()}
+
+
+def _show_mean_aps(row: Mapping[str, Any]) -> dict[str, str]:
+    return {MEAN_APS[name]: percent(value) for name, value in row.items()}
 
 
 def _with_interval(row: Mapping[str, Any], name: str) -> str:

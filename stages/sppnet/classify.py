@@ -7,8 +7,8 @@ import numpy as np
 
 from pipeline.data.index import Index
 from pipeline.features.maps import MapCache
+from pipeline.linear.classification import classification_metrics, presence, train_image_svms, unit_norm
 from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.classify import classification_metrics, presence, train_image_svms, unit_norm
 from pipeline.systems.sppnet.features import whole_images
 from pipeline.systems.sppnet.params import Sppnet
 

@@ -313,3 +313,12 @@ def test_a_system_with_nothing_but_scores(make, results, read_page):
     assert len(page.find("td", inside=("data-speed", "toy"))) == 4
     assert "published" not in {group.attributes.get("class") for group in page.find("g")}
     assert page.find("tr", inside=("id", "facts"))
+
+
+def test_whole_images_have_a_row_for_each_system_that_classifies_them(make, read_page) -> None:
+    stages = {name: {"classify": {"metrics": {"map_voc07": 0.5, "map_voc": 0.25}}} for name in ("rcnn", "ssd")}
+    page = read_page(make(stages=stages))
+    for name in stages:
+        assert [cell.text for cell in page.find("td", ("data-whole", name))] == ["50.0", "25.0"]
+    assert not read_page(make()).find("tr", ("data-whole", "rcnn"))
+    assert "Classification of whole images" not in make()

@@ -149,3 +149,11 @@ def test_figures_of_stages_sizes_and_versions() -> None:
     assert "stages,ssd/train,loss.box_l1,0.5" in as_csv(tables).splitlines()
     assert found["Artifacts"] == [["", "size"], ["features/rcnn", "2 MB"]]
     assert found["Versions"] == [["", "version"], ["A", "1"]]
+
+
+def test_whole_images_of_all_systems_that_classify_them_share_a_table() -> None:
+    figures = {"images": 80, "classes": 10, "map_voc07": 0.5, "map_voc": 0.25, "levels_0": {"map_voc07": 0.125}}
+    stages = {"rcnn": {"classify": {"metrics": figures}}, "ssd": {"classify": {"metrics": figures | {"map_voc": None}}}}
+    text = as_markdown("Run", summary_tables(results(stages=stages), 0.95))
+    rows = read_markdown(text)["Classification of whole images"]
+    assert rows == [["", "mAP, 11 point", "mAP, area"], ["R-CNN", "50.0", "25.0"], ["SSD", "50.0", "-"]]

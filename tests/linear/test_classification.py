@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from pipeline.data.index import ImageRecord
-from pipeline.systems.sppnet.classify import classification_metrics, presence, train_image_svms, unit_norm
+from pipeline.linear.classification import classification_metrics, presence, train_image_svms, unit_norm
 
 
 def image(labels: list[int], ignore: list[bool]) -> ImageRecord:
