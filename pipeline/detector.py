@@ -342,6 +342,10 @@ class Detector(ABC):
         """Return the detections among the candidates of one image that the limit or the score thresholds left."""
         return candidates.detections()
 
+    def figures(self) -> dict[str, float]:
+        """Return what the detector counted in all pictures so far, as metrics of the stage ``detect``."""
+        return {}
+
     def detect(
         self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK, at_once: int | None = None
     ) -> list[Detections]:

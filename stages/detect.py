@@ -21,7 +21,7 @@ def main(stage: Stage) -> None:
     detections.save(stage.out(f"detections/{system}.json"))
     replace(detector.description, score_thresholds=thresholds).save(stage.out(f"models/{system}/detector.json").parent)
     print(f"{len(detections)} detections in {len(index.images)} images")
-    stage.finish(len(index.images), "image")
+    stage.finish(len(index.images), "image", **detector.figures())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 Phase = Literal["read", "proposals", "convolution", "pooling", "heads", "svm", "box_regression", "suppression"]
-"""``pooling`` is warping in R-CNN, ``heads`` the layers above it, ``suppression`` decoding, limits and NMS."""
+"""``pooling`` is warping in R-CNN, ``heads`` the layers above it, ``suppression`` decoding, limits and NMS. In bags of
+words ``convolution`` is finding the words, and ``svm`` the search."""
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 

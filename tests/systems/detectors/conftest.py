@@ -30,6 +30,10 @@ from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
 from pipeline.proposals.engines import propose
 from pipeline.proposals.store import ProposalSet
+from pipeline.systems.bow.cache import WordCache, cache_words
+from pipeline.systems.bow.detector import CachedWords, SubwindowSearch
+from pipeline.systems.bow.search import Pyramid
+from pipeline.systems.bow.words import learn_vocabulary, sample_descriptors
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, limits_of, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
@@ -276,9 +280,31 @@ def spread_scores(network: FastRcnn, made: Made) -> None:
     network.offsets.weight.mul_(30)
 
 
+def make_bow(made: Made, sections, altered, settings, detect) -> None:
+    words = altered(sections.bow.words, step=4, vocabulary=20, samples=2000)
+    vocabulary = learn_vocabulary(sample_descriptors(made.index.images, made.root, words, 1), 20, 1)
+    vocabulary.save(made.models / "bow/vocabulary.safetensors")
+    weights_of_words = np.random.default_rng(3).normal(-0.3, 1, (2, 20 * len(Pyramid(2)))).astype(np.float32)
+    svm = LinearModel(weights_of_words, np.float32([-1, -2]), 0.5, "words")
+    svm.save(made.models / "bow/svm.safetensors")
+    path = cache_words(
+        made.index.images,
+        made.root,
+        words,
+        vocabulary,
+        place=made.scratch,
+        workers=2,
+        attributes={"system": "bow", "fingerprint": "0"},
+        title="caching",
+    )
+    description = Description.of("bow", made.index.classes, words=words, detect=detect)
+    made.run(SubwindowSearch(description, svm, CachedWords(WordCache(path, made.index, words))))
+
+
 MAKERS = {
     "overfeat": make_overfeat,
     "hog_svm": make_hog_svm,
+    "bow": make_bow,
     "rcnn": make_rcnn,
     "sppnet": make_sppnet,
     "fast_rcnn": make_fast_rcnn,

@@ -11,6 +11,7 @@ from pipeline.registry import all_systems, load
 CLASSICAL = {"read", "proposals", "convolution", "pooling", "heads", "svm", "box_regression", "suppression"}
 PHASES = {
     "hog_svm": {"pooling", "svm", "box_regression", "suppression"},
+    "bow": {"convolution", "svm"},
     "rcnn": CLASSICAL - {"read"},
     "sppnet": CLASSICAL - {"read"},
     "fast_rcnn": {"proposals", "convolution", "pooling", "heads", "suppression"},
@@ -96,6 +97,13 @@ def test_fast_rcnn_finds_the_same(make, changed: dict) -> None:
 @pytest.mark.parametrize("system", ["overfeat", "faster_rcnn", "yolo", "ssd", "retinanet"])
 def test_systems_without_caches_find_the_same_in_other_batches(make, system: str) -> None:
     assert check(make(system, min_score=0.0), system) > 5
+
+
+def test_subwindow_search_finds_what_the_cached_words_give(make) -> None:
+    made = make("bow", min_score=-1)
+    assert check(made, "bow") > 5
+    few = check(make("bow", min_score=-1, max_per_class=1), "bow")
+    assert few <= 2 * len(made.index.images)
 
 
 @pytest.mark.parametrize("system", ["overfeat", "faster_rcnn", "yolo", "ssd", "retinanet"])

@@ -13,6 +13,8 @@ from pipeline.registry import all_systems, load
 @pytest.mark.parametrize(
     ("system", "file", "stage"),
     [
+        ("bow", "bow/vocabulary.safetensors", "systems/bow/dvc.yaml:vocabulary"),
+        ("bow", "bow/svm.safetensors", "systems/bow/dvc.yaml:svm"),
         ("rcnn", "rcnn/detector.json", "systems/rcnn/dvc.yaml:detect"),
         ("rcnn", "rcnn/network.safetensors", "systems/rcnn/dvc.yaml:finetune"),
         ("rcnn", "rcnn/svm.safetensors", "systems/rcnn/dvc.yaml:svm"),
