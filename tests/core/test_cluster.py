@@ -31,6 +31,7 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.features import cache as cache_module
 from pipeline.features.cache import write_shard
 from pipeline.features.maps import cache_maps, entries, stored_conv
+from pipeline.features.objects import Pointer, connect
 from pipeline.features.places import Place
 from pipeline.features.regions import gather
 from pipeline.nets.backbones import architecture
@@ -142,6 +143,15 @@ def undisturbed(project: Project, tmp_path_factory: pytest.TempPathFactory) -> d
 def test_two_processes_make_the_same_bytes(project, undisturbed, tmp_path, kind) -> None:
     with processes(2) as executor:
         assert tree(getattr(project, kind)(tmp_path, executor)) == undisturbed[kind][0]
+
+
+@pytest.mark.parametrize("kind", ["features", "maps"])
+def test_two_processes_write_the_same_bytes_to_an_object_store(project, undisturbed, prefix, kind) -> None:
+    place = prefix("a")
+    with processes(2) as executor:
+        pointer = getattr(project, kind)(place, executor)
+    below = connect(f"{Pointer.load(pointer).url}/cache.zarr", place.endpoint)
+    assert {key: hashlib.sha256(below.get(key)).hexdigest() for key in below.list()} == undisturbed[kind][0]
 
 
 @KINDS

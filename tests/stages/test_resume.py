@@ -101,6 +101,20 @@ def test_features_on_an_object_store_resume_there_and_train_the_same_svms(copy, 
     assert not (remote.folder / ".scratch/rcnn_features_train").exists()
 
 
+def test_maps_on_an_object_store_train_the_same_network(copy, tiny, server, tmp_path) -> None:
+    project = copy("remote")
+    url = f"s3://boxes/{tmp_path.name}"
+    project.set("tiny", "runtime.workers=2", f"runtime.store.url={url}", f"runtime.store.endpoint={server}")
+    trained = ("models/sppnet/network.safetensors", "models/sppnet/svm.safetensors")
+    for made in trained:
+        (project.folder / made).unlink()
+    for stage in ("maps train", "maps val", "finetune", "svm"):
+        project.run(*f"stages.sppnet.{stage}".split())
+    assert (project.folder / "features/sppnet/train.zarr").stat().st_size < 400
+    for made in trained:
+        assert digests(project.folder / made) == digests(tiny.folder / made)
+
+
 def test_fine_tuning_killed_after_a_checkpoint_goes_on_from_it(copy) -> None:
     whole, killed = copy("whole"), copy("killed")
     for project in (whole, killed):
