@@ -3,19 +3,26 @@
 Positives are the ground truth alone. Negatives are all regions that overlap no object of the class by ``negative_iou``
 or more; what lies in a crowd is neither. One pass goes over the images: the first gives all its negatives, each later
 one those that the current SVM scores above ``hard_above``; after ``retrain_after`` new ones the SVM is trained again
-and easy negatives are dropped.
+and easy negatives are dropped. The pass is made by this process, trainings by processes beside it or by a cluster.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.cluster import completed
+from pipeline.core.errors import InputError
 from pipeline.core.runtime import progress
 from pipeline.core.sections import Mining, Svm
+from pipeline.core.storage import atomic
 from pipeline.linear.model import LinearModel
 from pipeline.linear.training_set import TrainingSet
 
@@ -70,15 +77,57 @@ class SvmReport:
         return "\n".join(lines)
 
 
-def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) -> tuple[LinearModel, SvmReport]:
+@dataclass(frozen=True)
+class Elsewhere:
+    """Workers that train SVMs in place of this machine's processes; they read the features themselves.
+
+    A worker gets the keys of a class's negatives and returns the SVM, which is small: no feature travels, and this
+    process keeps none.
+
+    Attributes:
+        executor: of the workers.
+        load: gives a worker the regions of some splits; it travels, so a function of a module or a `partial` of one.
+        splits: of the regions, in their order.
+        whole: whether the features of a region may differ in last bits by the regions of the image that are computed
+            with it; workers then compute those of the whole image, as the pass does.
+    """
+
+    executor: Executor
+    load: "Callable[[tuple[str, ...]], TrainingSet]"
+    splits: tuple[str, ...]
+    whole: bool
+
+
+def train_svms(
+    regions: TrainingSet,
+    settings: Svm,
+    *,
+    seed: int,
+    workers: int,
+    elsewhere: Elsewhere | None = None,
+    kept: Path | None = None,
+) -> tuple[LinearModel, SvmReport]:
     """Train the SVMs of all classes in one pass over the cache; classes are trained in parallel.
 
     A class without an object, or without a negative, gets a bias of minus infinity: it is never detected. Memory holds
-    the positives, one block of the cache, and at most ``max_negatives`` negatives a class.
+    the positives, one block of the cache, and at most ``max_negatives`` negatives a class; with ``elsewhere`` the block
+    alone.
+
+    Args:
+        regions: of all images.
+        settings: of the SVMs.
+        seed: of the trainings.
+        workers: processes of this machine that train.
+        elsewhere: who trains in their place; it changes no byte.
+        kept: a folder for finished trainings; called again with the same folder, only the missing ones are made.
+
+    Raises:
+        InputError: a feature is NaN or infinite, or a worker has another version of the solver.
     """
     scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
-    miners = [Miner(settings, scale, seed) for _ in regions.classes]
-    _collect_positives(regions, settings.layer, miners)
+    miners = [Miner(label, settings, scale, seed) for label in range(1, len(regions.classes) + 1)]
+    trainings = Trainings(workers, elsewhere, kept)
+    _collect_positives(regions, settings.layer, miners, held=elsewhere is None)
     for _ in range(settings.passes):
         title = f"mining hard negatives, {len(miners)} classes"
         for image, features in progress(regions.images(settings.layer), title, total=len(regions)):
@@ -86,11 +135,13 @@ def train_svms(regions: TrainingSet, settings: Svm, *, seed: int, workers: int) 
             scores = _model(miners, scale, settings.layer, features.shape[1])(features)
             # Minus infinity is the score of a class without an SVM; other features than finite ones give NaN.
             regions.check(image, settings.layer, np.where(scores == -np.inf, 0, scores))
+            held = features if elsewhere is None else features[:, :0]  # workers read what the keys name
             for label, miner in enumerate(miners):
                 eligible = image.usable & (overlaps[:, label] < settings.negative_iou)
-                miner.look_at(features, scores[:, label], eligible, image.key)
-            retrain([miner for miner in miners if miner.due()], workers)
-    retrain([miner for miner in miners if miner.fresh], workers)
+                miner.look_at(held, scores[:, label], eligible, image.key)
+            if due := [miner for miner in miners if miner.due()]:
+                trainings.make(due)
+    trainings.make([miner for miner in miners if miner.fresh])
     return _model(miners, scale, settings.layer, regions.width(settings.layer)), SvmReport.of(miners)
 
 
@@ -104,8 +155,13 @@ class Rows(Protocol):
 
 @dataclass
 class Miner:
-    """One class: its positives, the negatives kept so far, and the current SVM."""
+    """One class: its positives, the negatives kept so far, and the current SVM.
 
+    ``negatives`` have the ``keys`` ``(N, 3)``: the cache, the image, and the row in it. Where workers read the
+    features, positives and negatives are rows without a value.
+    """
+
+    label: int
     settings: Mining
     scale: float
     seed: int
@@ -118,7 +174,7 @@ class Miner:
     trainings: int = 0
     unconverged: int = 0
     lost: bool = False
-    _keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
+    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
     _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
 
     def look_at(self, features: Rows, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
@@ -134,7 +190,7 @@ class Miner:
 
     def _held(self, image: tuple[int, int]) -> NDArray[np.int64]:
         """Return the rows of ``image`` that are negatives at present; one that was dropped may come back."""
-        keys = np.concatenate([self._keys, *(keys for _, keys in self._parts)])
+        keys = np.concatenate([self.keys, *(keys for _, keys in self._parts)])
         return keys[(keys[:, :2] == image).all(axis=1), 2]
 
     def due(self) -> bool:
@@ -143,9 +199,9 @@ class Miner:
 
     def gather(self) -> None:
         """Add the new negatives to those kept from the last training."""
-        old = [(self.negatives, self._keys)] if len(self.negatives) else []
+        old = [(self.negatives, self.keys)] if len(self.negatives) else []
         features, keys = zip(*old, *self._parts, strict=True)
-        self.negatives, self._keys = np.concatenate(features), np.concatenate(keys)
+        self.negatives, self.keys = np.concatenate(features), np.concatenate(keys)
         self._parts, self.fresh = [], 0
 
     def accept(self, svm: "_Svm") -> None:
@@ -157,7 +213,7 @@ class Miner:
         kept = np.flatnonzero(svm.scores >= self.settings.evict_below)
         if len(kept) > self.settings.max_negatives:
             kept = np.sort(kept[np.argsort(-svm.scores[kept], kind="stable")[: self.settings.max_negatives]])
-        self.negatives, self._keys = self.negatives[kept], self._keys[kept]
+        self.negatives, self.keys = self.negatives[kept], self.keys[kept]
 
 
 @dataclass(frozen=True)
@@ -169,6 +225,18 @@ class _Svm:
     scores: NDArray[np.float64]
     converged: bool
     lost: bool
+
+    def save(self, file: Path) -> None:
+        """Write it whole, or not at all."""
+        with atomic(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **vars(self))
+
+    @classmethod
+    def load(cls, file: Path) -> "_Svm":
+        """Read what `save` wrote."""
+        with np.load(file) as saved:
+            flags = {name: saved[name].item() for name in ("bias", "converged", "lost")}
+            return cls(weights=saved["weights"], scores=saved["scores"], **flags)
 
 
 def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Mining, seed: int) -> _Svm:
@@ -197,9 +265,11 @@ def _fit(positives: NDArray, negatives: NDArray, scale: float, settings: Mining,
     return _Svm(svm.coef_[0].astype(np.float32), float(svm.intercept_[0]), others, converged, lost)
 
 
-def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[Miner]) -> None:
+def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[Miner], *, held: bool) -> None:
     objects: list[list[NDArray]] = [[] for _ in miners]
-    for image, features in progress(regions.objects(layer), "collecting objects", total=len(regions)):
+    without = ((image, np.empty((len(image.rows), 0), np.float16)) for image in regions.regions())
+    found = regions.objects(layer) if held else without
+    for image, features in progress(found, "collecting objects", total=len(regions)):
         regions.check(image, layer, features)
         for row, label in enumerate(image.labels.tolist()):
             objects[label - 1].append(features[row])
@@ -208,15 +278,78 @@ def _collect_positives(regions: TrainingSet, layer: str, miners: Sequence[Miner]
             miner.positives = np.stack(rows)
 
 
-def retrain(miners: Sequence[Miner], workers: int) -> None:
-    """Train ``miners`` in parallel processes: liblinear's random numbers come from one stream for all threads."""
-    from joblib import Parallel, delayed
+@dataclass(frozen=True)
+class Trainings:
+    """Trains classes beside each other; see `train_svms` for what it is given."""
 
-    for miner in miners:
-        miner.gather()
-    work = (delayed(_fit)(m.positives, m.negatives, m.scale, m.settings, m.seed) for m in miners)
-    for miner, svm in zip(miners, Parallel(n_jobs=max(1, min(workers, len(miners))))(work), strict=True):
-        miner.accept(svm)
+    workers: int
+    elsewhere: Elsewhere | None = None
+    kept: Path | None = None
+
+    def make(self, miners: Sequence[Miner]) -> None:
+        """Train ``miners``, or take over what an interrupted run trained."""
+        missing = []
+        for miner in miners:
+            miner.gather()
+            file = self._file(miner)
+            if file is not None and file.is_file():
+                miner.accept(_Svm.load(file))
+            else:
+                missing.append(miner)
+        for miner, svm in self._trained(missing):
+            if (file := self._file(miner)) is not None:
+                svm.save(file)
+            miner.accept(svm)
+
+    def _trained(self, miners: Sequence[Miner]) -> Iterator[tuple[Miner, _Svm]]:
+        if self.elsewhere is not None:
+            there = self.elsewhere
+            fit = partial(_fit_there, partial(there.load, there.splits), there.whole, _solver())
+            yield from completed(there.executor, fit, miners)
+            return
+        # In processes: liblinear's random numbers come from one stream for all threads.
+        from joblib import Parallel, delayed
+
+        work = (delayed(_fit)(m.positives, m.negatives, m.scale, m.settings, m.seed) for m in miners)
+        parallel = Parallel(n_jobs=max(1, min(self.workers, len(miners))), return_as="generator")
+        yield from zip(miners, parallel(work), strict=True)
+
+    def _file(self, miner: Miner) -> Path | None:
+        return self.kept and self.kept / f"{miner.label}-{miner.trainings}.npz"
+
+
+def _solver() -> str:
+    """Return the version of the solver; no cache depends on it, so clusters do not compare it."""
+    return version("scikit-learn")
+
+
+def _fit_there(load: Callable[[], TrainingSet], whole: bool, solver: str, miner: Miner) -> _Svm:
+    """Train the SVM of a miner that holds no features, on a worker."""
+    if solver != _solver():
+        raise InputError(
+            f"runtime.cluster: a worker has scikit-learn {_solver()}, this machine {solver}; the same would be right."
+        )
+    assert isinstance(miner.settings, Svm)
+    regions, layer = load(), miner.settings.layer
+    positives = np.concatenate(list(_objects(regions, layer, miner.label)))
+    negatives = np.concatenate(list(_named(regions, layer, miner.keys, whole)))
+    return _fit(positives, negatives, miner.scale, miner.settings, miner.seed)
+
+
+def _objects(regions: TrainingSet, layer: str, label: int) -> Iterator[NDArray]:
+    for image in regions.regions():
+        if label in image.labels:
+            features = regions.rows(image.key, layer, image.rows)  # of all objects, as `_collect_positives` reads them
+            regions.check(image, layer, features)
+            yield features[image.labels == label]
+
+
+def _named(regions: TrainingSet, layer: str, keys: NDArray[np.int64], whole: bool) -> Iterator[NDArray]:
+    starts = np.flatnonzero((keys[1:, :2] != keys[:-1, :2]).any(axis=1)) + 1
+    for part in np.split(keys, starts):
+        (cache, image), rows = part[0, :2].tolist(), part[:, 2]
+        features = regions.caches[cache]
+        yield features.image(image, layer)[rows] if whole else features.rows(image, layer, rows)
 
 
 def _model(miners: Sequence[Miner], scale: float, layer: str, width: int) -> LinearModel:

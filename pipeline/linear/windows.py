@@ -17,7 +17,7 @@ from pipeline.core.sections import Mining
 from pipeline.data.index import Index
 from pipeline.features.hog_pyramid import DESCRIPTORS, Descriptor, Pyramid, Windows
 from pipeline.features.maps import MapCache
-from pipeline.linear.svm import Miner, SvmReport, retrain
+from pipeline.linear.svm import Miner, SvmReport, Trainings
 from pipeline.linear.templates import Component
 
 # An object that no window overlaps by so much trains nothing.
@@ -193,7 +193,8 @@ def train_filters(
 
     A component without positives, or without a negative, is never detected.
     """
-    miners = [Miner(settings, 1.0, seed, positives=each) for each in positives]
+    miners = [Miner(number, settings, 1.0, seed, positives=each) for number, each in enumerate(positives)]
+    trainings = Trainings(workers)
     for image in progress(images.images(), "drawing random windows", total=len(images)):
         for number, (component, miner) in enumerate(zip(components, miners, strict=True)):
             windows = image.pyramid.windows(component.shape)
@@ -201,7 +202,7 @@ def train_filters(
             drawn = np.zeros(len(windows), np.bool_)
             drawn[item_rng(seed, "random windows", *image.key, number).permutation(eligible)[:random_windows]] = True
             miner.look_at(windows, np.zeros(len(windows)), drawn, image.key)
-    retrain([miner for miner in miners if miner.fresh], workers)
+    trainings.make([miner for miner in miners if miner.fresh])
     learned = [pair for pair in zip(components, miners, strict=True) if pair[1].weights is not None]
     for _ in range(settings.passes):
         title = f"mining hard negatives, {len(learned)} filters"
@@ -211,8 +212,8 @@ def train_filters(
                 windows = image.pyramid.windows(component.shape)
                 background = image.background(component, windows, settings.negative_iou)
                 miner.look_at(windows, values + miner.bias, background, image.key)
-            retrain([miner for _, miner in learned if miner.due()], workers)
-        retrain([miner for _, miner in learned if miner.fresh], workers)
+            trainings.make([miner for _, miner in learned if miner.due()])
+        trainings.make([miner for _, miner in learned if miner.fresh])
     return [_filter(*pair, images.descriptor) for pair in zip(components, miners, strict=True)], SvmReport.of(miners)
 
 

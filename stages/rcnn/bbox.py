@@ -1,19 +1,14 @@
 """R-CNN, stage 4: ridge regression of boxes from cached features; writes models/rcnn/bbox.safetensors."""
 
-from pipeline.data.index import Index
-from pipeline.features.cache import FeatureCache
 from pipeline.linear.ridge import chosen_ridge, train_box_regressors
-from pipeline.linear.training_set import TrainingSet
 from pipeline.stage import Stage, run
 from pipeline.systems.rcnn.params import Rcnn
+from pipeline.systems.rcnn.training_set import training_set
 
 
 def main(stage: Stage) -> None:
-    splits, maker = stage.params.data.fit_splits, "systems/rcnn/dvc.yaml:features"
-    caches = [FeatureCache(stage.dep(f"features/rcnn/{split}.zarr"), f"{maker}@{split}") for split in splits]
-    indices = [Index.load(stage.dep(f"data/index/{split}.json")) for split in splits]
-    rcnn, seed = stage.section(Rcnn), stage.params.seed
-    regions = TrainingSet(caches, indices, difficult=rcnn.difficult)
+    rcnn, splits, seed = stage.section(Rcnn), stage.params.data.fit_splits, stage.params.seed
+    regions = training_set(stage.dep, splits, rcnn.difficult)
     ridge, figures = chosen_ridge(regions, splits, rcnn.bbox, "rcnn.bbox.ridge", seed=seed)
     (regressor,), counts = train_box_regressors(regions, rcnn.bbox, [ridge], seed=seed)
     regressor.save(stage.out("models/rcnn/bbox.safetensors"))

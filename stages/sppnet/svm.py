@@ -1,18 +1,28 @@
 """SPP-net, stage 3: one linear SVM a class on pooled windows; writes models/sppnet/svm.safetensors."""
 
+from functools import partial
+from pathlib import Path
+
+from pipeline.core.cluster import cluster
 from pipeline.linear.choice import with_chosen_c
-from pipeline.linear.svm import train_svms
-from pipeline.stage import Stage, run
-from pipeline.systems.sppnet.features import training_set
+from pipeline.linear.svm import Elsewhere, train_svms
+from pipeline.stage import CODE, Stage, run
+from pipeline.systems.sppnet.features import stored_training_set, training_set
 from pipeline.systems.sppnet.params import Sppnet
 
 
 def main(stage: Stage) -> None:
     sppnet, splits = stage.section(Sppnet), stage.params.data.fit_splits
-    seed, workers = stage.params.seed, stage.workers
+    seed, workers, kept = stage.params.seed, stage.workers, stage.scratch.folder
     regions = training_set(stage.dep, splits, stage.device, sppnet.difficult)
-    settings, figures = with_chosen_c(regions, splits, sppnet.svm, "sppnet.svm.C", seed=seed, workers=workers)
-    model, report = train_svms(regions, settings, seed=seed, workers=workers)
+    inputs = [stage.dep(path) for path in stage.declaration.deps if not path.startswith(CODE)]
+    load = partial(stored_training_set, Path.cwd(), stage.device, sppnet.difficult, stage.fingerprint)
+    with cluster(stage.params.runtime.cluster, workers, inputs, stage.device) as executor:
+        there = Elsewhere(executor, load, splits, whole=True) if executor else None
+        settings, figures = with_chosen_c(
+            regions, splits, sppnet.svm, "sppnet.svm.C", seed=seed, workers=workers, elsewhere=there, kept=kept
+        )
+        model, report = train_svms(regions, settings, seed=seed, workers=workers, elsewhere=there, kept=kept / "all")
     model.save(stage.out("models/sppnet/svm.safetensors"))
     print(report.table(regions.classes))
     stage.finish(len(regions), "image", **report.as_json(), **figures)

@@ -1,6 +1,7 @@
 """SPP-net's region features, computed on demand: regions of cached maps, pooled, through the fc layers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -193,3 +194,11 @@ def training_set(
         for split, index in zip(splits, indices, strict=True)
     ]
     return TrainingSet(regions, indices, difficult=difficult)
+
+
+@lru_cache(maxsize=1)
+def stored_training_set(
+    root: Path, device: torch.device, difficult: bool, fingerprint: str, splits: tuple[str, ...]
+) -> TrainingSet:
+    """Return the same for the project at ``root``, once for each process and ``fingerprint`` of its inputs."""
+    return training_set(root.joinpath, splits, device, difficult)
