@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -149,3 +150,44 @@ def test_one_and_two_workers_write_the_same_bytes(tiny, copy) -> None:
     (one.folder / "proposals/test.h5").unlink()
     one.run("stages.proposals", "test")
     assert digests(one.folder / "proposals/test.h5") == digests(tiny.folder / "proposals/test.h5")
+
+
+@pytest.mark.parametrize("system", ["rcnn", "sppnet"])
+def test_workers_of_a_cluster_train_the_same_svms(tiny, copy, system) -> None:
+    project = copy("dask")
+    project.set("tiny", "runtime.workers=2", "runtime.cluster=dask")
+    shutil.copytree(tiny.folder / f"features/{system}", project.folder / f"features/{system}")
+    made = f"models/{system}/svm.safetensors"
+    (project.folder / made).unlink()
+    project.run(f"stages.{system}.svm")
+    assert digests(project.folder / made) == digests(tiny.folder / made)
+
+
+def test_a_second_driver_leaves_the_scratch_folder_to_the_first(tiny, copy) -> None:
+    project = copy("both")
+    arguments, marks = ("stages.rcnn.features", "train"), ".scratch/rcnn_features_train/*/done/*"
+    first = project.start(*arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not list(project.folder.glob(marks)):
+            assert first.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        os.killpg(first.pid, signal.SIGSTOP)
+        finished = len(list(project.folder.glob(marks)))
+        second = project.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        _, errors = second.communicate(timeout=300)
+        assert second.returncode == 1
+        assert errors.splitlines()[-1].endswith(
+            ".scratch/rcnn_features_train/lock: another process runs this stage here; once it has ended, the same "
+            "command goes on from what it finished."
+        )
+        assert len(list(project.folder.glob(marks))) == finished
+        os.killpg(first.pid, signal.SIGCONT)
+        assert first.wait(300) == 0
+    finally:
+        if first.poll() is None:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+    made = "features/rcnn/train.zarr"
+    assert digests(project.folder / made) == digests(tiny.folder / made)
