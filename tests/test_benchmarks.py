@@ -1,19 +1,21 @@
 """The measurements start, and the two that documents are computed from count right; nothing here asserts a time."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import gpu, scaling
+from benchmarks import cluster, gpu, scaling
 from benchmarks.gpu_parts import PARTS, Sizes, Work
 from pipeline.nets.precision import has_bf16
 from pipeline.params import defaults, parse
@@ -142,6 +144,25 @@ def test_validate_is_measured_on_a_folder_that_it_accepts(pytestconfig: pytest.C
     assert done.stdout.startswith("50 images, 150 objects\n")
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["headers", "validate"]
     assert "checking images: 100%" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("dask")
+def test_a_cluster_is_measured_in_all_its_parts(pytestconfig: pytest.Config) -> None:
+    done = _run("benchmarks.cluster", ["--small"], pytestconfig.rootpath)
+    assert done.returncode == 0, done.stderr
+    named = [re.match(r"([a-z]+): ([^,]+)", line).groups() for line in done.stdout.splitlines()]
+    assert [part for part, _ in named] == [*2 * ["proposals"], "features", *2 * ["store"], *2 * ["simulation"]]
+    assert [what for part, what in named if part == "store"] == ["a folder", "an S3 server"]
+    assert done.stdout.count("256 rows, 2 MB, as") == 2
+
+
+def test_the_simulation_is_compared_with_the_best_that_there_is() -> None:
+    """By hand: 3, 1, 1 and 4 seconds on two workers; the last begins when the two short ones are done."""
+    assert cluster.greedy_seconds([3, 1, 1, 4], workers=2) == 6
+    tasks = cluster.durations(20_000, median=2.0)
+    assert np.median(tasks) == pytest.approx(2, rel=0.02)
+    assert np.mean(np.array(tasks) > 6) == pytest.approx(0.02, abs=0.003)  # the stragglers, nearly all
 
 
 def test_the_page_has_the_marks(pytestconfig: pytest.Config) -> None:
