@@ -59,8 +59,9 @@ class Sizes:
         network: of the features.
         region: side of its regions.
         regions: of an image.
-        shard_mb: of the caches.
+        shard_mb: of the features, so small that both workers get many.
         store_mb: raw, of the cache that goes to the object store.
+        object_mb: raw, of each of its shards.
         workers: of the simulation.
         tasks: of each of them.
         seconds: of a task of median length: ten images of selective search (docs/scaling.md).
@@ -72,8 +73,9 @@ class Sizes:
     network: str = "alexnet"
     region: int = 227
     regions: int = 1000
-    shard_mb: float = 16
+    shard_mb: float = 4
     store_mb: int = 512
+    object_mb: float = 64
     workers: int = 100
     tasks: int = 20
     seconds: float = 9.5
@@ -90,7 +92,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = Sizes(images=options.images, workers=options.workers)
     if options.small:
-        sizes = Sizes(4, 64, "small", 32, 20, shard_mb=0.1, store_mb=2, workers=4, tasks=3, faster=500)
+        sizes = Sizes(4, 64, "small", 32, 20, shard_mb=0.1, store_mb=2, object_mb=1, workers=4, tasks=3, faster=500)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         files = sorted(options.folder.glob("*.jpg"))[: sizes.images] if options.folder else drawn(sizes, scratch)
@@ -207,7 +209,7 @@ def store(sizes: Sizes, scratch: Path) -> Iterator[str]:
         }
         for name, place in places.items():
             begun = time.perf_counter()
-            cache = written(values, place, sizes.shard_mb)
+            cache = written(values, place, sizes.object_mb)
             made = time.perf_counter()
             rows = sum(len(rows) for _, rows in FeatureCache(cache, "the benchmark").images("fc7"))
             read = time.perf_counter()
