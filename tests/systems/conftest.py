@@ -23,6 +23,7 @@ from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import train_rpn
+from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.retinanet.training import train_retinanet
 from pipeline.systems.ssd.network import Ssd, SsdShape
@@ -138,6 +139,8 @@ def make_project(squares, around) -> Callable[..., Path]:
         Backbone(weights, network="small").save(folder / "models/backbones/small.safetensors")
         detector = FastRcnn(FastRcnnShape("small", 7, 32, 2, (128,), 192))
         detector.save(folder / "models/faster_rcnn/detector1.safetensors")
+        windows = Overfeat(OverfeatShape("small", 2, (96, 128), 2, 3, (16,), (16,), False))
+        windows.save(folder / "models/overfeat/classifier.safetensors")
         return folder
 
     return make

@@ -22,7 +22,6 @@ from pipeline.core.part import Part
 from pipeline.core.sections import Schedule
 from pipeline.data.index import Index
 from pipeline.registry import all_systems
-from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.training import Task, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +61,6 @@ def run_with(make_project, squares, tmp_path: Path, run_stage, monkeypatch: pyte
         if script.startswith("sppnet"):
             for split in ("train", "val"):
                 run_stage("sppnet.maps", split)
-        if script == "overfeat.box":
-            Overfeat(OverfeatShape("small", 2, (96, 128), 2, 3, (16,), (16,), False)).save(
-                folder / "models/overfeat/classifier.safetensors"
-            )
         name, *number = script.split("@")
         run_stage(name, *number)
         return folder

@@ -32,7 +32,7 @@ TRAININGS = [
 TRAININGS += [("pretrain@small", "shared/pretrain_small", "pretrain")]
 IDS = [script for script, _, _ in TRAININGS]
 # The rate is three times as high where the loop below goes uphill, after two steps.
-SCHEDULE = "{steps: 6, decay_at: [2], gamma: 3, warmup: 0, validation_batches: 2, checkpoint_every: 2}"
+SCHEDULE = "{steps: 6, decay_at: [2], gamma: 3, warmup: 0, average: 0, validation_batches: 2, checkpoint_every: 2}"
 CHANGED = [f"{key}.schedule={SCHEDULE}" for key in dict.fromkeys(key for _, _, key in TRAININGS)]
 CHANGED += [
     "pretrain.schedule.lr=0.002",
