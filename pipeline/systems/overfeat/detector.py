@@ -83,18 +83,12 @@ class OverfeatDetector(Detector):
         """Return the detections of one image: the merged boxes of each class, clipped, their scores summed up."""
         height, width, _ = candidates.source
         with clock.phase("suppression"):
-            merged = [candidates.take(np.zeros(0, np.int64))]
+            merged = []
             for label in np.unique(candidates.labels):
                 own = candidates.take(candidates.labels == label)
                 boxes, scores = merge(own.boxes, own.scores, self.settings.merge_below)
-                merged.append(replace(own.take(np.arange(len(boxes))), boxes=boxes, scores=scores))
-            together = replace(
-                candidates,
-                boxes=clip(np.concatenate([each.boxes for each in merged]), width, height),
-                labels=np.concatenate([each.labels for each in merged]),
-                scores=np.concatenate([each.scores for each in merged]),
-                rows=np.concatenate([each.rows for each in merged]),
-            )
+                merged.append(replace(own.take(np.arange(len(boxes))), boxes=clip(boxes, width, height), scores=scores))
+            together = Candidates.join(merged)
             return together.take(area(together.boxes) > 0).limit(self.settings.max_per_image).detections()
 
 
