@@ -4,6 +4,7 @@ Both map an image to a grid of vectors, so that a window is a slice of the grid 
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -72,22 +73,45 @@ def felzenszwalb(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _signed_histograms(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.float64]:
     """Return the votes of each cell for 18 orientations over 360 degrees, ``(rows, columns, 18)``."""
     y, x = np.arange(1, rows * CELL - 1), np.arange(1, columns * CELL - 1)
-    at_y, at_x = np.minimum(y, pixels.shape[0] - 2)[:, None], np.minimum(x, pixels.shape[1] - 2)
-    values = pixels.astype(np.float64)
-    dx, dy = values[at_y, at_x + 1] - values[at_y, at_x - 1], values[at_y + 1, at_x] - values[at_y - 1, at_x]
-    strongest = (dx**2 + dy**2).argmax(axis=2)[..., None]
-    dx, dy = np.take_along_axis(dx, strongest, 2), np.take_along_axis(dy, strongest, 2)
+    gradient = _strongest_gradient(pixels)
+    gradient = gradient[np.minimum(y, pixels.shape[0] - 2) - 1][:, np.minimum(x, pixels.shape[1] - 2) - 1]
+    magnitudes, orientations = _gradients()
+    votes, orientation = magnitudes[gradient], orientations[gradient]
+    sums = np.zeros(rows * columns * 2 * BINS)
+    for row, share_y in _shares(y, rows):
+        for column, share_x in _shares(x, columns):
+            places = orientation + (row * columns * 2 * BINS)[:, None]
+            places += column * 2 * BINS
+            sums += np.bincount(places.ravel(), (votes * share_y[:, None] * share_x).ravel(), len(sums))
+    return sums.reshape(rows, columns, 2 * BINS)
+
+
+def _strongest_gradient(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return the gradient of each pixel within the rim, of the channel where it is greatest, as `_gradients` counts."""
+    chosen, most = np.zeros((pixels.shape[0] - 2, pixels.shape[1] - 2), np.int32), np.int32(-1)
+    for values in pixels.astype(np.int32).transpose(2, 0, 1):
+        dx, dy = values[1:-1, 2:] - values[1:-1, :-2], values[2:, 1:-1] - values[:-2, 1:-1]
+        strength = dx * dx + dy * dy
+        chosen = np.where(strength > most, (dy + 255) * 511 + dx + 255, chosen)
+        most = np.maximum(strength, most)
+    return chosen
+
+
+@cache
+def _gradients() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return size and orientation, 0 to 17, of all gradients ``dy, dx`` of 8 bits from -255 on, ``(511 * 511,)``."""
+    dy, dx = np.mgrid[-255:256, -255:256].reshape(2, -1)
     angles = np.arange(BINS) * np.pi / BINS
-    along = dx * np.cos(angles) + dy * np.sin(angles)
-    orientation = np.concatenate([along, -along], axis=2).argmax(axis=2)
-    votes = np.hypot(dx, dy)[..., 0, None] * (orientation[..., None] == np.arange(2 * BINS))
-    return np.einsum("ry,yxo,cx->rco", _shares(y, rows), votes, _shares(x, columns), optimize=True)
+    along = dx[:, None] * np.cos(angles) + dy[:, None] * np.sin(angles)
+    return np.hypot(dx, dy).astype(np.float32), np.concatenate([along, -along], axis=1).argmax(axis=1)
 
 
-def _shares(places: NDArray[np.int64], cells: int) -> NDArray[np.float64]:
-    """Return how much of its vote each of the pixels ``places`` ``(N,)`` gives to each cell, ``(cells, N)``."""
+def _shares(places: NDArray[np.int64], cells: int) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Return the two cells that each of the pixels ``places`` ``(N,)`` votes for, with its shares, ``(N,)`` each."""
     middle = (places + 0.5) / CELL - 0.5
-    return np.maximum(1 - np.abs(middle - np.arange(cells)[:, None]), 0)
+    before = np.floor(middle).astype(np.int64)
+    pairs = [(before, before + 1 - middle), (before + 1, middle - before)]
+    return [(np.clip(cell, 0, cells - 1), share * ((cell >= 0) & (cell < cells))) for cell, share in pairs]
 
 
 def correlate(grid: NDArray[np.float32], filters: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:

@@ -36,6 +36,7 @@ class Descriptor:
         after: cells after the last vector's.
         padding: the channel that is 1 around the image, where all others are 0; None: all are.
         field: side of the square of pixels that can change a vector.
+        mirrored: for each channel of a mirrored image's vectors the one of the image's that it equals.
     """
 
     grid: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -46,6 +47,7 @@ class Descriptor:
     after: int
     padding: int | None
     field: int
+    mirrored: tuple[int, ...]
 
     @property
     def offset(self) -> float:
@@ -57,13 +59,25 @@ class Descriptor:
         cells = np.floor(pixels / CELL + self.rounding).astype(np.int64)
         return np.maximum(cells - self.before - self.beyond - self.after, 0)
 
+    def mirror(self, grids: NDArray) -> NDArray:
+        """Return the vectors of mirrored images, whose own are ``grids`` ``(..., rows, columns, channels)``.
+
+        Where a gradient lies between two hard orientations, the first takes it on both sides.
+        """
+        return grids[..., ::-1, self.mirrored]
+
+
+# Cells lie column by column; an orientation t becomes 180 degrees - t.
+_BLOCK_MIRRORED = np.arange(BLOCK**2 * BINS).reshape(BLOCK, BLOCK, BINS)[::-1, :, ::-1].ravel()
+_SIGNED, _UNSIGNED = np.arange(2 * BINS), np.arange(BINS)
+_CELL_MIRRORED = [*(BINS - _SIGNED) % (2 * BINS), *(2 * BINS + -_UNSIGNED % BINS), 29, 30, 27, 28, 31]
 
 DESCRIPTORS = {
     "dalal_triggs": Descriptor(
-        dalal_triggs, BLOCK**2 * BINS, 0, 0, BLOCK - 1, 0, None, 18
+        dalal_triggs, BLOCK**2 * BINS, 0, 0, BLOCK - 1, 0, None, 18, tuple(map(int, _BLOCK_MIRRORED))
     ),  # a block, and a pixel around for gradients
     "felzenszwalb": Descriptor(
-        felzenszwalb, 32, 0.5, 1, 0, 1, 31, 34
+        felzenszwalb, 32, 0.5, 1, 0, 1, 31, 34, tuple(map(int, _CELL_MIRRORED))
     ),  # three cells, half of one around for votes, a pixel
 }
 
@@ -221,6 +235,9 @@ def window_boxes(places: NDArray[np.int64], factors: NDArray[np.float64], shape:
     return as_boxes(np.concatenate(boxes))
 
 
+_ALL = slice(None)
+
+
 class Pyramid:
     """The levels of one image, ready for windows.
 
@@ -228,19 +245,21 @@ class Pyramid:
         maps: as cached, or just computed.
         descriptor: of the vectors.
         margin: cells by which a window may reach beyond the image; their vectors are 0 (`Descriptor.padding`).
+        which: of the levels of ``maps``, the finest first; others have no window.
 
     Attributes:
         descriptor: of the vectors.
         levels: ``(rows, columns, channels)`` float32 each, the surroundings of the image included.
+        factors: ``(L, 2)``, pixels of a level per image pixel along x and y.
     """
 
-    def __init__(self, maps: ImageMaps, descriptor: Descriptor, margin: int) -> None:
+    def __init__(self, maps: ImageMaps, descriptor: Descriptor, margin: int, which: slice = _ALL) -> None:
         self.descriptor = descriptor
-        self._hw, self._factors, self._margin = maps.hw, maps.factors, margin
+        self._hw, self.factors, self._margin = maps.hw[which], maps.factors[which], margin
         self._dtype = np.result_type(*maps.cells)
         self.levels = [
             self._padded(np.asarray(cells, np.float32).reshape(*hw, descriptor.channels))
-            for cells, hw in zip(maps.cells, maps.hw.tolist(), strict=True)
+            for cells, hw in zip(maps.cells[which], self._hw.tolist(), strict=True)
         ]
 
     def _padded(self, grid: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -256,7 +275,7 @@ class Pyramid:
     def windows(self, shape: WindowShape) -> "Windows":
         """Return all windows of a shape, level by level, row by row."""
         places = window_places(self._hw, shape, self.descriptor, self._margin)
-        boxes = window_boxes(places, self._factors, shape, self._margin)
+        boxes = window_boxes(places, self.factors, shape, self._margin)
         return Windows(self.levels, places, shape.grid(self.descriptor), boxes, self._dtype)
 
     def scores(self, filters: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
@@ -293,11 +312,16 @@ class Windows:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the level of some windows, ``(len(rows),)``, and their row and column on it, ``(len(rows), 2)``."""
+        at = np.searchsorted(self._starts, rows, side="right") - 1
+        return at, np.stack(np.divmod(rows - self._starts[at], self._columns[at]), axis=1)
+
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray:
         """Return the vectors of some windows, ``(len(rows), h * w * channels)``."""
         down, across = self._hw
-        at = np.searchsorted(self._starts, rows, side="right") - 1
-        y, x = np.divmod(rows - self._starts[at], self._columns[at])
+        at, places = self.places(rows)
+        y, x = places.T
         values = np.empty((len(rows), down * across * self._levels[0].shape[2]), self._dtype)
         for row, (level, top, left) in enumerate(zip(at.tolist(), y.tolist(), x.tolist(), strict=True)):
             values[row] = self._levels[level][top : top + down, left : left + across].ravel()

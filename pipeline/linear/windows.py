@@ -16,7 +16,7 @@ from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import Mining
 from pipeline.data.index import Index
 from pipeline.features.hog_pyramid import DESCRIPTORS, Descriptor, Pyramid, Windows
-from pipeline.features.maps import MapCache
+from pipeline.features.maps import ImageMaps, MapCache
 from pipeline.linear.svm import Miner, SvmReport, Trainings
 from pipeline.linear.templates import Component
 
@@ -30,7 +30,8 @@ class ImageWindows:
 
     Attributes:
         key: ``(cache, image)``, positions that name the image over all caches.
-        pyramid: of the image.
+        pyramid: of the image, without the levels that the set leaves out.
+        maps: all levels, as cached.
         truth: ``(G, 4)`` float32, the objects that are trained on.
         labels: ``(G,)`` int64 category ids.
         crowds: ``(M, 4)`` float32; what lies in one trains nothing.
@@ -38,6 +39,7 @@ class ImageWindows:
 
     key: tuple[int, int]
     pyramid: Pyramid
+    maps: ImageMaps
     truth: Boxes
     labels: NDArray[np.int64]
     crowds: Boxes
@@ -57,6 +59,7 @@ class WindowSet:
         indices: of the same images.
         descriptor: of the pyramids, by its name.
         margin: see `Pyramid`.
+        first: levels without windows, the finest ones.
         difficult: whether difficult objects are trained on; else they are background.
 
     Attributes:
@@ -75,6 +78,7 @@ class WindowSet:
         *,
         descriptor: str,
         margin: int,
+        first: int = 0,
         difficult: bool = True,
     ) -> None:
         for cache, index in zip(caches, indices, strict=True):
@@ -83,6 +87,7 @@ class WindowSet:
         self.classes = indices[0].classes
         self._caches, self.indices = caches, indices
         self.descriptor, self._margin, self._difficult = DESCRIPTORS[descriptor], margin, difficult
+        self._first = first
 
     def __len__(self) -> int:
         return sum(len(cache) for cache in self._caches)
@@ -98,7 +103,8 @@ class WindowSet:
                 used = image.trained(self._difficult)
                 yield ImageWindows(
                     (number, position),
-                    Pyramid(maps, self.descriptor, self._margin),
+                    Pyramid(maps, self.descriptor, self._margin, slice(self._first, None)),
+                    maps,
                     image.boxes[used],
                     image.labels[used],
                     image.crowds,

@@ -34,6 +34,8 @@ from pipeline.systems.bow.cache import WordCache, cache_words
 from pipeline.systems.bow.detector import CachedWords, SubwindowSearch
 from pipeline.systems.bow.search import Pyramid
 from pipeline.systems.bow.words import learn_vocabulary, sample_descriptors
+from pipeline.systems.dpm.detector import DpmDetector
+from pipeline.systems.dpm.model import DpmModel, Look, Part
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, image_maps, limits_of, region_cells
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
@@ -263,6 +265,44 @@ def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
     made.run(HogDetector(description, model, CachedPyramids(MapCache(path, "stage"), made.index)))
 
 
+def make_dpm(made: Made, sections, altered, settings, detect) -> None:
+    hog, images = altered(sections.dpm.hog, finest=1.5, per_octave=2, shard_mb=0.05), made.index.images
+    parts = altered(sections.dpm.parts, reach=2)
+    files = [made.root / image.file for image in images]
+    path = cache_pyramids(
+        pyramid_entries([image.id for image in images], files, made.sizes, hog),
+        hog,
+        place=made.scratch,
+        workers=1,
+        attributes={},
+        title="caching",
+    )
+    descriptor, rng, cost = (
+        DESCRIPTORS[hog.descriptor],
+        np.random.default_rng(1),
+        np.array([0.1, 0, 0.1, 0], np.float32),
+    )
+
+    def weights(*sides: int) -> np.ndarray:
+        values = rng.normal(size=(*sides, descriptor.channels)).astype(np.float32)
+        return values - values.mean()
+
+    looks = [
+        Look(Component(label, shape), weights(*shape.grid(descriptor)), -1.0, parts_of)
+        for label, shape, parts_of in (
+            (1, WindowShape(2, 2, 1), tuple(Part(at, weights(3, 3), cost) for at in ((0, 0), (3, 4)))),
+            (2, WindowShape(3, 2, 1), (Part((2, 1), weights(3, 4), cost),)),
+        )
+    ]
+    boxes = tuple(rng.normal(0, 0.05, (2 * filters + 1, 4)).astype(np.float32) for filters in (3, 3, 2, 2))
+    model = DpmModel(tuple(looks), True, boxes)
+    model.save(made.models / "dpm/parts.safetensors")
+    limits = class_limits(detect.max_per_class, detect.per_class_budget, [made.index], "detect")
+    settings = {"hog": hog, "parts": parts, "detect": detect, "limits": limits}
+    description = Description.of("dpm", made.index.classes, **settings)
+    made.run(DpmDetector(description, model, CachedPyramids(MapCache(path, "stage"), made.index)))
+
+
 def single_shot(made: Made, system: str, network: Yolo | Ssd | Retinanet, detect) -> None:
     network.save(made.models / system / "network.safetensors")
     description = Description.of(system, made.index.classes, detect=detect)
@@ -304,6 +344,7 @@ def make_bow(made: Made, sections, altered, settings, detect) -> None:
 MAKERS = {
     "overfeat": make_overfeat,
     "hog_svm": make_hog_svm,
+    "dpm": make_dpm,
     "bow": make_bow,
     "rcnn": make_rcnn,
     "sppnet": make_sppnet,

@@ -11,6 +11,7 @@ from pipeline.registry import all_systems, load
 CLASSICAL = {"read", "proposals", "convolution", "pooling", "heads", "svm", "box_regression", "suppression"}
 PHASES = {
     "hog_svm": {"pooling", "svm", "box_regression", "suppression"},
+    "dpm": {"pooling", "svm", "box_regression", "suppression"},
     "bow": {"convolution", "svm"},
     "rcnn": CLASSICAL - {"read"},
     "sppnet": CLASSICAL - {"read"},
@@ -74,10 +75,16 @@ def test_filters_find_in_pixels_what_they_find_in_cached_pyramids(make, changed:
     assert check(make("hog_svm", **changed), "hog_svm") > 20
 
 
+@pytest.mark.parametrize("changed", [{}, {"box_prediction": False, "per_class_budget": 5}, {"min_score": None}])
+def test_parts_are_found_in_pixels_where_they_are_found_in_cached_pyramids(make, changed: dict) -> None:
+    assert check(make("dpm", **changed), "dpm") > 20
+
+
+@pytest.mark.parametrize("system", ["hog_svm", "dpm"])
 @pytest.mark.parametrize("shape", [(3, 900), (9, 40), (1, 1), (300, 12)])
-def test_filters_see_images_of_any_shape(make, shape: tuple[int, int]) -> None:
+def test_filters_see_images_of_any_shape(make, system: str, shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    (found,) = load("hog_svm", make("hog_svm").models, "cpu").detect([image])
+    (found,) = load(system, make(system).models, "cpu").detect([image])
     assert (found.boxes >= 0).all()
     assert (found.boxes[:, 2:] <= shape[::-1]).all()
 

@@ -19,6 +19,7 @@ from pipeline.registry import all_systems, load
         ("rcnn", "rcnn/network.safetensors", "systems/rcnn/dvc.yaml:finetune"),
         ("rcnn", "rcnn/svm.safetensors", "systems/rcnn/dvc.yaml:svm"),
         ("hog_svm", "hog_svm/filters.safetensors", "systems/hog_svm/dvc.yaml:train"),
+        ("dpm", "dpm/parts.safetensors", "systems/dpm/dvc.yaml:parts"),
         ("sppnet", "sppnet/bbox.safetensors", "systems/sppnet/dvc.yaml:bbox"),
         ("sppnet", "sppnet/network.safetensors", "systems/sppnet/dvc.yaml:finetune"),
         ("sppnet", "sppnet/backbone.safetensors", "systems/sppnet/dvc.yaml:finetune"),

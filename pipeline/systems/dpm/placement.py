@@ -1,0 +1,147 @@
+"""All placements of all looks in an image: scores, where the parts lie, and the vectors that a linear model weighs.
+
+A root's window lies on one level, its parts on the level of twice the resolution, an octave finer. The score of a
+placement is that of the root and of the parts where they are best, less the cost of their displacements, and a bias.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import as_boxes
+from pipeline.features.hog import CELL, correlate
+from pipeline.features.hog_pyramid import Pyramid, Windows
+from pipeline.features.maps import ImageMaps
+from pipeline.systems.dpm.deformation import best_moves, deformation_features, distance_transform
+from pipeline.systems.dpm.model import Part, View
+
+
+class Placements:
+    """One image as several looks see it.
+
+    Args:
+        pyramid: the levels of the roots: all but those of the finest octave.
+        maps: all levels.
+        views: the looks.
+        margin: cells by which a root may reach beyond the image, that of ``pyramid``.
+        reach: cells by which parts move at most.
+
+    Attributes:
+        scores: of each view ``(N,)`` float32, in the order of its `windows`.
+    """
+
+    def __init__(self, pyramid: Pyramid, maps: ImageMaps, views: Sequence[View], margin: int, reach: int) -> None:
+        self.pyramid, self.views, self._margin, self._reach = pyramid, views, margin, reach
+        # A level of half the size may have half a cell more than half of the cells: one more on each side.
+        self._fine_margin = 2 * margin + reach + 1
+        stop = len(pyramid.levels) if any(view.look.parts for view in views) else 0
+        self._fine = Pyramid(maps, pyramid.descriptor, self._fine_margin, slice(stop))
+        self._windows: dict[int, Windows] = {}
+        self._parts = [(number, part) for number, view in enumerate(views) for part in view.look.parts]
+        self._responses: list[list[NDArray[np.float32]]] = []
+        self.scores = self._scored()
+
+    def windows(self, view: int) -> Windows:
+        """Return the windows of a view's root."""
+        if view not in self._windows:
+            self._windows[view] = self.pyramid.windows(self.views[view].look.component.shape)
+        return self._windows[view]
+
+    def _scored(self) -> list[NDArray[np.float32]]:
+        found: list[list[NDArray[np.float32]]] = [[] for _ in self.views]
+        for number, level in enumerate(self.pyramid.levels):
+            roots = correlate(level, [view.look.root for view in self.views])
+            fine = self._fine.levels[number] if self._parts else level
+            self._responses.append(correlate(fine, [part.weights for _, part in self._parts]))
+            for (view, part), best in zip(self._parts, self._transformed(number), strict=True):
+                if roots[view].size:
+                    y, x = self._first(part)
+                    rows, columns = roots[view].shape
+                    roots[view] += best[y : y + 2 * rows : 2, x : x + 2 * columns : 2]
+            for values, view, own in zip(roots, self.views, found, strict=True):
+                own.append((values + np.float32(view.look.bias)).ravel())
+        return [np.concatenate(own) for own in found]
+
+    def _first(self, part: Part) -> tuple[int, int]:
+        """Return where the anchor of a part is on its level when the root lies on the first place of its own."""
+        more = self._fine_margin - 2 * self._margin
+        return part.anchor[0] + more, part.anchor[1] + more
+
+    def _transformed(self, level: int) -> list[NDArray[np.float32]]:
+        """Return the distance transforms of all parts on a level; those of one size together."""
+        found: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(self._parts)
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for position, response in enumerate(self._responses[level]):
+            by_shape.setdefault(response.shape, []).append(position)
+        for positions in by_shape.values():
+            responses = np.stack([self._responses[level][position] for position in positions])
+            costs = np.stack([self._parts[position][1].cost for position in positions])
+            for position, best in zip(positions, distance_transform(responses, costs, self._reach), strict=True):
+                found[position] = best
+        return found
+
+    def moves(self, view: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return by how many rows and columns the parts of some placements moved, ``(len(rows), parts, 2)``.
+
+        Args:
+            view: position of the view.
+            rows: among its `windows`.
+        """
+        level, places = self.windows(view).places(rows)
+        own = [number for number, (each, _) in enumerate(self._parts) if each == view]
+        moves = np.zeros((len(rows), len(own), 2), np.int64)
+        for at in np.unique(level).tolist():
+            which = level == at
+            for position, number in enumerate(own):
+                part = self._parts[number][1]
+                anchors = 2 * places[which] + self._first(part)
+                moves[which, position] = best_moves(self._responses[at][number], anchors, part.cost, self._reach)
+        return moves
+
+    def vectors(self, view: int, rows: NDArray[np.int64], moves: NDArray[np.int64], bias: float) -> NDArray:
+        """Return what `Look.parameters` weighs to give the scores of some placements, ``(len(rows), width)``.
+
+        Those of a flipped view are mirrored back, so that they fit the weights of its look.
+
+        Args:
+            view: position of the view.
+            rows: among its `windows`.
+            moves: see `moves`.
+            bias: value of the constant feature.
+        """
+        seen, windows = self.views[view], self.windows(view)
+        level, places = windows.places(rows)
+        roots = windows[rows]
+        patches = [roots.reshape(len(rows), *seen.look.root.shape)]
+        for position, part in enumerate(seen.look.parts):
+            cut = np.empty((len(rows), *part.weights.shape), roots.dtype)
+            for at in np.unique(level).tolist():
+                which = level == at
+                y, x = (2 * places[which] + self._first(part) + moves[which, position]).T
+                cuts = sliding_window_view(self._fine.levels[at], part.weights.shape[:2], (0, 1))
+                cut[which] = cuts[y, x].transpose(0, 2, 3, 1)
+            patches.append(cut)
+        if seen.flipped:
+            patches, moves = [self.pyramid.descriptor.mirror(each) for each in patches], moves * np.array([1, -1])
+        columns = [*patches, deformation_features(moves), np.full((len(rows), 1), bias)]
+        flat = [each.reshape(len(rows), math.prod(each.shape[1:])) for each in columns]
+        return np.concatenate([each.astype(roots.dtype) for each in flat], axis=1)
+
+    def filters(self, view: int, rows: NDArray[np.int64], moves: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the boxes of root and parts of some placements, ``(len(rows), 1 + parts, 4)``, in pixels of the image.
+
+        The root's is that of its window without the margin; boxes may reach beyond the image.
+        """
+        windows, descriptor = self.windows(view), self.pyramid.descriptor
+        level, places = windows.places(rows)
+        boxes = [windows.boxes[rows]]
+        factors = self._fine.factors[level] if self._parts else np.ones((len(rows), 2))
+        for position, part in enumerate(self.views[view].look.parts):
+            first = 2 * places + self._first(part) + moves[:, position] - self._fine_margin
+            last = first + np.array(part.weights.shape[:2]) + descriptor.beyond
+            cells = np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1)
+            boxes.append(as_boxes(cells * CELL / np.tile(factors, 2)))
+        return np.stack(boxes, axis=1)
