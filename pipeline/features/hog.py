@@ -115,26 +115,40 @@ def _shares(places: NDArray[np.int64], cells: int) -> list[tuple[NDArray[np.int6
 
 
 def correlate(grid: NDArray[np.float32], filters: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-    """Return the score of each filter at every window of ``grid``, without a bias.
+    """Return the score of each filter at every window of ``grid``, without a bias; see `Correlator`."""
+    return Correlator(filters)(grid)
+
+
+class Correlator:
+    """Filters made ready for many grids.
 
     Args:
-        grid: ``(rows, columns, channels)``.
         filters: ``(h, w, channels)`` each.
-
-    Returns:
-        For each filter ``(rows - h + 1, columns - w + 1)``: at ``y, x`` the sum of ``grid[y : y + h, x : x + w]``
-        times the filter. A filter larger than the grid has no window.
     """
-    scores: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(filters)
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for position, weights in enumerate(filters):
-        by_shape.setdefault(weights.shape, []).append(position)
-    image = torch.from_numpy(grid).permute(2, 0, 1)[None]
-    for positions in by_shape.values():  # of one shape ten together take a tenth of the time
-        alike = torch.from_numpy(np.stack([filters[position] for position in positions])).permute(0, 3, 1, 2)
-        for position, found in zip(positions, _responses(image, alike), strict=True):
-            scores[position] = found
-    return scores
+
+    def __init__(self, filters: Sequence[NDArray[np.float32]]) -> None:
+        self._count = len(filters)
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for position, weights in enumerate(filters):
+            by_shape.setdefault(weights.shape, []).append(position)
+        # Of one shape ten together take a tenth of the time.
+        self._alike = [
+            (positions, torch.from_numpy(np.stack([filters[position] for position in positions])).permute(0, 3, 1, 2))
+            for positions in by_shape.values()
+        ]
+
+    def __call__(self, grid: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return for each filter ``(rows - h + 1, columns - w + 1)``.
+
+        At ``y, x`` is the sum of ``grid[y : y + h, x : x + w]``, of a grid ``(rows, columns, channels)``, times the
+        filter. A filter larger than the grid has no window.
+        """
+        scores: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * self._count
+        image = torch.from_numpy(grid).permute(2, 0, 1)[None]
+        for positions, weights in self._alike:
+            for position, found in zip(positions, _responses(image, weights), strict=True):
+                scores[position] = found
+        return scores
 
 
 def _responses(image: torch.Tensor, weights: torch.Tensor) -> NDArray[np.float32]:

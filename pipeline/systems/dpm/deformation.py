@@ -36,22 +36,24 @@ def _along_last(
 
 
 def best_moves(
-    response: NDArray[np.float32], anchors: NDArray[np.int64], cost: NDArray[np.float32], reach: int
+    responses: NDArray[np.float32], anchors: NDArray[np.int64], costs: NDArray[np.float32], reach: int
 ) -> NDArray[np.int64]:
-    """Return by how many rows and columns one part moves from each of its ``anchors`` to its best place, ``(N, 2)``.
+    """Return by how many rows and columns each part moves from its anchors to its best place, ``(P, N, 2)``.
 
     Args:
-        response: ``(rows, columns)``, of the part's filter; it has ``reach`` cells around each anchor.
-        anchors: ``(N, 2)``, rows and columns.
-        cost: ``(4,)``.
+        responses: ``(P, rows, columns)``, of one filter each; there are ``reach`` cells around each anchor.
+        anchors: ``(P, N, 2)``, rows and columns.
+        costs: ``(P, 4)``.
         reach: see `distance_transform`. Of equally good places the first, row by row, counts.
     """
     moves = np.arange(-reach, reach + 1)
-    y, x = anchors.T[..., None, None] + np.stack(np.meshgrid(moves, moves, indexing="ij"))[:, None]
-    ax, bx, ay, by = cost
-    costs = (ay * moves**2 - by * moves)[:, None] + (ax * moves**2 - bx * moves)
-    best = (response[y, x] - costs).reshape(len(anchors), len(moves) ** 2).argmax(axis=1)
-    return np.stack(np.divmod(best, len(moves)), axis=1) - reach
+    parts = np.arange(len(responses))[:, None, None, None]
+    y, x = anchors[..., 0, None, None] + moves[:, None], anchors[..., 1, None, None] + moves
+    ax, bx, ay, by = costs.T[..., None, None, None]
+    cost = (ay * moves**2 - by * moves)[..., None] + (ax * moves**2 - bx * moves)[..., None, :]
+    values = responses[parts, y, x] - cost.reshape(len(responses), 1, len(moves), len(moves))
+    best = values.reshape(*anchors.shape[:2], len(moves) ** 2).argmax(axis=2)
+    return np.stack(np.divmod(best, len(moves)), axis=2) - reach
 
 
 def deformation_features(moves: NDArray[np.int64]) -> NDArray[np.float32]:

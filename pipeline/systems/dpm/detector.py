@@ -21,7 +21,7 @@ from pipeline.limits import Limits, class_limits
 from pipeline.linear.pyramid_source import CachedPyramids, ComputedPyramids, PyramidSource
 from pipeline.systems.dpm.model import DpmModel, views_of
 from pipeline.systems.dpm.params import Dpm, DpmDetection, Parts
-from pipeline.systems.dpm.placement import Placements
+from pipeline.systems.dpm.placement import Mixture, Placements
 from pipeline.systems.indices import load_indices
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ class DpmDetector(Detector):
         )
         hog = description.section("hog", Hog)
         self._descriptor, self._first = DESCRIPTORS[hog.descriptor], hog.per_octave
-        self._reach = description.section("parts", Parts).reach
+        reach = description.section("parts", Parts).reach
         self.detection_limits, self.reads_pixels = self._limits.on_average, pyramids.reads_pixels
         self._model, self._pyramids = model, pyramids
-        self._views = views_of(model.looks, model.mirror, self._descriptor)
-        self._margin = max((look.component.shape.margin for look in model.looks), default=0)
+        margin = max((look.component.shape.margin for look in model.looks), default=0)
+        self._mixture = Mixture(views_of(model.looks, model.mirror, self._descriptor), margin, reach)
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
         """Return the best placements of each picture and class."""
@@ -77,11 +77,11 @@ class DpmDetector(Detector):
     def _search(self, picture: Picture, clock: Clock) -> Candidates:
         maps, size = self._pyramids(picture, clock)
         with clock.phase("svm"):
-            pyramid = Pyramid(maps, self._descriptor, self._margin, slice(self._first, None))
-            placements = Placements(pyramid, maps, self._views, self._margin, self._reach)
+            pyramid = Pyramid(maps, self._descriptor, self._mixture.margin, slice(self._first, None))
+            placements = Placements(pyramid, maps, self._mixture)
         with clock.phase("suppression"):
             parts, views = [], []
-            for number, view in enumerate(self._views):
+            for number, view in enumerate(self._mixture.views):
                 scores = placements.scores[number][:, None]
                 part = Candidates.above(self._settings.min_score, placements.windows(number).boxes, scores)
                 parts.append(replace(part, labels=np.full(len(part), view.look.component.label, np.int64)))

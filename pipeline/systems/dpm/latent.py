@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, clip, iou
 from pipeline.core.runtime import progress
 from pipeline.linear.box_fit import fit_boxes
-from pipeline.linear.windows import LEAST_IOU, ImageWindows, WindowSet
+from pipeline.linear.windows import LEAST_IOU, WindowSet
 from pipeline.systems.dpm.model import LEAST_CURVATURE, DpmModel, Look, View, box_inputs, views_of
 from pipeline.systems.dpm.params import LatentSvm
-from pipeline.systems.dpm.placement import Placements
+from pipeline.systems.dpm.placement import Mixture, Placements
 from pipeline.systems.dpm.solver import Block, hinge, solve
 
 _DEFORMATION_PENALTY = 10  # regmult of deformation blocks in voc-release5
@@ -143,7 +143,7 @@ class Latent:
         images = zip(progress(self.images.images(), title, total=len(self.images)), sizes, strict=True)
         for image, size in images:
             own = [n for n, view in enumerate(views) if view.look.learned and view.look.component.label in image.labels]
-            placements = self._placements(image, [views[n] for n in own])
+            placements = Placements(image.pyramid, image.maps, self._mixture([views[n] for n in own]))
             chosen: dict[int, list[tuple[int, int]]] = {}
             for number, (label, box) in enumerate(zip(image.labels.tolist(), image.truth, strict=True)):
                 best = best_placement(placements, label, box, self._settings.positive_iou)
@@ -157,8 +157,8 @@ class Latent:
             for number, (each, view) in enumerate(zip(found, views, strict=True))
         ]
 
-    def _placements(self, image: ImageWindows, views: Sequence[View]) -> Placements:
-        return Placements(image.pyramid, image.maps, views, self._margin, self._reach)
+    def _mixture(self, views: Sequence[View]) -> Mixture:
+        return Mixture(views, self._margin, self._reach)
 
     def _take(self, placed: Sequence[Placed]) -> None:
         views = self.views
@@ -178,19 +178,23 @@ class Latent:
         return float(np.concatenate(losses).mean()) if any(len(each) for each in losses) else 0.0
 
     def _mine(self, title: str) -> None:
+        mixture = self._learned()
         for image in progress(self.images.images(), title, total=len(self.images)):
-            views = self.views
-            own = [n for n, view in enumerate(views) if view.look.learned]
-            placements = self._placements(image, [views[n] for n in own])
-            for position, number in enumerate(own):
-                component, scores = views[number].look.component, placements.scores[position]
-                rows = np.flatnonzero(scores > self._settings.hard_above)
+            placements = Placements(image.pyramid, image.maps, mixture)
+            for number, view in enumerate(mixture.views):
+                rows = np.flatnonzero(placements.scores[number] > self._settings.hard_above)
                 if len(rows):
-                    windows = placements.windows(position)
+                    component, windows = view.look.component, placements.windows(number)
                     background = image.background(component, windows, self._settings.negative_iou)
-                    self._learners[component.label].look_at(placements, position, rows[background[rows]], image.key)
-            self._make([each for each in self._learners.values() if each.fresh > self._settings.retrain_after])
+                    self._learners[component.label].look_at(placements, number, rows[background[rows]], image.key)
+            due = [each for each in self._learners.values() if each.fresh > self._settings.retrain_after]
+            if due:
+                self._make(due)
+                mixture = self._learned()
         self._make([each for each in self._learners.values() if each.fresh or not each.trained])
+
+    def _learned(self) -> Mixture:
+        return self._mixture([view for view in self.views if view.look.learned])
 
     def _make(self, learners: Sequence["_Learner"]) -> None:
         """Train some classes beside each other."""

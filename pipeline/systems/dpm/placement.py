@@ -12,62 +12,87 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import as_boxes
-from pipeline.features.hog import CELL, correlate
-from pipeline.features.hog_pyramid import Pyramid, Windows
+from pipeline.features.hog import CELL, Correlator
+from pipeline.features.hog_pyramid import Pyramid, Windows, WindowShape
 from pipeline.features.maps import ImageMaps
 from pipeline.systems.dpm.deformation import best_moves, deformation_features, distance_transform
 from pipeline.systems.dpm.model import Part, View
 
 
+class Mixture:
+    """Looks made ready to be applied to many images.
+
+    Args:
+        views: the looks.
+        margin: cells by which a root may reach beyond the image.
+        reach: cells by which parts move at most.
+
+    Attributes:
+        views: the looks.
+        margin: see above.
+        reach: see above.
+    """
+
+    def __init__(self, views: Sequence[View], margin: int, reach: int) -> None:
+        self.views, self.margin, self.reach = views, margin, reach
+        self.parts = [(number, part) for number, view in enumerate(views) for part in view.look.parts]
+        self.roots = Correlator([view.look.root for view in views])
+        self.filters = Correlator([part.weights for _, part in self.parts])
+
+    @property
+    def fine_margin(self) -> int:
+        """Cells by which a part may reach beyond the image.
+
+        A level of twice the size may have a cell less than twice the cells, hence one more on each side.
+        """
+        return 2 * self.margin + self.reach + 1
+
+
 class Placements:
-    """One image as several looks see it.
+    """One image as a mixture sees it.
 
     Args:
         pyramid: the levels of the roots: all but those of the finest octave.
         maps: all levels.
-        views: the looks.
-        margin: cells by which a root may reach beyond the image, that of ``pyramid``.
-        reach: cells by which parts move at most.
+        mixture: of one class or several.
 
     Attributes:
+        views: of the mixture.
         scores: of each view ``(N,)`` float32, in the order of its `windows`.
     """
 
-    def __init__(self, pyramid: Pyramid, maps: ImageMaps, views: Sequence[View], margin: int, reach: int) -> None:
-        self.pyramid, self.views, self._margin, self._reach = pyramid, views, margin, reach
-        # A level of half the size may have half a cell more than half of the cells: one more on each side.
-        self._fine_margin = 2 * margin + reach + 1
-        stop = len(pyramid.levels) if any(view.look.parts for view in views) else 0
-        self._fine = Pyramid(maps, pyramid.descriptor, self._fine_margin, slice(stop))
-        self._windows: dict[int, Windows] = {}
-        self._parts = [(number, part) for number, view in enumerate(views) for part in view.look.parts]
+    def __init__(self, pyramid: Pyramid, maps: ImageMaps, mixture: Mixture) -> None:
+        self.pyramid, self.views, self._mixture, self._parts = pyramid, mixture.views, mixture, mixture.parts
+        stop = len(pyramid.levels) if self._parts else 0
+        self._fine = Pyramid(maps, pyramid.descriptor, mixture.fine_margin, slice(stop))
+        self._windows: dict[WindowShape, Windows] = {}
         self._responses: list[list[NDArray[np.float32]]] = []
         self.scores = self._scored()
 
     def windows(self, view: int) -> Windows:
         """Return the windows of a view's root."""
-        if view not in self._windows:
-            self._windows[view] = self.pyramid.windows(self.views[view].look.component.shape)
-        return self._windows[view]
+        shape = self.views[view].look.component.shape
+        if shape not in self._windows:
+            self._windows[shape] = self.pyramid.windows(shape)
+        return self._windows[shape]
 
     def _scored(self) -> list[NDArray[np.float32]]:
         found: list[list[NDArray[np.float32]]] = [[] for _ in self.views]
         for number, level in enumerate(self.pyramid.levels):
-            roots = correlate(level, [view.look.root for view in self.views])
-            fine = self._fine.levels[number] if self._parts else level
-            self._responses.append(correlate(fine, [part.weights for _, part in self._parts]))
+            roots = self._mixture.roots(level)
+            self._responses.append(self._mixture.filters(self._fine.levels[number]) if self._parts else [])
             for (view, part), best in zip(self._parts, self._transformed(number), strict=True):
                 if roots[view].size:
                     y, x = self._first(part)
                     rows, columns = roots[view].shape
                     roots[view] += best[y : y + 2 * rows : 2, x : x + 2 * columns : 2]
-            for values, view, own in zip(roots, self.views, found, strict=True):
-                own.append((values + np.float32(view.look.bias)).ravel())
+            for values, seen, own in zip(roots, self.views, found, strict=True):
+                own.append((values + np.float32(seen.look.bias)).ravel())
         return [np.concatenate(own) for own in found]
 
     def _first(self, part: Part) -> tuple[int, int]:
         """Return where the anchor of a part is on its level when the root lies on the first place of its own."""
-        more = self._fine_margin - 2 * self._margin
+        more = self._mixture.fine_margin - 2 * self._mixture.margin
         return part.anchor[0] + more, part.anchor[1] + more
 
     def _transformed(self, level: int) -> list[NDArray[np.float32]]:
@@ -79,7 +104,8 @@ class Placements:
         for positions in by_shape.values():
             responses = np.stack([self._responses[level][position] for position in positions])
             costs = np.stack([self._parts[position][1].cost for position in positions])
-            for position, best in zip(positions, distance_transform(responses, costs, self._reach), strict=True):
+            transformed = distance_transform(responses, costs, self._mixture.reach)
+            for position, best in zip(positions, transformed, strict=True):
                 found[position] = best
         return found
 
@@ -93,12 +119,14 @@ class Placements:
         level, places = self.windows(view).places(rows)
         own = [number for number, (each, _) in enumerate(self._parts) if each == view]
         moves = np.zeros((len(rows), len(own), 2), np.int64)
-        for at in np.unique(level).tolist():
-            which = level == at
-            for position, number in enumerate(own):
-                part = self._parts[number][1]
-                anchors = 2 * places[which] + self._first(part)
-                moves[which, position] = best_moves(self._responses[at][number], anchors, part.cost, self._reach)
+        if own:  # all of one size
+            first = np.array([self._first(self._parts[number][1]) for number in own])
+            costs = np.stack([self._parts[number][1].cost for number in own])
+            for at in np.unique(level).tolist():
+                which = level == at
+                responses = np.stack([self._responses[at][number] for number in own])
+                found = best_moves(responses, first[:, None] + 2 * places[which], costs, self._mixture.reach)
+                moves[which] = found.swapaxes(0, 1)
         return moves
 
     def vectors(self, view: int, rows: NDArray[np.int64], moves: NDArray[np.int64], bias: float) -> NDArray:
@@ -140,7 +168,7 @@ class Placements:
         boxes = [windows.boxes[rows]]
         factors = self._fine.factors[level] if self._parts else np.ones((len(rows), 2))
         for position, part in enumerate(self.views[view].look.parts):
-            first = 2 * places + self._first(part) + moves[:, position] - self._fine_margin
+            first = 2 * places + self._first(part) + moves[:, position] - self._mixture.fine_margin
             last = first + np.array(part.weights.shape[:2]) + descriptor.beyond
             cells = np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1)
             boxes.append(as_boxes(cells * CELL / np.tile(factors, 2)))

@@ -39,10 +39,10 @@ def window_reach(indices: Sequence[Index], section: Dpm) -> Reach:
 
 def _windows(image: ImageRecord, shape: WindowShape, section: Dpm) -> np.ndarray:
     first = section.hog.per_octave  # finer levels have parts alone
-    factors, hw = (each[first:] for each in level_sizes([(image.width, image.height)], section.hog)[1:])
+    _, factors, hw = level_sizes([(image.width, image.height)], section.hog)
     margin = section.root.margin
-    places = window_places(hw, shape, DESCRIPTORS[section.hog.descriptor], margin)
-    return window_boxes(places, factors, shape, margin)
+    places = window_places(hw[first:], shape, DESCRIPTORS[section.hog.descriptor], margin)
+    return window_boxes(places, factors[first:], shape, margin)
 
 
 def reach(params: "Params", indices: Sequence[Index]) -> list[Reach]:

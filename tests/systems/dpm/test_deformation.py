@@ -39,7 +39,7 @@ def test_worked_values_of_the_bounded_transform() -> None:
 def test_the_places_of_the_worked_row() -> None:
     response = np.pad(np.array([ROW], np.float32), 7, constant_values=-1000)
     anchors = np.array([[7, 7 + x] for x in range(8)])
-    moves = best_moves(response, anchors, np.array([1, 0, 1, 0], np.float32), 7)
+    (moves,) = best_moves(response[None], anchors[None], np.array([[1, 0, 1, 0]], np.float32), 7)
     assert (anchors + moves)[:, 1].tolist() == [9, 9, 9, 9, 9, 12, 14, 14]  # columns 2 2 2 2 2 5 7 7
     assert not moves[:, 0].any()
 
@@ -63,11 +63,14 @@ def test_every_place_has_the_best_of_all_displacements(reach: int, shape: tuple[
 
 def test_moves_bring_what_the_transform_says() -> None:
     rng = np.random.default_rng(3)
-    response, cost, reach = rng.normal(size=(12, 14)).astype(np.float32), np.array([0.2, 0.1, 0.3, -0.1], np.float32), 3
-    anchors = np.array([(y, x) for y in range(3, 9) for x in range(3, 11)])
-    moves = best_moves(response, anchors, cost, reach)
-    places = anchors + moves
-    scores = response[tuple(places.T)] + deformation_features(moves) @ cost
-    (best,) = distance_transform(response[None], cost[None], reach)
-    np.testing.assert_allclose(scores, best[tuple(anchors.T)], atol=1e-5)
-    assert np.abs(moves).max() == reach
+    responses, reach = rng.normal(size=(2, 12, 14)).astype(np.float32), 3
+    costs = np.array([[0.2, 0.1, 0.3, -0.1], [0.1, 0, 0.05, 0.2]], np.float32)
+    anchors = np.array([[(y, x) for y in range(3, 9) for x in range(3, 11)], [(5, 5)] * 48])
+    moves = best_moves(responses, anchors, costs, reach)
+    transformed = distance_transform(responses, costs, reach)
+    for part in range(2):
+        places = anchors[part] + moves[part]
+        scores = responses[part][tuple(places.T)] + deformation_features(moves[part]) @ costs[part]
+        np.testing.assert_allclose(scores, transformed[part][tuple(anchors[part].T)], atol=1e-5)
+    assert np.abs(moves[0]).max() == reach
+    assert best_moves(responses, anchors[:, :0], costs, reach).shape == (2, 0, 2)

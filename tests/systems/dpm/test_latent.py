@@ -10,7 +10,7 @@ from pipeline.linear.windows import WindowSet
 from pipeline.systems.dpm.latent import Latent, best_placement
 from pipeline.systems.dpm.model import LEAST_CURVATURE, DpmModel, Look
 from pipeline.systems.dpm.params import Dpm, LatentSvm, Parts, Root, RootSvm
-from pipeline.systems.dpm.placement import Placements
+from pipeline.systems.dpm.placement import Mixture, Placements
 from pipeline.systems.dpm.training import facing, train_parts, train_roots
 from tests.systems.dpm.conftest import moving_corners, random_look
 
@@ -55,7 +55,7 @@ def test_an_object_is_placed_where_the_best_of_all_looks_overlaps_it_enough(cach
     latent = Latent(images, model, LatentSvm(positive_iou=0.5), margin=1, reach=2, workers=1)
     found = latent.place("placing")
     for image, record in zip(images.images(), index.images, strict=True):
-        placements = Placements(image.pyramid, image.maps, latent.views, 1, 2)
+        placements = Placements(image.pyramid, image.maps, Mixture(latent.views, 1, 2))
         for label, box in zip(record.labels.tolist(), record.boxes, strict=True):
             best = (-np.inf, -1, -1)
             for number, look in enumerate(model.looks):
@@ -78,7 +78,7 @@ def test_an_object_that_no_window_overlaps_enough_has_its_best_one_or_none(cache
     for shape in (WindowShape(2, 3, 1), WindowShape(6, 1, 1)):
         model = DpmModel((random_look(1, shape, 0, 1),), False)
         latent = Latent(images, model, LatentSvm(), margin=1, reach=2, workers=1)
-        placements = Placements(image.pyramid, image.maps, latent.views, 1, 2)
+        placements = Placements(image.pyramid, image.maps, Mixture(latent.views, 1, 2))
         overlaps = iou(placements.windows(0).boxes, box)[:, 0]
         found = best_placement(placements, 1, box, 1.0)
         if overlaps.max() < 0.5:
@@ -109,7 +109,7 @@ def margins(model: DpmModel, images: WindowSet) -> np.ndarray:
     found = []
     latent = Latent(images, model, LatentSvm(), margin=0, reach=SECTION.parts.reach, workers=1)
     for image in images.images():
-        placements = Placements(image.pyramid, image.maps, latent.views, 0, SECTION.parts.reach)
+        placements = Placements(image.pyramid, image.maps, Mixture(latent.views, 0, SECTION.parts.reach))
         for label, box in zip(image.labels.tolist(), image.truth, strict=True):
             best = {}
             for number, look in enumerate(model.looks):

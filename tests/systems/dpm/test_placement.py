@@ -7,7 +7,7 @@ import pytest
 from pipeline.features.hog_pyramid import DESCRIPTORS, Pyramid, WindowShape, compute_pyramid
 from pipeline.features.maps import ImageMaps
 from pipeline.systems.dpm.model import View, views_of
-from pipeline.systems.dpm.placement import Placements
+from pipeline.systems.dpm.placement import Mixture, Placements
 from tests.systems.dpm.conftest import HOG, random_look
 
 MARGIN, REACH = 1, 2
@@ -23,7 +23,7 @@ def placements(image: np.ndarray, views: list[View], descriptor: str = "felzensz
     hog = HOG.model_copy(update={"descriptor": descriptor})
     maps = compute_pyramid(image, hog)
     pyramid = Pyramid(maps, DESCRIPTORS[descriptor], MARGIN, slice(hog.per_octave, None))
-    return Placements(pyramid, maps, views, MARGIN, REACH)
+    return Placements(pyramid, maps, Mixture(views, MARGIN, REACH))
 
 
 def cell_of(grid: np.ndarray, before: int, padding: int | None, y: int, x: int) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_mirrored_looks_see_in_mirrored_images_what_looks_see(descriptor: str) -
     cells = [found.mirror(each.reshape(*hw, -1)) for each, hw in zip(maps.cells, maps.hw, strict=True)]
     mirrored = ImageMaps([each.reshape(-1, found.channels) for each in cells], maps.hw, maps.factors)
     here, there = (
-        Placements(Pyramid(each, found, MARGIN, slice(1, None)), each, views, MARGIN, REACH)
+        Placements(Pyramid(each, found, MARGIN, slice(1, None)), each, Mixture(views, MARGIN, REACH))
         for each in (maps, mirrored)
     )
     for own, other in ((0, 1), (1, 0), (2, 3), (3, 2)):
