@@ -61,7 +61,7 @@ def solve(
     The objective is half the soft maximum of the blocks' squared norms and ``C`` times the sum of `hinge` over all
     examples, those of positives ``positive_weight`` times.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import Bounds, minimize
     from threadpoolctl import threadpool_limits
 
     samples = [np.concatenate([each.positives, each.negatives]).astype(np.float32) for each in blocks]
@@ -80,7 +80,7 @@ def solve(
             gradients[number] += (cost * sign * slope).astype(np.float32) @ vectors
         return total, np.concatenate(gradients)
 
-    bounds = [(low, None) for each in blocks for low in each.least.tolist()]
+    bounds = Bounds(np.concatenate([each.least for each in blocks]), np.inf)
     options = {"maxiter": max_iterations, "ftol": tolerance, "gtol": 0}
     with threadpool_limits(1):  # the number of threads can change last bits
         found = minimize(

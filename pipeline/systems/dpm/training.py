@@ -53,7 +53,8 @@ def train_roots(
         images, components, positives, settings, settings.random_windows, seed=seed, workers=workers
     )
     looks = tuple(Look(each.component, each.weights, each.bias) for each in filters)
-    model, course = _latent(images, DpmModel(looks, root.mirror), section, roots=True, workers=workers).train()
+    latent = Latent(images, DpmModel(looks, root.mirror), settings, margin=root.margin, reach=0, workers=workers)
+    model, course = latent.train()
     return model, report, course
 
 
@@ -63,14 +64,10 @@ def train_parts(images: WindowSet, roots: DpmModel, section: Dpm, *, workers: in
     looks = [
         with_parts(look, parts.count, parts.size, images.descriptor) if look.learned else look for look in roots.looks
     ]
-    latent = _latent(images, replace(roots, looks=tuple(looks)), section, roots=False, workers=workers)
+    model = replace(roots, looks=tuple(looks))
+    latent = Latent(images, model, section.svm, margin=section.root.margin, reach=parts.reach, workers=workers)
     model, course = latent.train()
     return latent.fitted(model), course
-
-
-def _latent(images: WindowSet, model: DpmModel, section: Dpm, *, roots: bool, workers: int) -> Latent:
-    settings = section.root_svm if roots else section.svm
-    return Latent(images, model, settings, margin=section.root.margin, reach=section.parts.reach, workers=workers)
 
 
 def _turned(vectors: NDArray, images: WindowSet) -> NDArray:
