@@ -31,8 +31,8 @@ class Parts(Section):
 class LatentSvm(Mining):
     """Weights and placements in turn, with hard negative mining."""
 
-    C: PositiveFloat = 0.01
-    """Weight of the errors against the margin (voc-release5: 0.001)."""
+    C: PositiveFloat = 0.1
+    """Weight of the errors against the margin (voc-release5: 0.001, of many more objects)."""
     positive_weight: PositiveFloat = 1
     """Errors on objects weigh this many times more."""
     hard_above: float = -1.002
@@ -60,6 +60,8 @@ class RootSvm(LatentSvm):
 
     rounds: Positive = 1
     """Times that objects are placed anew (voc-release5: 4, then 1)."""
+    passes: Positive = 2
+    """Passes over the images after each (voc-release5: up to 3)."""
     random_windows: Positive = 10
     """Negatives of an image that the first SVM of a filter sees."""
 

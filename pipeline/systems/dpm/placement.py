@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import as_boxes
@@ -146,11 +145,11 @@ class Placements:
         patches = [roots.reshape(len(rows), *seen.look.root.shape)]
         for position, part in enumerate(seen.look.parts):
             cut = np.empty((len(rows), *part.weights.shape), roots.dtype)
+            down, across = (np.arange(side) for side in part.weights.shape[:2])
             for at in np.unique(level).tolist():
                 which = level == at
-                y, x = (2 * places[which] + self._first(part) + moves[which, position]).T
-                cuts = sliding_window_view(self._fine.levels[at], part.weights.shape[:2], (0, 1))
-                cut[which] = cuts[y, x].transpose(0, 2, 3, 1)
+                y, x = (2 * places[which] + self._first(part) + moves[which, position]).T[..., None, None]
+                cut[which] = self._fine.levels[at][y + down[:, None], x + across]
             patches.append(cut)
         if seen.flipped:
             patches, moves = [self.pyramid.descriptor.mirror(each) for each in patches], moves * np.array([1, -1])
