@@ -38,16 +38,16 @@ def moving_corners(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Each corner lies anywhere in its half of the box, so that the two vary in distance and height.
     """
     rng = np.random.default_rng(seed)
-    image = rng.integers(90, 150, (96, 208), np.uint8)
+    image = rng.integers(90, 150, (112, 256), np.uint8)
     corner = np.zeros((22, 22), np.bool_)
     corner[:5], corner[:, :5] = True, True
     boxes = []
-    for swapped, left in ((False, 8), (True, 112)):
-        x, y = left + int(rng.integers(0, 16)), 8 + int(rng.integers(0, 24))
+    for swapped, left in ((False, 8), (True, 136)):
+        x, y = left + int(rng.integers(0, 12)), 8 + int(rng.integers(0, 12))
         for right in (False, True):
-            row, column = y + int(rng.integers(0, 34)), x + 36 * right + int(rng.integers(0, 14))
+            row, column = y + int(rng.integers(0, 62)), x + 50 * right + int(rng.integers(0, 28))
             image[row : row + 22, column : column + 22][corner[::-1, ::-1] if right != swapped else corner] = 220
-        boxes.append((x, y, x + 72, y + 56))
+        boxes.append((x, y, x + 100, y + 84))
     return np.repeat(image[..., None], 3, axis=2), np.array(boxes, np.float32), np.array([1, 2])
 
 
