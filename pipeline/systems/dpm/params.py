@@ -39,11 +39,11 @@ class LatentSvm(Mining):
     """A negative with a greater score is hard and joins the training set."""
     evict_below: float = -1.1
     """A negative with a smaller score leaves it after a training."""
-    retrain_after: Positive = 1000
+    retrain_after: Positive = 500
     """So many new negatives of a class start its next training."""
     max_negatives: Positive = 3000
     """Hardest negatives kept for each look; bounds the memory."""
-    tolerance: PositiveFloat = 0.0001
+    tolerance: PositiveFloat = 0.001
     """Of the solver: it stops when a step lowers the objective by a smaller share (voc-release5: 1e-6)."""
     max_iterations: Positive = 300
     """Of the solver (voc-release5: 1000)."""
