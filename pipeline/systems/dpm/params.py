@@ -39,7 +39,7 @@ class LatentSvm(Mining):
     """A negative with a greater score is hard and joins the training set."""
     evict_below: float = -1.1
     """A negative with a smaller score leaves it after a training."""
-    retrain_after: Positive = 500
+    retrain_after: Positive = 1000
     """So many new negatives of a class start its next training."""
     max_negatives: Positive = 3000
     """Hardest negatives kept for each look; bounds the memory."""
