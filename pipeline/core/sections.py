@@ -347,7 +347,11 @@ class Hog(Section):
     """A pyramid of histograms of oriented gradients."""
 
     descriptor: Literal["dalal_triggs", "felzenszwalb"] = "dalal_triggs"
-    """dalal_triggs (blocks of 2 x 2 cells, 36 values) | felzenszwalb (the released DPM's 31 values)"""
+    """dalal_triggs (normalised blocks of cells) | felzenszwalb (the released DPM's 31 values)"""
+    orientations: Annotated[int, Field(ge=2, le=36)] = 9
+    """Of dalal_triggs: bins of a cell's histogram, over 180 degrees."""
+    block: Annotated[int, Field(ge=1, le=2)] = 2
+    """Of dalal_triggs: cells along a side of a block; neighbouring blocks share cells where it is 2."""
     finest: PositiveFloat = 2
     """Size of the finest level over the image's."""
     octaves: Positive = 2

@@ -15,7 +15,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import Mining
 from pipeline.data.index import Index
-from pipeline.features.hog_pyramid import DESCRIPTORS, Descriptor, Pyramid, Windows
+from pipeline.features.hog_pyramid import Descriptor, Pyramid, Windows
 from pipeline.features.maps import MapCache
 from pipeline.linear.svm import Miner, SvmReport, Trainings
 from pipeline.linear.templates import Component
@@ -73,7 +73,7 @@ class WindowSet:
         caches: Sequence[MapCache],
         indices: Sequence[Index],
         *,
-        descriptor: str,
+        descriptor: Descriptor,
         margin: int,
         difficult: bool = True,
     ) -> None:
@@ -82,7 +82,7 @@ class WindowSet:
                 raise InputError(f"{cache.path}: the cache holds other images than the index; dvc repro renews it.")
         self.classes = indices[0].classes
         self._caches, self.indices = caches, indices
-        self.descriptor, self._margin, self._difficult = DESCRIPTORS[descriptor], margin, difficult
+        self.descriptor, self._margin, self._difficult = descriptor, margin, difficult
 
     def __len__(self) -> int:
         return sum(len(cache) for cache in self._caches)
