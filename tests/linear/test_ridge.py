@@ -92,9 +92,10 @@ def solved_slowly(rows: NDArray, targets: NDArray, scale: float, ridge: float, w
     return solution[:-1].T, solution[-1] + mu
 
 
+@pytest.mark.parametrize("width", [6, 300])  # fewer and more than there are samples
 @pytest.mark.parametrize("whiten", [True, False])
-def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, whiten: bool) -> None:
-    images = scene(12)
+def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, whiten: bool, width: int) -> None:
+    images = scene(12, width=width)
     regressor, counts = train(training_set(("cat", "dog"), *images, splits=(5, 7)), ridge=50, whiten=whiten)
     norms = np.linalg.norm(np.concatenate([features for *_, features in images]), axis=1)
     scale = 20 / norms.mean()
@@ -108,8 +109,9 @@ def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, wh
         np.testing.assert_allclose(regressor.model.bias[place], bias, atol=2e-5)
 
 
-def test_several_ridges_give_the_models_of_each(training_set: Callable) -> None:
-    regions, ridges = training_set(("cat", "dog"), *scene(12)), [0.1, 50, 1000]
+@pytest.mark.parametrize("width", [6, 300])
+def test_several_ridges_give_the_models_of_each(training_set: Callable, width: int) -> None:
+    regions, ridges = training_set(("cat", "dog"), *scene(12, width=width)), [0.1, 50, 1000]
     together, counts = train_box_regressors(regions, settings(), ridges, seed=3)
     for regressor, ridge in zip(together, ridges, strict=True):
         alone, same = train(regions, ridge=ridge)
