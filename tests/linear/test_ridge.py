@@ -163,6 +163,17 @@ def test_samples_overlap_an_object_by_more_than_the_limit(training_set: Callable
     assert counts == [4, 3, 0], "two cats, (0, 0, 10, 6.5) and the tie; two dogs and (200, 0, 210, 8)"
 
 
+def test_a_class_with_nothing_but_a_crowd_has_no_regressor(training_set: Callable) -> None:
+    """Neither the crowd nor what lies in it is a sample; its boxes stay where they are."""
+    crowd, inside, near = (100.0, 100.0, 200.0, 200.0), (100.0, 100.0, 190.0, 200.0), (0.0, 0.0, 10.0, 9.0)
+    regions = [crowd, OBJECT, inside, near]
+    features = np.random.default_rng(0).normal(size=(len(regions), 3))
+    given = ([(2, crowd, "crowd"), (1, OBJECT)], regions, features)
+    regressor, counts = train(training_set(("cat", "dog"), given))
+    assert counts == [2, 0]
+    np.testing.assert_array_equal(regressor(features, np.array(regions, np.float32), np.full(4, 2)), regions)
+
+
 def test_boxes_of_a_class_without_samples_stay(training_set: Callable) -> None:
     regressor, counts = train(training_set(("cat", "dog", "cow"), *scene(4)))
     assert counts[2] == 0
