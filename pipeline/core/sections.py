@@ -109,6 +109,7 @@ class Proposals(Section):
     engine: Literal["selectivesearch", "opencv"] = "selectivesearch"
     """selectivesearch | opencv"""
     max_per_image: Positive = 300
+    """The best of an image (the papers: all, some 2,000)."""
     max_width: Positive | None = None
     """Wider images are searched at this width; empty: at their own, as the papers' wrapper does for VOC (for ILSVRC:
     500)."""
@@ -326,7 +327,7 @@ class Mining(Section):
     retrain_after: Positive = 2000
     """So many new negatives start the next training."""
     max_negatives: Positive = 20000
-    """Hardest negatives kept for each class; bounds the memory."""
+    """Hardest negatives kept for each class; bounds the memory (rcnn_train.m: all)."""
     passes: Positive = 1
     """Passes over the images."""
     tolerance: PositiveFloat = 0.01
@@ -375,7 +376,7 @@ class BoxRegression(Section):
     whiten: bool = True
     """Whiten the targets as the official code does; the paper does not mention it."""
     max_samples: Positive = 20000
-    """Samples of each class; bounds the memory."""
+    """Samples of each class; bounds the memory (the official codes: all)."""
     feature_norm: PositiveFloat = 20
 
 
