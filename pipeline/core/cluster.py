@@ -8,7 +8,11 @@ when another has done its work. Arrays travel through files that all machines se
 import hashlib
 import logging
 import multiprocessing
+import os
 import signal
+import socket
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -33,6 +37,10 @@ R = TypeVar("R")
 # Tasks that wait at an executor, so that it holds the boxes of these and not those of a whole dataset.
 WAITING = 256
 CONNECT = 30  # seconds in which a scheduler and its first worker must answer
+# Workers of one machine have more threads than cores: each takes as many as the driver, as another number can change
+# last bits. A thread that spins while it waits for its fellows keeps a core from another worker's. This many spins are
+# what OpenMP itself takes for a process with more threads than cores.
+SHORT_SPINS = "1000"
 # Their versions can change a byte of proposals, features or maps.
 LIBRARIES = (
     "torch", "numpy", "scipy", "pillow", "opencv-contrib-python-headless", "scikit-image", "selectivesearch", "zarr",
@@ -141,9 +149,16 @@ def local(workers: int) -> Any:
 
     # Dask would give up a worker that is not back after 15 seconds; on a busy machine importing torch takes longer.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+    # Dask lets the workers give memory back with every large array; each layer of a network would fetch its own anew.
+    dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
     # Without a limit of memory: Dask would pause or end workers whose memory is a network's and not its own.
     return LocalCluster(
-        workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.ERROR,
+        env=_spins() if workers > 1 else {},
     )
 
 
@@ -163,7 +178,22 @@ def _connected(client: Callable[..., Any], where: str) -> Any:
             f"runtime.cluster: the scheduler at {where} has no worker; `dask worker {address} --nthreads 1` in the "
             f"project's folder starts one."
         ) from error
+    machines = connected.run(socket.gethostname, on_error="return")
+    number = Counter(machines.values())
+    if shared := [address for address, machine in machines.items() if number[machine] > 1]:
+        connected.run(_spin_shortly, workers=shared, on_error="return")  # `demand` says what is wrong with a worker
     return connected
+
+
+def _spin_shortly() -> None:
+    """Let OpenMP's threads leave the cores to other workers while they wait, if torch is still to be loaded."""
+    if "torch" not in sys.modules:
+        os.environ.update(_spins())
+
+
+def _spins() -> dict[str, str]:
+    """Return the environment in which OpenMP's threads spin for less; empty where the user said how they wait."""
+    return {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": SHORT_SPINS}
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,26 @@ def test_workers_take_the_number_of_threads_of_the_driver(dask, project) -> None
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_workers_are_started_as_are_asked_for(count) -> None:
+    with local(count) as started:
+        assert len(started.workers) == count
+
+
+def test_threads_of_workers_that_share_a_machine_spin_shortly(dask, monkeypatch) -> None:
+    """Those of a scheduler are told before they load torch; those started here are born so."""
+    with dask_pool(dask, []) as executor:
+        assert executor.submit(os.getenv, "GOMP_SPINCOUNT").result() == module.SHORT_SPINS
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    module._spin_shortly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"  # this process has loaded torch
+    monkeypatch.delitem(sys.modules, "torch")
+    module._spin_shortly()
+    assert os.environ["GOMP_SPINCOUNT"] == module.SHORT_SPINS
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert module._spins() == {}
+
+
 def test_a_worker_that_would_compute_other_bytes_is_refused_by_name(dask, project, tmp_path, monkeypatch) -> None:
     here = Conditions.here([project.network], None)
     other = replace(here, values=tuple((name, "2.14" if name == "torch" else value) for name, value in here.values))
