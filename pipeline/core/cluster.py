@@ -5,18 +5,17 @@ the shard is marked as finished, and else writes the same bytes as any other wou
 when another has done its work. Arrays travel through files that all machines see, never through the scheduler.
 """
 
+import fcntl
 import hashlib
 import logging
 import multiprocessing
 import os
 import signal
-import socket
-import sys
-from collections import Counter
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.core.errors import InputError
 from pipeline.core.machine import device_name, processor_name
 from pipeline.core.runtime import device as usable
+from pipeline.core.runtime import worker_count
 from pipeline.core.storage import sha256
 
 if TYPE_CHECKING:
@@ -37,10 +37,6 @@ R = TypeVar("R")
 # Tasks that wait at an executor, so that it holds the boxes of these and not those of a whole dataset.
 WAITING = 256
 CONNECT = 30  # seconds in which a scheduler and its first worker must answer
-# Workers of one machine have more threads than cores: each takes as many as the driver, as another number can change
-# last bits. A thread that spins while it waits for its fellows keeps a core from another worker's. This many spins are
-# what OpenMP itself takes for a process with more threads than cores.
-SHORT_SPINS = "1000"
 # Their versions can change a byte of proposals, features or maps.
 LIBRARIES = (
     "torch", "numpy", "scipy", "pillow", "opencv-contrib-python-headless", "scikit-image", "selectivesearch", "zarr",
@@ -158,7 +154,6 @@ def local(workers: int) -> Any:
         memory_limit=0,
         dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
-        env=_spins() if workers > 1 else {},
     )
 
 
@@ -178,22 +173,31 @@ def _connected(client: Callable[..., Any], where: str) -> Any:
             f"runtime.cluster: the scheduler at {where} has no worker; `dask worker {address} --nthreads 1` in the "
             f"project's folder starts one."
         ) from error
-    machines = connected.run(socket.gethostname, on_error="return")
-    number = Counter(machines.values())
-    if shared := [address for address, machine in machines.items() if number[machine] > 1]:
-        connected.run(_spin_shortly, workers=shared, on_error="return")  # `demand` says what is wrong with a worker
     return connected
 
 
-def _spin_shortly() -> None:
-    """Let OpenMP's threads leave the cores to other workers while they wait, if torch is still to be loaded."""
-    if "torch" not in sys.modules:
-        os.environ.update(_spins())
+@contextmanager
+def turn(threads: int) -> Iterator[None]:
+    """Wait for one of the places in which this machine computes, and hold it; there are as many as cores allow.
 
+    A worker takes as many threads as the driver has, since another number can change last bits. Where the workers of a
+    machine have more of them than it has cores, two computations at a time hinder each other for longer than one after
+    the other takes; what else they do, reading and writing, goes on beside it.
 
-def _spins() -> dict[str, str]:
-    """Return the environment in which OpenMP's threads spin for less; empty where the user said how they wait."""
-    return {} if "OMP_WAIT_POLICY" in os.environ else {"GOMP_SPINCOUNT": SHORT_SPINS}
+    Args:
+        threads: of the computation.
+    """
+    places = max(1, worker_count(0) // threads)
+    folder = Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        files = [stack.enter_context(Path(folder, f"boxline-{os.getuid()}-{n}.turn").open("a")) for n in range(places)]
+        for file in files:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        else:
+            fcntl.flock(files[os.getpid() % places], fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
