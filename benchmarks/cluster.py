@@ -7,7 +7,7 @@ proposals   seconds of one worker and of two, processes and Dask; the goal is 1.
 features    R-CNN's cache by this process on all cores and by two Dask workers; the goal is 0.95 times as fast or more
 store       stored megabytes a second to and from an S3 server on this machine (moto), beside those of a folder
 simulation  so many Dask workers with sleeping tasks of real durations scaled down, some of them stragglers, against the
-            time that no scheduler could beat; and how many tasks a second the scheduler hands out
+            time that no scheduler could beat; how many tasks a second the scheduler hands out, and what one costs it
 
 Prints the load of the machine too: where others compute, ratios say little. Workers have done something before, so that
 their start does not count. `--small` tries everything on data that is too small to say anything, in seconds.
@@ -47,6 +47,7 @@ from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 CPU = torch.device("cpu")
 PARTS = ("proposals", "features", "store", "simulation")
 LAYERS = ("pool5", "fc7")
+PROCESSES = 4  # that hold the workers of the simulation
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Sizes:
     workers: int = 100
     tasks: int = 20
     seconds: float = 9.5
-    faster: float = 20
+    faster: float = 5
 
 
 def main() -> None:
@@ -265,31 +266,34 @@ def _serve(parent: Connection) -> None:
 
 
 def simulation(sizes: Sizes) -> Iterator[str]:
-    """Let light workers of this process sleep, with the project's own way to hand tasks out."""
+    """Let the threads of a few processes, each thread a worker, sleep; the project's own way hands out the tasks."""
     from distributed import Client, LocalCluster
 
-    tasks = durations(sizes.workers * sizes.tasks, sizes.seconds / sizes.faster)
+    each = sizes.workers // PROCESSES
+    workers = PROCESSES * each
+    tasks = durations(workers * sizes.tasks, sizes.seconds / sizes.faster)
     with (
-        LocalCluster(sizes.workers, threads_per_worker=1, processes=False, dashboard_address=None) as started,
+        LocalCluster(n_workers=PROCESSES, threads_per_worker=each, memory_limit=0, dashboard_address=None) as started,
         Client(started) as client,
     ):
         executor = client.get_executor(pure=False)
-        list(completed(executor, time.sleep, [0.0] * sizes.workers))
-        begun = time.perf_counter()
+        list(completed(executor, time.sleep, [0.1] * workers))
+        begun, computed = time.perf_counter(), time.process_time()
         list(completed(executor, time.sleep, [0.0] * len(tasks)))
         each_second = len(tasks) / (time.perf_counter() - begun)
+        each_ms = (time.process_time() - computed) / len(tasks) * 1000
         begun = time.perf_counter()
         list(completed(executor, time.sleep, tasks))
         spent = time.perf_counter() - begun
-    ideal, greedy = sum(tasks) / sizes.workers, greedy_seconds(tasks, sizes.workers)
+    ideal, greedy = sum(tasks) / workers, greedy_seconds(tasks, workers)
     yield (
-        f"{sizes.workers} workers, {len(tasks)} tasks of {np.median(tasks):.2f} s, the longest {max(tasks):.2f} s: "
+        f"{workers} workers, {len(tasks)} tasks of {np.median(tasks):.2f} s, the longest {max(tasks):.2f} s: "
         f"{spent:.2f} s, where {ideal:.2f} s would be no idling and {greedy:.2f} s no scheduling; {ideal / spent:.2f} "
         f"and {greedy / spent:.2f} of the ideal"
     )
     yield (
-        f"{each_second:.0f} tasks a second at most, enough for {each_second * sizes.seconds:.0f} workers whose tasks "
-        f"take {sizes.seconds:g} s"
+        f"a task costs scheduler and driver {each_ms:.2f} ms of a core; {each_second:.0f} tasks a second at most, "
+        f"enough for {each_second * sizes.seconds:.0f} workers whose tasks take {sizes.seconds:g} s"
     )
 
 

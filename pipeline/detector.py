@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from pipeline.core.storage import write_json
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
+
+if TYPE_CHECKING:
+    from pipeline.nets.weights import ShapedNetwork
 
 # Batches of a split that are decoded while the detector works on one.
 BATCHES_AHEAD = 2
@@ -292,6 +295,7 @@ class Detector(ABC):
         reads_pixels: whether `candidates` looks at pixels, or only at what a cache holds of the image.
         detection_limits: for each class, how many candidates are finished in a split, as an average over its images;
             None: all. Empty: all of all classes.
+        map_network: whose convolutions make the maps of whole images; None where no network sees a whole image.
     """
 
     batched = False
@@ -299,6 +303,7 @@ class Detector(ABC):
     at_once = 8
     reads_pixels = True
     detection_limits: Sequence[int | None] = ()
+    map_network: "ShapedNetwork | None" = None
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -312,6 +317,10 @@ class Detector(ABC):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes; label 1 is the first."""
         return self.description.classes
+
+    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return height and width of an image as `map_network` sees it, at each of its scales."""
+        raise NotImplementedError
 
     @abstractmethod
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import wait
@@ -410,7 +410,8 @@ def under_torchrun(main: Callable[[], None]) -> None:
     part = Part(dist.get_rank(), dist.get_world_size())
     if part.rank == 0:
         main()
-        _send(None)
+        with suppress(PeerLostError):  # all is written; another may have ended a moment before
+            _send(None)
     else:
         _jobs(part, int(os.environ["LOCAL_RANK"]))
     dist.destroy_process_group()

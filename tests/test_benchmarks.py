@@ -5,7 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import cluster, gpu, scaling
+from benchmarks import cluster, gpu, relations, scaling
 from benchmarks.gpu_parts import PARTS, Sizes, Work
+from pipeline import presets
 from pipeline.nets.precision import has_bf16
 from pipeline.params import defaults, parse
 
@@ -180,3 +181,44 @@ def _run(
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
     return subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_relations_count_seeds_and_make_equal_runs_once(tmp_path: Path) -> None:
+    made = []
+
+    def run(system: str, changes: Mapping[str, str]) -> Path:
+        made.append((system, dict(changes)))
+        return tmp_path / changes["seed"] / changes.get("key", "default")
+
+    def figure(folder: Path, system: str) -> float:
+        return {"default": 0.9, "1": 0.5}[folder.name] + int(folder.parent.name) / 100
+
+    pairs = [("a", {}, figure), ("a", {}, lambda folder, system: 0.0), ("a", {"key": "1"}, figure)]
+    found = relations.measured(pairs, [1, 2], run)
+    assert found == [pytest.approx([0.91, 0.92]), [0, 0], pytest.approx([0.51, 0.52])]
+    assert made == [("a", {"seed": s} | k) for s in "12" for k in ({}, {"key": "1"})]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "lower", "end"),
+    [
+        ([0.8], [0.7], False, "| 0.800 | 0.700 | +0.100 | yes |"),
+        ([0.8], [0.7], True, "| 0.800 | 0.700 | +0.100 | no |"),
+        ([0.8, 0.9, 1.0], [0.7, 0.7, 0.7], False, "| 0.900 | 0.700 | +0.200 ± 0.100 | yes |"),  # 0.2 above 0.115
+        ([0.6, 0.9, 1.2], [0.7, 0.7, 0.7], False, "| 0.900 | 0.700 | +0.200 ± 0.300 | open |"),  # below 0.346
+    ],
+)
+def test_a_relation_holds_where_the_difference_passes_twice_its_error(
+    better: list[float], worse: list[float], lower: bool, end: str
+) -> None:
+    relation = relations.Relation("a", "claim", {}, lower=lower)
+    assert relations.row(relation, better, worse) == f"| a | claim {end}"
+
+
+@pytest.mark.parametrize("relation", relations.RELATIONS, ids=lambda each: each.claim)
+def test_a_relation_changes_parameters_of_its_system(relation: relations.Relation) -> None:
+    default = presets.params_of({}, "the default")
+    for changes in (relation.worse, relation.better):
+        assert all(key.startswith(f"{relation.system}.") for key in changes)
+        changed = presets.params_of(presets.assigned(f"{key}={value}" for key, value in changes.items()), "changes")
+        assert (changed == default) is not bool(changes)

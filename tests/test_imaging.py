@@ -4,6 +4,7 @@ import pickle
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -52,6 +53,25 @@ def test_resizing_is_bilinear_without_antialiasing() -> None:
             torch.from_numpy(image).permute(2, 0, 1)[None].float(), size=(height, width), mode="bilinear"
         )[0].permute(1, 2, 0)
         assert np.abs(result - expected.numpy()).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "mean", "most"), [((500, 375), (600, 800), 0.27, 0.75), ((500, 333), (600, 901), 0.66, 12)]
+)
+def test_rounded_grey_levels_are_near_the_official_codes(
+    shared: Path, size: tuple[int, int], shape: tuple[int, int], mean: float, most: float
+) -> None:
+    """``blob.py`` resizes floats by the factor: by another one than here where it gives no whole size, 900.9 pixels."""
+    files = sorted((shared / "data/voc100/JPEGImages").glob("*.jpg"))
+    images = [np.array(image.convert("RGB")) for image in map(Image.open, files) if image.size == size][:10]
+    factor = scale_factor(*size, 600, 1000)
+    for image in images:
+        official = cv2.resize(image.astype(np.float32), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+        assert official.shape[:2] == shape
+        difference = np.abs(official - resize(image, factor))
+        assert difference.mean() < mean
+        assert difference.max() < most
+    assert len(images) == 10
 
 
 def test_the_right_size_is_left_alone() -> None:

@@ -61,6 +61,15 @@ def test_a_number_that_objects_may_exceed_is_named(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "", "enough, or no limit"
 
 
+def test_five_boxes_for_bccds_eleven_red_cells_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """3,350 red cells on the 292 photographs that train."""
+    index = index_of(np.bincount(np.arange(3350) % 292)[:, None].tolist(), ["RBC"])
+    class_limits(None, 5, [index], "sppnet.detect")
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: sppnet.detect.per_class_budget is 5,")
+    assert "of RBC with its 11.5 objects in an image; auto gives it 230." in warning
+
+
 def test_only_the_protocol_with_a_budget_has_limits() -> None:
     index = index_of([[20, 0]])
     assert limits_of(FastDetection(), [index], "k") == {"limits": Limits(in_image=(400, 100), on_average=(400, 40))}

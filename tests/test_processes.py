@@ -1,7 +1,11 @@
 """Several processes that train one network: they take the steps of one, repeat themselves, and end together."""
 
 import multiprocessing
+import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +22,8 @@ from pipeline.training import CHECKPOINT, Task, chosen, publish_curves, train
 from tests.together import Batches, fit, losses, network
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -120,6 +126,47 @@ def test_one_that_is_killed_before_it_trains_ends_the_training(tmp_path: Path) -
     with pytest.raises(InputError, match=r"process 1 has ended \(exit code -9\)"):
         fit(tmp_path, 2)
     killer.join()
+
+
+LAUNCHED = """
+import os, sys, time
+from pathlib import Path
+import torch.distributed as dist
+from pipeline.processes import under_torchrun
+
+gone = Path(sys.argv[1])
+
+def main():
+    while not gone.exists():
+        time.sleep(0.05)
+    time.sleep(0.5)  # its connection closes
+    print("all is written")
+
+if os.environ["RANK"] == "1":
+    dist.init_process_group("gloo")
+    gone.touch()
+    os._exit(0)
+under_torchrun(main)
+"""
+
+
+def test_the_first_under_torchrun_ends_well_though_another_ended_a_moment_before(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", LAUNCHED, tmp_path / "gone"],
+            env={**os.environ, **launched, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in started]
+    assert said == ["all is written\n", ""]
+    assert [process.returncode for process in started] == [0, 0]
 
 
 def test_more_processes_than_items_are_refused(tmp_path: Path) -> None:

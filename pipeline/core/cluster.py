@@ -5,14 +5,17 @@ the shard is marked as finished, and else writes the same bytes as any other wou
 when another has done its work. Arrays travel through files that all machines see, never through the scheduler.
 """
 
+import fcntl
 import hashlib
 import logging
 import multiprocessing
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.core.errors import InputError
 from pipeline.core.machine import device_name, processor_name
 from pipeline.core.runtime import device as usable
+from pipeline.core.runtime import worker_count
 from pipeline.core.storage import sha256
 
 if TYPE_CHECKING:
@@ -141,9 +145,15 @@ def local(workers: int) -> Any:
 
     # Dask would give up a worker that is not back after 15 seconds; on a busy machine importing torch takes longer.
     dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+    # Dask lets the workers give memory back with every large array; each layer of a network would fetch its own anew.
+    dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
     # Without a limit of memory: Dask would pause or end workers whose memory is a network's and not its own.
     return LocalCluster(
-        workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.ERROR,
     )
 
 
@@ -164,6 +174,30 @@ def _connected(client: Callable[..., Any], where: str) -> Any:
             f"project's folder starts one."
         ) from error
     return connected
+
+
+@contextmanager
+def turn(threads: int) -> Iterator[None]:
+    """Wait for one of the places in which this machine computes, and hold it; there are as many as cores allow.
+
+    A worker takes as many threads as the driver has, since another number can change last bits. Where the workers of a
+    machine have more of them than it has cores, two computations at a time hinder each other for longer than one after
+    the other takes; what else they do, reading and writing, goes on beside it.
+
+    Args:
+        threads: of the computation.
+    """
+    places = max(1, worker_count(0) // threads)
+    folder = Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        files = [stack.enter_context(Path(folder, f"boxline-{os.getuid()}-{n}.turn").open("a")) for n in range(places)]
+        for file in files:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        else:
+            fcntl.flock(files[os.getpid() % places], fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)

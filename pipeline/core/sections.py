@@ -109,6 +109,7 @@ class Proposals(Section):
     engine: Literal["selectivesearch", "opencv"] = "selectivesearch"
     """selectivesearch | opencv"""
     max_per_image: Positive = 300
+    """The best of an image (the papers: all, some 2,000)."""
     max_width: Positive | None = None
     """Wider images are searched at this width; empty: at their own, as the papers' wrapper does for VOC (for ILSVRC:
     500)."""
@@ -326,7 +327,7 @@ class Mining(Section):
     retrain_after: Positive = 2000
     """So many new negatives start the next training."""
     max_negatives: Positive = 20000
-    """Hardest negatives kept for each class; bounds the memory."""
+    """Hardest negatives kept for each class; bounds the memory (rcnn_train.m: all)."""
     passes: Positive = 1
     """Passes over the images."""
     tolerance: PositiveFloat = 0.01
@@ -347,7 +348,11 @@ class Hog(Section):
     """A pyramid of histograms of oriented gradients."""
 
     descriptor: Literal["dalal_triggs", "felzenszwalb"] = "dalal_triggs"
-    """dalal_triggs (blocks of 2 x 2 cells, 36 values) | felzenszwalb (the released DPM's 31 values)"""
+    """dalal_triggs (normalised blocks of cells) | felzenszwalb (the released DPM's 31 values)"""
+    orientations: Annotated[int, Field(ge=2, le=36)] = 9
+    """Of dalal_triggs: bins of a cell's histogram, over 180 degrees."""
+    block: Annotated[int, Field(ge=1, le=2)] = 2
+    """Of dalal_triggs: cells along a side of a block; neighbouring blocks share cells where it is 2."""
     finest: PositiveFloat = 2
     """Size of the finest level over the image's."""
     octaves: Positive = 2
@@ -371,7 +376,7 @@ class BoxRegression(Section):
     whiten: bool = True
     """Whiten the targets as the official code does; the paper does not mention it."""
     max_samples: Positive = 20000
-    """Samples of each class; bounds the memory."""
+    """Samples of each class; bounds the memory (the official codes: all)."""
     feature_norm: PositiveFloat = 20
 
 

@@ -8,7 +8,7 @@ busy: images are decoded ahead of it, shards are compressed and written behind i
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +20,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from pipeline.core.cluster import completed
+from pipeline.core.cluster import completed, turn
 from pipeline.core.errors import InputError
 from pipeline.core.runtime import bar, read_ahead
 from pipeline.data.images import read_image
@@ -386,11 +386,22 @@ class _Task:
     def write(self, shard: Shard) -> None:
         """Compute a shard, write it and mark it; nothing where it is marked."""
         if not self.place.has(shard.start):
-            for _, values in self.computed([shard], lambda rows: None):
+            for _, values in self.computed([shard], lambda rows: None, self._turn):
                 write_shard(self.place, shard.start, values)
 
+    def _turn(self) -> AbstractContextManager[None]:
+        """Return what a computation waits for, that of a network on the cores which it shares with other workers."""
+        if self.device.type != "cpu" or not self.normalised:
+            return nullcontext()
+        import torch
+
+        return turn(torch.get_num_threads())
+
     def computed(
-        self, shards: Sequence[Shard], seen: Callable[[int], object]
+        self,
+        shards: Sequence[Shard],
+        seen: Callable[[int], object],
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Iterator[tuple[Shard, dict[str, NDArray]]]:
         """Yield each shard with its rows by column; ``seen`` is told of each piece how many rows it has."""
         # Imported here: what only reads a cache, such as the training of SVMs, starts in a third of the time without
@@ -413,7 +424,8 @@ class _Task:
                     rows = _buffers(self.columns, shard.start, shard.stop)
                 if piece.stop > piece.start:
                     place = slice(piece.start - shard.start, piece.stop - shard.start)
-                    self.compute(piece.inputs, pixels, {name: buffer[place] for name, buffer in rows.items()})
+                    with turn():
+                        self.compute(piece.inputs, pixels, {name: buffer[place] for name, buffer in rows.items()})
                     seen(piece.stop - piece.start)
                 if piece is shard.pieces[-1]:
                     yield shard, rows

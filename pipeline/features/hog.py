@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 CELL = 8  # pixels along a side of a cell
-BLOCK = 2  # cells along a side of a block
-BINS = 9  # of the unsigned orientations, over 180 degrees
+BLOCK = 2  # the paper's cells along a side of a block
+BINS = 9  # of the unsigned orientations, over 180 degrees; in both papers
 
 _CLIP = 0.2
 _TEXTURE = 0.2357  # 1 / sqrt(18), rounded as in features.cc
 
 
-def dalal_triggs(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def dalal_triggs(pixels: NDArray[np.uint8], bins: int = BINS, block: int = BLOCK) -> NDArray[np.float32]:
     """Return the normalised blocks of an image, ``(rows - 1, columns - 1, 36)`` for its whole cells of 8 pixels.
 
     OpenCV's descriptor with the paper's choices (sections 6.2 to 6.4): no gamma, votes interpolated in orientation and
@@ -29,14 +29,16 @@ def dalal_triggs(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     Args:
         pixels: ``(height, width, 3)``; the strongest channel counts. Pixels after the last whole cell are left out.
             An image of fewer than two cells along a side has no block.
+        bins: orientations of a cell, over 180 degrees.
+        block: cells along a side of a block. Of another number than 2 there are ``(rows - block + 1, columns - block +
+            1, block * block * bins)`` values, and the Gaussian is half as wide as the block.
     """
     rows, columns = pixels.shape[0] // CELL, pixels.shape[1] // CELL
-    down, across = max(rows - BLOCK + 1, 0), max(columns - BLOCK + 1, 0)
+    down, across = max(rows - block + 1, 0), max(columns - block + 1, 0)
     if not down * across:
-        return np.zeros((down, across, BLOCK**2 * BINS), np.float32)
-    size, block, cell = (columns * CELL, rows * CELL), (BLOCK * CELL, BLOCK * CELL), (CELL, CELL)
-    sigma = BLOCK * CELL / 2
-    descriptor = cv2.HOGDescriptor(size, block, cell, cell, BINS, 1, sigma, 0, _CLIP, False, 64, False)
+        return np.zeros((down, across, block**2 * bins), np.float32)
+    size, side, cell = (columns * CELL, rows * CELL), block * CELL, (CELL, CELL)
+    descriptor = cv2.HOGDescriptor(size, (side, side), cell, cell, bins, 1, side / 2, 0, _CLIP, False, 64, False)
     values = np.asarray(descriptor.compute(np.ascontiguousarray(pixels[: size[1], : size[0]])), np.float32)
     return np.ascontiguousarray(values.reshape(across, down, -1).transpose(1, 0, 2))
 

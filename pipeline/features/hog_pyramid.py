@@ -6,6 +6,7 @@ A level is a grid of vectors, a window a rectangle of it that has the same numbe
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline.core.boxes import Boxes, as_boxes
 from pipeline.core.sections import Hog
 from pipeline.core.storage import fingerprint
 from pipeline.features.cache import CacheWriter, Column, fill
-from pipeline.features.hog import BINS, BLOCK, CELL, correlate, dalal_triggs, felzenszwalb
+from pipeline.features.hog import BINS, CELL, correlate, dalal_triggs, felzenszwalb
 from pipeline.features.maps import COLUMN, Entries, ImageMaps
 from pipeline.features.places import Place
 
@@ -67,19 +68,23 @@ class Descriptor:
         return grids[..., ::-1, self.mirrored]
 
 
-# Cells lie column by column; an orientation t becomes 180 degrees - t.
-_BLOCK_MIRRORED = np.arange(BLOCK**2 * BINS).reshape(BLOCK, BLOCK, BINS)[::-1, :, ::-1].ravel()
+# An orientation t becomes 180 degrees - t; the norms of the cells to the east change places with those to the west.
 _SIGNED, _UNSIGNED = np.arange(2 * BINS), np.arange(BINS)
-_CELL_MIRRORED = [*(BINS - _SIGNED) % (2 * BINS), *(2 * BINS + -_UNSIGNED % BINS), 29, 30, 27, 28, 31]
+_CELL_MIRRORED = np.concatenate([(BINS - _SIGNED) % (2 * BINS), 2 * BINS + -_UNSIGNED % BINS, [29, 30, 27, 28, 31]])
 
-DESCRIPTORS = {
-    "dalal_triggs": Descriptor(
-        dalal_triggs, BLOCK**2 * BINS, 0, 0, BLOCK - 1, 0, None, 18, tuple(map(int, _BLOCK_MIRRORED))
-    ),  # a block, and a pixel around for gradients
-    "felzenszwalb": Descriptor(
-        felzenszwalb, 32, 0.5, 1, 0, 1, 31, 34, tuple(map(int, _CELL_MIRRORED))
-    ),  # three cells, half of one around for votes, a pixel
-}
+# Three cells see a vector, half of one around them for votes, and a pixel for gradients.
+_FELZENSZWALB = Descriptor(felzenszwalb, 32, 0.5, 1, 0, 1, 31, 34, tuple(_CELL_MIRRORED.tolist()))
+
+
+def descriptor_of(settings: Hog) -> Descriptor:
+    """Return the descriptor that the settings choose."""
+    if settings.descriptor == "felzenszwalb":
+        return _FELZENSZWALB
+    bins, block = settings.orientations, settings.block
+    grid = partial(dalal_triggs, bins=bins, block=block)
+    mirrored = np.arange(block**2 * bins).reshape(block, block, bins)[::-1, :, ::-1]  # cells lie column by column
+    field = block * CELL + 2  # 2: pixels for gradients
+    return Descriptor(grid, block**2 * bins, 0, 0, block - 1, 0, None, field, tuple(mirrored.ravel().tolist()))
 
 
 def scales(settings: Hog) -> tuple[float, ...]:
@@ -90,8 +95,9 @@ def scales(settings: Hog) -> tuple[float, ...]:
 
 def pyramid_attributes(settings: Hog) -> dict[str, Any]:
     """Return all that determines pyramids beside the images, its hash, and the pixels of a level that vectors see."""
-    origin = {"descriptor": settings.descriptor, "scales": list(scales(settings))}
-    descriptor = DESCRIPTORS[settings.descriptor]
+    descriptor = descriptor_of(settings)
+    blocks = {} if settings.descriptor == "felzenszwalb" else {"bins": settings.orientations, "block": settings.block}
+    origin = {"descriptor": settings.descriptor, **blocks, "scales": list(scales(settings))}
     places = {"stride": CELL, "offset": descriptor.offset, "field": descriptor.field}
     return {**origin, "fingerprint": fingerprint(**origin), **places}
 
@@ -106,7 +112,7 @@ def level_sizes(
     levels = scales(settings)
     image_hw = np.repeat(np.array(sizes, np.int64).reshape(-1, 2)[:, ::-1], len(levels), axis=0)
     input_hw = np.maximum(np.round(image_hw * np.tile(levels, len(sizes))[:, None]), 1).astype(np.int64)
-    return input_hw, (input_hw / image_hw)[:, ::-1], DESCRIPTORS[settings.descriptor].hw(input_hw)
+    return input_hw, (input_hw / image_hw)[:, ::-1], descriptor_of(settings).hw(input_hw)
 
 
 def pyramid_entries(
@@ -144,7 +150,8 @@ def cache_pyramids(
         first = int(layout.offsets[entry])
         return layout.input_hw[entry].tolist(), start - first, stop - first
 
-    columns = [Column(COLUMN, DESCRIPTORS[settings.descriptor].channels, settings.dtype)]
+    descriptor = descriptor_of(settings)
+    columns = [Column(COLUMN, descriptor.channels, settings.dtype)]
     attributes = {**attributes, **pyramid_attributes(settings)}
     with CacheWriter(place, columns, int(layout.offsets[-1]), settings.shard_mb, layout.tables(), attributes) as writer:
         fill(
@@ -152,7 +159,7 @@ def cache_pyramids(
             layout.offsets,
             layout.files,
             inputs,
-            _CellRows(settings.descriptor),
+            _CellRows(descriptor),
             device=torch.device("cpu"),
             workers=workers,
             title=title,
@@ -167,26 +174,26 @@ def cache_pyramids(
 class _CellRows:
     """Computes some vectors, a stretch of a grid's rows one after the other, of an image at one size."""
 
-    descriptor: str
+    descriptor: Descriptor
 
     def __call__(self, inputs: tuple[list[int], int, int], pixels: NDArray[np.uint8], into: dict[str, NDArray]) -> None:
         input_hw, start, stop = inputs
         into[COLUMN][:] = level_cells(pixels, input_hw, self.descriptor)[start:stop]
 
 
-def level_cells(pixels: NDArray[np.uint8], input_hw: Sequence[int], descriptor: str) -> NDArray[np.float32]:
+def level_cells(pixels: NDArray[np.uint8], input_hw: Sequence[int], descriptor: Descriptor) -> NDArray[np.float32]:
     """Return the grid of an image ``(H, W, 3)`` resized to ``input_hw``, row by row: ``(rows * columns, channels)``."""
     smaller = input_hw[0] < pixels.shape[0]
     size = (int(input_hw[1]), int(input_hw[0]))
     resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-    found = DESCRIPTORS[descriptor]
-    return found.grid(np.asarray(resized, np.uint8)).reshape(-1, found.channels)
+    return descriptor.grid(np.asarray(resized, np.uint8)).reshape(-1, descriptor.channels)
 
 
 def compute_pyramid(pixels: NDArray[np.uint8], settings: Hog) -> ImageMaps:
     """Return what the cache holds of an image ``(H, W, 3)``."""
     input_hw, factors, hw = level_sizes([(pixels.shape[1], pixels.shape[0])], settings)
-    cells = [level_cells(pixels, size, settings.descriptor).astype(settings.dtype) for size in input_hw.tolist()]
+    descriptor = descriptor_of(settings)
+    cells = [level_cells(pixels, size, descriptor).astype(settings.dtype) for size in input_hw.tolist()]
     return ImageMaps(cells, hw, factors)
 
 

@@ -50,10 +50,20 @@ def stage_of(cache: Path) -> str:
     if not graph.is_file():
         graph = Path("systems/rcnn/dvc.yaml")
     split = cache.stem if cache.stem in SPLITS else "test"
-    for name, stage in _stages(graph).items():
-        if any(f"features/{graph.parent.name}/" in str(out) for out in stage.get("outs", ())):
-            return f"{graph}:{name}@{split}"
+    for name in _caching(graph):
+        return f"{graph}:{name}@{split}"
     return str(graph)
+
+
+def caches_features(system: str) -> bool:
+    """Return whether the graph of the system has a stage that writes a cache."""
+    return bool(_caching(Path("systems", system, "dvc.yaml")))
+
+
+def _caching(graph: Path) -> list[str]:
+    """Return the names of the stages of ``graph`` that write a cache."""
+    folder = f"features/{graph.parent.name}/"
+    return [name for name, stage in _stages(graph).items() if any(folder in str(out) for out in stage.get("outs", ()))]
 
 
 def _stages(graph: Path) -> dict[str, Any]:

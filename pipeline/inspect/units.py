@@ -31,7 +31,7 @@ from pipeline.inspect.options import (
     numbers,
     show,
 )
-from pipeline.inspect.paths import cache_path, image_root, load_index, open_cache
+from pipeline.inspect.paths import cache_path, caches_features, image_root, load_index, open_cache
 from pipeline.inspect.regions import IGNORED, crop_settings, crops, row_labels
 from pipeline.inspect.rows import CachedRows, as_float32
 
@@ -74,19 +74,23 @@ def units(
     html: HtmlOption = None,
 ) -> None:
     """The regions of the split that excite each unit most, and the classes that it separates from all else."""
-    from pipeline import params
-    from pipeline.inspect.network_maps import network_maps, network_with_map
+    from pipeline import params, registry
+    from pipeline.inspect.network_maps import network_maps
 
     chosen = numbers(which, "--units")
-    network = network_with_map(system, Path("models"))
     with ExitStack() as stack:
-        if network is None:
+        if caches_features(system):
             cache = open_cache(cache_path(system, split))
             index, root = load_index(split), image_root()
         else:
+            detector = registry.load(system, Path("models"), "cpu")
+            if detector.map_network is None:
+                raise InputError(
+                    f"{system} has no units: it caches no features, and no network of it sees whole images."
+                )
             index, root = load_index(split), image_root()
             device = runtime.device(params.load().runtime.device)
-            cache = stack.enter_context(network_maps(network, system, split, index, root, device))
+            cache = stack.enter_context(network_maps(detector, split, index, root, device))
         rows = CachedRows(cache, layer, runtime.worker_count(0))
         view = look_at_units(rows, index, root, chosen, per_class=per_class, count=count, threshold=nms)
     show(render(view), png, html)

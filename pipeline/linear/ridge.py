@@ -219,16 +219,27 @@ def _fit(
     features: NDArray[np.float32], targets: NDArray[np.float32], scale: float, whiten: bool, ridges: Sequence[float]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return weights ``(R, 4, width)`` and biases ``(R, 4)`` of one class; ``features`` are scaled in place."""
-    from sklearn.linear_model import Ridge
-
     features[:, :-1] *= np.float32(scale)
     mean, whitening, restore = _whitening(targets) if whiten else (np.zeros(4), np.eye(4), np.eye(4))
-    # One column of targets for each output and ridge: the products of the features are summed once.
-    alpha = np.repeat(ridges, 4) if len(ridges) > 1 else ridges[0]
-    solver = Ridge(alpha=alpha, fit_intercept=False, solver="cholesky", copy_X=False)
-    solver.fit(features, np.tile(((targets - mean) @ whitening).astype(np.float32), len(ridges)))
-    solution = restore.T @ solver.coef_.reshape(len(ridges), 4, -1)
+    solution = restore.T @ _solve(features, ((targets - mean) @ whitening).astype(np.float32), ridges)
     return solution[..., :-1].astype(np.float32), (solution[..., -1] + mean).astype(np.float32)
+
+
+def _solve(features: NDArray[np.float32], targets: NDArray[np.float32], ridges: Sequence[float]) -> NDArray[np.float32]:
+    """Return the coefficients ``(R, 4, width + 1)`` of each ridge, whose penalty alone differs.
+
+    The products of features, or of samples where these are fewer, are summed once for all ridges.
+    """
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.linear_model import Ridge
+
+    if len(features) >= features.shape[1]:
+        solver = Ridge(alpha=np.repeat(ridges, 4), fit_intercept=False, solver="cholesky", copy_X=False)
+        solver.fit(features, np.tile(targets, len(ridges)))
+        return solver.coef_.reshape(len(ridges), 4, -1)
+    products = features @ features.T
+    fits = (KernelRidge(alpha=ridge, kernel="precomputed").fit(products, targets) for ridge in ridges)
+    return np.stack([(features.T @ fit.dual_coef_).T for fit in fits])
 
 
 def _whitening(targets: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:

@@ -124,7 +124,7 @@ def train_svms(
     Raises:
         InputError: a feature is NaN or infinite, or a worker has another version of the solver.
     """
-    scale = settings.feature_norm / regions.mean_norm(settings.layer, seed)
+    scale = settings.feature_norm / regions.mean_norm(settings.layer, seed, all_follow=True)
     miners = [Miner(label, settings, scale, seed) for label in range(1, len(regions.classes) + 1)]
     trainings = Trainings(workers, elsewhere, kept)
     _collect_positives(regions, settings.layer, miners, held=elsewhere is None)

@@ -62,7 +62,7 @@ def root_cells(sizes: NDArray[np.float32], area: tuple[float, float]) -> tuple[i
     """Return the rows and columns of cells that objects of ``sizes`` ``(N, 2)``, N above 0, are seen in.
 
     The aspect is the most frequent one, the area that of the objects below which a fifth of them lie, but at least and
-    at most ``area`` square pixels: smaller objects are seen enlarged. A side has a block's two cells or more.
+    at most ``area`` square pixels: smaller objects are seen enlarged. A side has two cells or more, those of a block.
     """
     width, height = sizes.T.astype(np.float64)
     bins = np.clip(np.round(np.log(height / width) / 0.02), -100, 100).astype(np.int64) + 100

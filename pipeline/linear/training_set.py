@@ -125,19 +125,24 @@ class TrainingSet:
                 f"the training of the network before them diverged, and a smaller learning rate would be right."
             )
 
-    def mean_norm(self, layer: str, seed: int, images: int = 200, boxes: int = 200) -> float:
+    def mean_norm(
+        self, layer: str, seed: int, images: int = 200, boxes: int = 200, *, all_follow: bool = False
+    ) -> float:
         """Return the mean L2 norm of at most ``boxes`` random regions of each of at most ``images`` random images.
 
         Source: ``rcnn_feature_stats.m``.
+
+        Where the features of all regions follow, those of whole images are asked for: computed ones are then there.
         """
         filled = [r for r in self.regions() if len(r.boxes)]
         chosen = item_rng(seed, "norm", layer).permutation(len(filled))[:images]
         norms = []
         for region in (filled[i] for i in sorted(chosen)):
             cache, image = region.key
-            rows = item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes]
-            # Of whole images: features that are computed are then there already when negatives are mined.
-            features = self.caches[cache].image(image, layer)[np.sort(rows)].astype(np.float32)
+            rows = np.sort(item_rng(seed, "norm", layer, cache, image).permutation(len(region.boxes))[:boxes])
+            split = self.caches[cache]
+            values = split.image(image, layer)[rows] if all_follow else split.rows(image, layer, rows)
+            features = values.astype(np.float32)
             self.check(region, layer, features)
             norms.append(np.linalg.norm(features, axis=1))
         mean = float(np.concatenate(norms).mean()) if norms else 0.0

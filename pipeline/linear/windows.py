@@ -15,7 +15,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.runtime import item_rng, progress
 from pipeline.core.sections import Mining
 from pipeline.data.index import Index
-from pipeline.features.hog_pyramid import DESCRIPTORS, Descriptor, Pyramid, Windows
+from pipeline.features.hog_pyramid import Descriptor, Pyramid, Windows
 from pipeline.features.maps import ImageMaps, MapCache
 from pipeline.linear.svm import Miner, SvmReport, Trainings
 from pipeline.linear.templates import Component
@@ -76,7 +76,7 @@ class WindowSet:
         caches: Sequence[MapCache],
         indices: Sequence[Index],
         *,
-        descriptor: str,
+        descriptor: Descriptor,
         margin: int,
         first: int = 0,
         difficult: bool = True,
@@ -86,7 +86,7 @@ class WindowSet:
                 raise InputError(f"{cache.path}: the cache holds other images than the index; dvc repro renews it.")
         self.classes = indices[0].classes
         self._caches, self.indices = caches, indices
-        self.descriptor, self._margin, self._difficult = DESCRIPTORS[descriptor], margin, difficult
+        self.descriptor, self._margin, self._difficult = descriptor, margin, difficult
         self._first = first
 
     def __len__(self) -> int:

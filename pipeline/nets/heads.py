@@ -38,14 +38,15 @@ class RegionHead(ShapedNetwork):
     def head_taps(self, pool5: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
         """Return the values of ``layers`` for ``pool5`` ``(N, inputs)``; nothing past the last is computed.
 
-        ``fc6`` and ``fc7`` are ``(N, width)``, after the rectifier and before dropout.
+        ``fc6`` and ``fc7`` are ``(N, width)``, after the rectifier and before dropout. Of float16, values beyond its
+        range are its largest number: infinity times a weight of another sign is no number.
         """
         last = max(HEAD_LAYERS.index(layer) for layer in layers)
         values = {"pool5": pool5}
         if last >= 1:
-            values["fc6"] = self.fc6(pool5 * self.input_scale).relu()
+            values["fc6"] = _in_range(self.fc6(pool5 * self.input_scale).relu())
         if last >= 2:
-            values["fc7"] = self.fc7(self.dropout(values["fc6"])).relu()
+            values["fc7"] = _in_range(self.fc7(self.dropout(values["fc6"])).relu())
         return {layer: values[layer] for layer in layers}
 
     def width_of(self, layer: str) -> int:
@@ -65,3 +66,8 @@ class RegionHead(ShapedNetwork):
         if "fc6" in fresh:
             self.scale_input(backbone)
         return ["output", *fresh]
+
+
+def _in_range(values: torch.Tensor) -> torch.Tensor:
+    """Return values above 0 with infinity replaced by float16's largest number, where they are of this type."""
+    return values.clamp(max=65504) if values.dtype == torch.float16 else values

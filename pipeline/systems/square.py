@@ -147,14 +147,18 @@ class SquareDetector(Detector):
     batched = True
 
     def __init__(
-        self, description: Description, network: torch.nn.Module, decode: Decode, side: int, device: torch.device
+        self, description: Description, network: ShapedNetwork, decode: Decode, side: int, device: torch.device
     ) -> None:
         super().__init__(description)
         self.settings = description.section("detect", SquareDetection)
         self.batch = self.at_once = self.settings.batch
-        self.network = channels_last(network, device).eval()
+        self.map_network = self.network = channels_last(network, device).eval()
         self.decode, self.side = decode, side
         self._device = device
+
+    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return the side of the square, twice."""
+        return [(self.side, self.side)]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

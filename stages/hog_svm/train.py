@@ -1,6 +1,7 @@
 """HOG and SVMs, stage 2: a filter for each look of a class; writes models/hog_svm/filters.safetensors."""
 
 from pipeline.data.index import Index
+from pipeline.features.hog_pyramid import descriptor_of
 from pipeline.features.maps import MapCache
 from pipeline.linear.templates import components_of
 from pipeline.linear.windows import WindowSet, object_windows, train_filters
@@ -18,7 +19,7 @@ def main(stage: Stage) -> None:
     images = WindowSet(
         [MapCache(stage.dep(f"features/hog_svm/{split}.zarr"), f"{stages}@{split}") for split in splits],
         [Index.load(stage.dep(f"data/index/{split}.json")) for split in splits],
-        descriptor=section.hog.descriptor,
+        descriptor=descriptor_of(section.hog),
         margin=window.margin,
         difficult=section.difficult,
     )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,35 @@ def test_workers_take_the_number_of_threads_of_the_driver(dask, project) -> None
             assert executor.submit(torch.get_num_threads).result() == 3
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_as_many_workers_are_started_as_are_asked_for(count) -> None:
+    with local(count) as started:
+        assert len(started.workers) == count
+
+
+@pytest.mark.parametrize(("threads", "places"), [(2, 2), (4, 1), (16, 1)])
+def test_workers_of_a_machine_compute_in_as_many_places_as_it_has_cores_for(
+    threads, places, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(module, "worker_count", lambda requested: 4)
+    inside, most, counted = 0, 0, Lock()
+
+    def compute(number: int) -> None:
+        nonlocal inside, most
+        with module.turn(threads):
+            with counted:
+                inside += 1
+                most = max(most, inside)
+            time.sleep(0.05)
+            with counted:
+                inside -= 1
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(compute, range(10)))
+    assert most == places
 
 
 def test_a_worker_that_would_compute_other_bytes_is_refused_by_name(dask, project, tmp_path, monkeypatch) -> None:

@@ -35,6 +35,26 @@ def test_a_gradient_in_the_middle_of_an_orientation_is_what_scikit_image_finds()
     assert theirs[:, 0] == pytest.approx(0.5, abs=1e-3)
 
 
+def test_a_cell_alone_as_summed_by_hand() -> None:
+    image = (8 * X[:24, :24] + np.random.default_rng(0).integers(0, 20, (24, 24))).astype(np.uint8)
+    y, x = np.mgrid[8:16, 8:16]
+    values = image.astype(float)
+    dx, dy = values[y, x + 1] - values[y, x - 1], values[y + 1, x] - values[y - 1, x]
+    place = np.degrees(np.arctan2(dy, dx)) % 180 / 45 - 0.5  # four orientations of 45 degrees
+    below = np.floor(place).astype(int)
+    steps = np.arange(8)
+    nearness = 1 - np.abs((steps + 0.5) / 8 - 0.5)  # of a pixel to the middle of the cell
+    gauss = np.exp(-((steps - 4) ** 2) / (2 * 4**2))  # OpenCV's lies half a pixel beside the middle
+    votes = np.hypot(dx, dy) * np.outer(nearness * gauss, nearness * gauss)
+    histogram = np.bincount(below.ravel() % 4, (votes * (1 - place + below)).ravel(), 4)
+    histogram += np.bincount((below.ravel() + 1) % 4, (votes * (place - below)).ravel(), 4)
+    clipped = np.minimum(histogram / np.linalg.norm(histogram), 0.2)
+    found = dalal_triggs(grey(image), bins=4, block=1)
+    assert found.shape == (3, 3, 4)
+    assert clipped.min() < 0.15 < clipped.max()
+    assert found[1, 1] == pytest.approx(clipped / np.linalg.norm(clipped), abs=2e-3)
+
+
 def test_blocks_of_a_part_are_a_slice_of_the_whole() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     inside = dalal_triggs(image[8:56, 16:72])[1:-1, 1:-1]  # the outermost lack the pixels around

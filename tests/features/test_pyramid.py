@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.features.pyramid import (
     Rule,
+    bins,
     cells_along,
     choose_scale,
     pool_cuts,
@@ -163,6 +164,17 @@ def test_a_window_over_the_whole_map_is_what_the_classifier_s_pyramid_gives(
     cells = maps[0].permute(1, 2, 0).flatten(0, 1)
     pooled = pool_regions(cells, hw, np.array([[0, 0, hw[1], hw[0]]]), levels)
     assert torch.equal(pooled, SpatialPyramid(levels)(maps))
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 6])
+def test_bins_are_those_of_the_released_code(level: int) -> None:
+    """``spm_pool_caffe_mex.cpp`` divides and multiplies in float32; no rounding moves a bin of up to 129 cells."""
+    for width in range(1, 130):
+        shares, cells = np.arange(level + 1, dtype=np.float32) / np.float32(level), np.float32(width)
+        first, stop = np.floor(shares[:-1] * cells), np.ceil(shares[1:] * cells)
+        found = bins(torch.tensor([[0, 0, width, width]]), level)[0, :level]
+        assert found[:, 0].tolist() == first.tolist()
+        assert found[:, 2].tolist() == stop.tolist()
 
 
 def test_ten_cells_give_six_bins_where_fixed_windows_would_give_nine() -> None:

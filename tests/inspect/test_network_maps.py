@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,19 @@ from pipeline import registry
 from pipeline.core.errors import InputError
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description, Picture
-from pipeline.inspect.network_maps import network_maps, network_with_map
+from pipeline.inspect.network_maps import network_maps
+from pipeline.inspect.paths import caches_features
 from pipeline.inspect.rows import CachedRows
 from pipeline.nets.weights import ShapedNetwork
 from pipeline.params import Params, load
-from pipeline.systems.fast_rcnn.detector import image_maps
+from pipeline.systems.fast_rcnn.detector import image_maps, limits_of
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
-from pipeline.systems.faster_rcnn.detector import resized
+from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
+from pipeline.systems.fast_rcnn.params import RegionScoring
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.faster_rcnn.params import FasterRcnn
+from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
+from pipeline.systems.overfeat.params import Overfeat as OverfeatParams
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.retinanet.params import Retinanet as RetinanetParams
 from pipeline.systems.ssd.network import Ssd, SsdShape
@@ -31,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 SIZES = [(96, 96), (90, 72)]
 SQUARES = {"yolo": YoloV1, "ssd": SsdParams, "retinanet": RetinanetParams}
+SECTIONS = {"fast_rcnn": FastRcnnParams, "faster_rcnn": FasterRcnn, "overfeat": OverfeatParams, **SQUARES}
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +53,21 @@ def models(tmp_path: Path, params: Params) -> Path:
     networks: dict[str, ShapedNetwork] = {
         "fast_rcnn/detector": FastRcnn(FastRcnnShape("small", 3, 16, 2, (96, 144), 300)),
         "faster_rcnn/rpn2": RegionProposalNetwork(RpnShape("small", 8, (24.0,), (1.0,), (96, 144), 300)),
+        "overfeat/network": Overfeat(OverfeatShape("small", 2, (96, 144), 2, 3, (8,), (8,), False)),
         "yolo/network": Yolo(YoloShape.from_params("small", 96, 2, 2, yolo.head)),
         "ssd/network": Ssd(SsdShape.from_params("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)),
         "retinanet/network": Retinanet(RetinanetShape("small", 2, 96, ("conv3", "conv5"), 1, 8, 1, 4.0, 1, (1.0,))),
     }
     for name, network in networks.items():
         network.save(tmp_path / f"models/{name}.safetensors")
-    for name, section in SQUARES.items():
-        Description.of(name, ("cat", "dog"), detect=params.section(section).detect).save(tmp_path / "models" / name)
+    detector = FastRcnn(FastRcnnShape("small", 3, 16, 2, (96, 144), 300))
+    detector.conv.load_state_dict(networks["faster_rcnn/rpn2"].get_submodule("conv").state_dict())
+    detector.save(tmp_path / "models/faster_rcnn/detector2.safetensors")
+    nothing = [Index(("cat", "dog"), ())]
+    for name, section in SECTIONS.items():
+        detect = params.section(section).detect
+        limits = limits_of(detect, nothing, "detect") if isinstance(detect, RegionScoring) else {}
+        Description.of(name, ("cat", "dog"), detect=detect, **limits).save(tmp_path / "models" / name)
     return tmp_path / "models"
 
 
@@ -70,27 +84,25 @@ def index(tmp_path: Path) -> Index:
 
 def seen_by_detector(system: str, models: Path, picture: Picture) -> list[torch.Tensor]:
     """Return the maps ``(C, rows, columns)`` that the system's own way from pixels to heads makes, one a scale."""
-    network = network_with_map(system, models)
+    detector = registry.load(system, models, "cpu")
+    network = detector.map_network
     with torch.inference_mode():
         if isinstance(network, FastRcnn):
             return [*image_maps(network, picture.pixels(), CPU)[0]]
-        if isinstance(network, RegionProposalNetwork):
-            return [*network.conv(resized([picture.pixels()], network, CPU).pixels)]
     seen: list[torch.Tensor] = []
-    detector = registry.load(system, models, "cpu")
-    conv = detector.network.get_submodule(network.CONVOLUTIONS)
+    conv = network.get_submodule(network.CONVOLUTIONS)
     conv[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output[0]))
     detector.candidates([picture])
     return seen
 
 
-@pytest.mark.parametrize("system", ["fast_rcnn", "faster_rcnn", *SQUARES])
+@pytest.mark.parametrize("system", ["fast_rcnn", "faster_rcnn", "overfeat", *SQUARES])
 def test_cells_are_those_that_the_detector_computes(system, models, index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network = network_with_map(system, models)
+    detector = registry.load(system, models, "cpu")
     expected = seen_by_detector(system, models, Picture(tmp_path / "1.png"))
-    assert len(expected) == (2 if system == "fast_rcnn" else 1)
-    with network_maps(network, system, "test", index, tmp_path, CPU) as cache:
+    assert len(expected) == (2 if system in ("fast_rcnn", "overfeat") else 1)
+    with network_maps(detector, "test", index, tmp_path, CPU) as cache:
         assert cache.path.name == "test.zarr"
         rows = CachedRows(cache)
         assert rows.image_ids.tolist() == [1, 2]
@@ -113,11 +125,11 @@ def test_cells_are_those_that_the_detector_computes(system, models, index, tmp_p
 
 def test_a_cell_sees_the_pixels_of_its_box_alone_in_a_stretched_image(models, index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network = network_with_map("ssd", models)
+    detector = registry.load("ssd", models, "cpu")
 
     def values(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Image.fromarray(picture).save(tmp_path / "2.png")
-        with network_maps(network, "ssd", "test", index, tmp_path, CPU) as cache:
+        with network_maps(detector, "test", index, tmp_path, CPU) as cache:
             rows = CachedRows(cache)
             return rows.array[rows.offsets[1] :], rows.boxes[rows.offsets[1] :]
 
@@ -136,9 +148,11 @@ def test_a_cell_sees_the_pixels_of_its_box_alone_in_a_stretched_image(models, in
     assert centre[-1] == pytest.approx([92 * 90 / 96, 92 * 72 / 96])
 
 
-def test_caches_hold_what_the_others_see(models):
-    assert network_with_map("rcnn", models) is None
-    assert network_with_map("sppnet", models) is None
+def test_caches_hold_what_the_others_see(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cached = {name for name in registry.all_systems() if caches_features(name)}
+    assert {"rcnn", "sppnet", "hog_svm", "bow"} <= cached
+    assert not cached & {"fast_rcnn", "faster_rcnn", "overfeat", *SQUARES}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +162,7 @@ def test_caches_hold_what_the_others_see(models):
 def test_missing_weights_are_named_with_their_stage(system, file, models):
     (models / system / file).unlink()
     with pytest.raises(InputError, match=rf"{file}: the weights file does not exist; the stage systems/{system}/"):
-        network_with_map(system, models)
+        registry.load(system, models, "cpu")
 
 
 @pytest.fixture
@@ -172,3 +186,10 @@ def test_units_of_a_system_that_caches_nothing(boxline_with, tmp_path):
     layer = boxline_with("units", "--system", "ssd", "--layer", "fc7")
     assert "layer fc7 is not cached, only cells" in layer.stderr
     assert not list(Path(".scratch").iterdir())
+
+
+def test_a_system_without_cache_and_map_has_no_units(boxline_with, monkeypatch):
+    monkeypatch.setattr(registry, "load", lambda *arguments: SimpleNamespace(map_network=None))
+    result = boxline_with("units", "--system", "yolo")
+    assert result.exit_code == 1
+    assert "yolo has no units" in result.stderr

@@ -92,9 +92,10 @@ def solved_slowly(rows: NDArray, targets: NDArray, scale: float, ridge: float, w
     return solution[:-1].T, solution[-1] + mu
 
 
+@pytest.mark.parametrize("width", [6, 300])  # fewer and more than there are samples
 @pytest.mark.parametrize("whiten", [True, False])
-def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, whiten: bool) -> None:
-    images = scene(12)
+def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, whiten: bool, width: int) -> None:
+    images = scene(12, width=width)
     regressor, counts = train(training_set(("cat", "dog"), *images, splits=(5, 7)), ridge=50, whiten=whiten)
     norms = np.linalg.norm(np.concatenate([features for *_, features in images]), axis=1)
     scale = 20 / norms.mean()
@@ -108,8 +109,9 @@ def test_the_solution_is_that_of_the_normal_equations(training_set: Callable, wh
         np.testing.assert_allclose(regressor.model.bias[place], bias, atol=2e-5)
 
 
-def test_several_ridges_give_the_models_of_each(training_set: Callable) -> None:
-    regions, ridges = training_set(("cat", "dog"), *scene(12)), [0.1, 50, 1000]
+@pytest.mark.parametrize("width", [6, 300])
+def test_several_ridges_give_the_models_of_each(training_set: Callable, width: int) -> None:
+    regions, ridges = training_set(("cat", "dog"), *scene(12, width=width)), [0.1, 50, 1000]
     together, counts = train_box_regressors(regions, settings(), ridges, seed=3)
     for regressor, ridge in zip(together, ridges, strict=True):
         alone, same = train(regions, ridge=ridge)
@@ -159,6 +161,17 @@ def test_samples_overlap_an_object_by_more_than_the_limit(training_set: Callable
     assert overlaps[2] == overlaps[3] > 0.6
     _, counts = train(training_set(("cat", "dog", "cow"), (objects, regions, features)))
     assert counts == [4, 3, 0], "two cats, (0, 0, 10, 6.5) and the tie; two dogs and (200, 0, 210, 8)"
+
+
+def test_a_class_with_nothing_but_a_crowd_has_no_regressor(training_set: Callable) -> None:
+    """Neither the crowd nor what lies in it is a sample; its boxes stay where they are."""
+    crowd, inside, near = (100.0, 100.0, 200.0, 200.0), (100.0, 100.0, 190.0, 200.0), (0.0, 0.0, 10.0, 9.0)
+    regions = [crowd, OBJECT, inside, near]
+    features = np.random.default_rng(0).normal(size=(len(regions), 3))
+    given = ([(2, crowd, "crowd"), (1, OBJECT)], regions, features)
+    regressor, counts = train(training_set(("cat", "dog"), given))
+    assert counts == [2, 0]
+    np.testing.assert_array_equal(regressor(features, np.array(regions, np.float32), np.full(4, 2)), regions)
 
 
 def test_boxes_of_a_class_without_samples_stay(training_set: Callable) -> None:

@@ -75,6 +75,17 @@ def test_the_mean_norm_of_few_regions_is_that_of_all(training_set: Callable) -> 
     assert regions.mean_norm("fc7", seed=1) == pytest.approx(expected, rel=1e-6)
 
 
+def test_the_mean_norm_reads_no_region_but_the_sample(training_set: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    regions = training_set(("cat",), image(np.arange(12.0).reshape(6, 2), regions=(THIRD,) * 6))
+    expected = regions.mean_norm("fc7", 3, boxes=2, all_follow=True)
+    read = []
+    rows = regions.caches[0].rows
+    monkeypatch.setattr(regions.caches[0], "image", None)
+    monkeypatch.setattr(regions.caches[0], "rows", lambda *which: read.append(which[2]) or rows(*which))
+    assert regions.mean_norm("fc7", 3, boxes=2) == expected
+    assert [len(which) for which in read] == [2]
+
+
 def test_the_mean_norm_samples_many_images_and_regions(training_set: Callable) -> None:
     """Image i's rows have norm i, so the mean tells which images were drawn and that rows were not weighted."""
     images = [

@@ -8,7 +8,7 @@ from pipeline.core.boxes import iou
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Hog, Mining
 from pipeline.data.index import ImageRecord, Index
-from pipeline.features.hog_pyramid import WindowShape, cache_pyramids, pyramid_entries
+from pipeline.features.hog_pyramid import WindowShape, cache_pyramids, descriptor_of, pyramid_entries
 from pipeline.features.maps import MapCache
 from pipeline.linear.templates import Component
 from pipeline.linear.windows import Filter, WindowSet, object_windows, train_filters
@@ -63,7 +63,7 @@ def images(pictures, index: Index, tmp_path_factory: pytest.TempPathFactory) -> 
         attributes={},
         title="caching",
     )
-    return WindowSet([MapCache(path, "stage")], [index], descriptor="dalal_triggs", margin=1)
+    return WindowSet([MapCache(path, "stage")], [index], descriptor=descriptor_of(Hog()), margin=1)
 
 
 ASSIGNED = np.tile([0, 1], 8)
@@ -144,4 +144,4 @@ def test_a_class_without_objects_is_never_detected(images: WindowSet) -> None:
 def test_a_cache_of_other_images_is_refused(images: WindowSet, index: Index) -> None:
     fewer = Index(index.classes, index.images[1:])
     with pytest.raises(InputError, match="holds other images than the index"):
-        WindowSet(images._caches, [fewer], descriptor="dalal_triggs", margin=0)
+        WindowSet(images._caches, [fewer], descriptor=descriptor_of(Hog()), margin=0)

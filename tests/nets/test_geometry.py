@@ -96,6 +96,15 @@ def test_the_smallest_input_gives_a_cell_and_one_pixel_less_none(name: str) -> N
     assert geometry.size(geometry.smallest() - 1) == 0
 
 
+@pytest.mark.parametrize(("name", "side"), [("small", 8), ("squeezenet1_0", 21), ("alexnet", 31), ("vgg16", 1)])
+def test_the_smallest_inputs_by_hand(name: str, side: int) -> None:
+    """Poolings that round up, as VGG16's do, leave a cell of any image; three that halve need 8 pixels.
+
+    AlexNet's two poolings of 3 need 7 cells before them, so (7 - 1) * 4 + 11 - 2 * 2 = 31 pixels.
+    """
+    assert Geometry.from_architecture(architecture(name)).smallest() == side
+
+
 @pytest.mark.parametrize("pixels", range(3, 12))
 def test_partial_windows_count_as_torch_counts_them(pixels: int) -> None:
     pool = nn.MaxPool2d(2, 3, padding=1, ceil_mode=True)

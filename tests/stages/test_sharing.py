@@ -49,6 +49,9 @@ def test_a_clone_pulls_what_was_pushed_and_has_nothing_to_run(one: Project, tmp_
         for file in files:
             assert (other.folder / file.relative_to(one.folder)).read_bytes() == file.read_bytes()
     assert "up to date" in other.run("dvc", "status")
+    said = other.run("dvc", "repro")
+    assert "Data and pipelines are up to date." in said
+    assert "Running stage" not in said
 
 
 def test_pointers_are_checked_out_and_compared(one: Project, server: str, tmp_path: Path) -> None:

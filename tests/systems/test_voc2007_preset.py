@@ -54,6 +54,8 @@ def test_alexnets_regions_have_the_papers_features(p) -> None:
     assert 6 in s.pyramid, "the level that is AlexNet's pool5"
     assert (s.window.rule, s.window.side, s.maps.scales) == ("released", 13 * 16, (480, 576, 688, 874, 1200))
     assert p.proposals.max_per_image > 3735, "the most that fast mode gave of 40 photographs"
+    # Person has 5,447 objects in trainval, each with some 14.3 proposals that overlap it by half, and itself.
+    assert min(r.bbox.max_samples, s.bbox.max_samples) > 5447 * 15.3
 
 
 def test_fast_and_faster_rcnn_are_the_papers_and_keep_conv1_1_to_conv2_2(p) -> None:

@@ -15,7 +15,7 @@ from pipeline.core.suppression import suppress_covered
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
-from pipeline.features.hog_pyramid import DESCRIPTORS, Pyramid
+from pipeline.features.hog_pyramid import Pyramid, descriptor_of
 from pipeline.features.maps import MapCache
 from pipeline.limits import Limits, class_limits
 from pipeline.linear.pyramid_source import CachedPyramids, ComputedPyramids, PyramidSource
@@ -63,7 +63,7 @@ class DpmDetector(Detector):
             description.section("limits", Limits),
         )
         hog = description.section("hog", Hog)
-        self._descriptor, self._first = DESCRIPTORS[hog.descriptor], hog.per_octave
+        self._descriptor, self._first = descriptor_of(hog), hog.per_octave
         reach = description.section("parts", Parts).reach
         self.detection_limits, self.reads_pixels = self._limits.on_average, pyramids.reads_pixels
         self._model, self._pyramids = model, pyramids

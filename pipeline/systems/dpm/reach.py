@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.core.boxes import iou
 from pipeline.data.index import ImageRecord, Index
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape, level_sizes, window_boxes, window_places
+from pipeline.features.hog_pyramid import WindowShape, descriptor_of, level_sizes, window_boxes, window_places
 from pipeline.linear.templates import components_of
 from pipeline.linear.windows import LEAST_IOU, objects_of
 from pipeline.reach import Reach, limit_reach
@@ -41,7 +41,7 @@ def _windows(image: ImageRecord, shape: WindowShape, section: Dpm) -> np.ndarray
     first = section.hog.per_octave  # finer levels have parts alone
     _, factors, hw = level_sizes([(image.width, image.height)], section.hog)
     margin = section.root.margin
-    places = window_places(hw[first:], shape, DESCRIPTORS[section.hog.descriptor], margin)
+    places = window_places(hw[first:], shape, descriptor_of(section.hog), margin)
     return window_boxes(places, factors[first:], shape, margin)
 
 

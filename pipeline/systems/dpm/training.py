@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.index import Index
+from pipeline.features.hog_pyramid import descriptor_of
 from pipeline.features.maps import MapCache
 from pipeline.linear.svm import SvmReport
 from pipeline.linear.templates import components_of
@@ -25,7 +26,7 @@ def training_windows(caches: Sequence[MapCache], indices: Sequence[Index], secti
     return WindowSet(
         caches,
         indices,
-        descriptor=section.hog.descriptor,
+        descriptor=descriptor_of(section.hog),
         margin=section.root.margin,
         first=section.hog.per_octave,
         difficult=section.difficult,

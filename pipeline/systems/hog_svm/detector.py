@@ -13,7 +13,7 @@ from pipeline.core.sections import Hog
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
-from pipeline.features.hog_pyramid import DESCRIPTORS, Pyramid
+from pipeline.features.hog_pyramid import Pyramid, descriptor_of
 from pipeline.features.maps import MapCache
 from pipeline.limits import Limits, class_limits
 from pipeline.linear.pyramid_source import CachedPyramids, ComputedPyramids, PyramidSource
@@ -44,7 +44,7 @@ class HogDetector(Detector):
             description.section("detect", WindowDetection),
             description.section("limits", Limits),
         )
-        self._descriptor = DESCRIPTORS[description.section("hog", Hog).descriptor]
+        self._descriptor = descriptor_of(description.section("hog", Hog))
         self.detection_limits, self.reads_pixels = self._limits.on_average, pyramids.reads_pixels
         self._model, self._pyramids = model, pyramids
         self._margin = max((each.component.shape.margin for each in model.filters), default=0)

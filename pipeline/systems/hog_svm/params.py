@@ -28,6 +28,8 @@ class WindowSvm(Mining):
     """Hardest negatives kept for each filter; bounds the memory."""
     positive_iou: Fraction = 0.7
     """Windows that overlap an object by so much train as objects; where none does, the best one, from .5 on."""
+    passes: Count = 1
+    """Passes over all windows of the images, which find the hard negatives; 0: the SVMs of random windows alone."""
     random_windows: Positive = 10
     """Negatives of an image that the first SVM of a filter sees."""
 

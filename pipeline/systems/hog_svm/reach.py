@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.core.boxes import iou
 from pipeline.data.index import ImageRecord, Index
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape, level_sizes, window_boxes, window_places
+from pipeline.features.hog_pyramid import WindowShape, descriptor_of, level_sizes, window_boxes, window_places
 from pipeline.linear.templates import components_of
 from pipeline.linear.windows import LEAST_IOU, objects_of
 from pipeline.reach import Reach, limit_reach
@@ -40,7 +40,7 @@ def window_reach(indices: Sequence[Index], section: HogSvm) -> Reach:
 def _windows(image: ImageRecord, shape: WindowShape, section: HogSvm) -> np.ndarray:
     _, factors, hw = level_sizes([(image.width, image.height)], section.hog)
     margin = section.window.margin
-    places = window_places(hw, shape, DESCRIPTORS[section.hog.descriptor], margin)
+    places = window_places(hw, shape, descriptor_of(section.hog), margin)
     return window_boxes(places, factors, shape, margin)
 
 

@@ -41,8 +41,12 @@ class OverfeatDetector(Detector):
         super().__init__(description)
         self.settings = description.section("detect", OverfeatDetection)
         self.batch = self.at_once = self.settings.batch
-        self.network = channels_last(network, device).eval()
+        self.map_network = self.network = channels_last(network, device).eval()
         self._device = device
+
+    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return the square of each scale."""
+        return [(side, side) for side in self.network.shape.scales]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

@@ -15,7 +15,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector, detect_split
 from pipeline.evaluation.detections import Detections
 from pipeline.features.cache import FeatureCache
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape, cache_pyramids, pyramid_entries
+from pipeline.features.hog_pyramid import WindowShape, cache_pyramids, descriptor_of, pyramid_entries
 from pipeline.features.maps import MapCache, cache_maps, entries, maps_origin
 from pipeline.features.regions import RegionFeatures, gather
 from pipeline.limits import class_limits
@@ -253,7 +253,7 @@ def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
         attributes={},
         title="caching",
     )
-    descriptor, rng = DESCRIPTORS[hog.descriptor], np.random.default_rng(1)
+    descriptor, rng = descriptor_of(hog), np.random.default_rng(1)
     filters = []
     for label, shape in ((1, WindowShape(4, 4, 1)), (2, WindowShape(5, 3, 1)), (2, WindowShape(3, 5, 1))):
         weights = rng.normal(size=(*shape.grid(descriptor), descriptor.channels)).astype(np.float32)
@@ -278,7 +278,7 @@ def make_dpm(made: Made, sections, altered, settings, detect) -> None:
         title="caching",
     )
     descriptor, rng, cost = (
-        DESCRIPTORS[hog.descriptor],
+        descriptor_of(hog),
         np.random.default_rng(1),
         np.array([0.1, 0, 0.1, 0], np.float32),
     )

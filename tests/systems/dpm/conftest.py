@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.core.sections import Hog
 from pipeline.data.index import ImageRecord, Index
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape, cache_pyramids, pyramid_entries
+from pipeline.features.hog_pyramid import WindowShape, cache_pyramids, descriptor_of, pyramid_entries
 from pipeline.features.maps import MapCache
 from pipeline.linear.templates import Component
 from pipeline.systems.dpm.model import Look, Part
@@ -21,7 +21,7 @@ def random_look(
     label: int, shape: WindowShape, parts: int = 2, seed: int = 0, descriptor: str = "felzenszwalb"
 ) -> Look:
     """Return a look with random weights and costs, its parts anywhere in the root."""
-    rng, found = np.random.default_rng(seed), DESCRIPTORS[descriptor]
+    rng, found = np.random.default_rng(seed), descriptor_of(HOG.model_copy(update={"descriptor": descriptor}))
     rows, columns = shape.grid(found)
     made = []
     for _ in range(parts):

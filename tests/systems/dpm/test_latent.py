@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.core.boxes import iou
 from pipeline.core.sections import Hog
-from pipeline.features.hog_pyramid import WindowShape
+from pipeline.features.hog_pyramid import WindowShape, descriptor_of
 from pipeline.linear.windows import WindowSet
 from pipeline.systems.dpm.latent import Latent, best_placement
 from pipeline.systems.dpm.model import LEAST_CURVATURE, DpmModel, Look, views_of
@@ -26,7 +26,7 @@ SECTION = Dpm(
 @pytest.fixture(scope="module")
 def images(cached) -> WindowSet:
     cache, index = cached([moving_corners(seed) for seed in range(32)], SECTION.hog)
-    return WindowSet([cache], [index], descriptor="felzenszwalb", margin=0, first=1)
+    return WindowSet([cache], [index], descriptor=descriptor_of(SECTION.hog), margin=0, first=1)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def reached(images: WindowSet) -> int:
 
 def test_an_object_is_placed_where_the_best_of_all_looks_overlaps_it_enough(cached) -> None:
     cache, index = cached([moving_corners(seed) for seed in range(3)])
-    images = WindowSet([cache], [index], descriptor="felzenszwalb", margin=1, first=2)
+    images = WindowSet([cache], [index], descriptor=descriptor_of(SECTION.hog), margin=1, first=2)
     looks = [random_look(1, WindowShape(2, 3, 1), 2, 1), random_look(1, WindowShape(3, 4, 1), 1, 2)]
     model = DpmModel((*looks, random_look(2, WindowShape(2, 3, 1), 2, 3)), False)
     latent = Latent(images, model, LatentSvm(positive_iou=0.5), margin=1, reach=2, workers=1)
@@ -72,7 +72,7 @@ def test_an_object_is_placed_where_the_best_of_all_looks_overlaps_it_enough(cach
 
 def test_an_object_that_no_window_overlaps_enough_has_its_best_one_or_none(cached) -> None:
     cache, index = cached([moving_corners(0)])
-    images = WindowSet([cache], [index], descriptor="felzenszwalb", margin=1, first=2)
+    images = WindowSet([cache], [index], descriptor=descriptor_of(SECTION.hog), margin=1, first=2)
     (image,) = images.images()
     box = index.images[0].boxes[0]
     for shape in (WindowShape(2, 3, 1), WindowShape(6, 1, 1)):
@@ -126,7 +126,7 @@ def test_parts_tell_apart_objects_whose_parts_move(cached, images: WindowSet, ro
     Their margins are greater than those of a root alone, and of parts that may not move.
     """
     cache, index = cached([moving_corners(seed) for seed in range(100, 120)], SECTION.hog)
-    others = WindowSet([cache], [index], descriptor="felzenszwalb", margin=0, first=1)
+    others = WindowSet([cache], [index], descriptor=descriptor_of(SECTION.hog), margin=0, first=1)
     still = SECTION.model_copy(update={"parts": SECTION.parts.model_copy(update={"reach": 0})})
     rigid, _ = train_parts(images, roots, still, workers=1)
     alone, fixed, moving = margins(roots, others, 0), margins(rigid, others, 0), margins(parts, others, 2)

@@ -8,13 +8,14 @@ import pytest
 
 from pipeline.core.boxes import clip
 from pipeline.core.errors import InputError
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape
+from pipeline.core.sections import Hog
+from pipeline.features.hog_pyramid import WindowShape, descriptor_of
 from pipeline.linear.box_fit import fit_boxes
 from pipeline.linear.templates import root_cells
 from pipeline.systems.dpm.model import DpmModel, box_inputs, views_of
 from tests.systems.dpm.conftest import random_look
 
-DESCRIPTOR = DESCRIPTORS["felzenszwalb"]
+DESCRIPTOR = descriptor_of(Hog(descriptor="felzenszwalb"))
 
 
 def model() -> DpmModel:

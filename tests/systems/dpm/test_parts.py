@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from pipeline.features.hog_pyramid import DESCRIPTORS, WindowShape
+from pipeline.core.sections import Hog
+from pipeline.features.hog_pyramid import WindowShape, descriptor_of
 from pipeline.linear.templates import Component
 from pipeline.systems.dpm.model import Look
 from pipeline.systems.dpm.parts import cover, with_parts
 
-DESCRIPTOR = DESCRIPTORS["felzenszwalb"]
+DESCRIPTOR = descriptor_of(Hog(descriptor="felzenszwalb"))
 
 
 def root(*strong: tuple[int, int]) -> Look:
@@ -35,7 +36,7 @@ def test_a_part_is_no_larger_than_the_root_at_twice_the_resolution() -> None:
     small = Look(Component(1, WindowShape(2, 3)), np.ones((2, 3, 32), np.float32), 0.0)
     assert with_parts(small, 1, 6, DESCRIPTOR).parts[0].weights.shape == (4, 6, 32)
     blocks = Look(Component(1, WindowShape(3, 4)), np.ones((2, 3, 36), np.float32), 0.0)  # three cells, two blocks
-    assert with_parts(blocks, 1, 8, DESCRIPTORS["dalal_triggs"]).parts[0].weights.shape == (5, 7, 36)
+    assert with_parts(blocks, 1, 8, descriptor_of(Hog())).parts[0].weights.shape == (5, 7, 36)
 
 
 def test_places_are_put_anew_until_they_cover_more() -> None:

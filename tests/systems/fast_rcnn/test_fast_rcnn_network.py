@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from defusedxml import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.boxes import from_voc
 from pipeline.core.errors import InputError
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
@@ -158,6 +160,34 @@ def test_cells_end_with_the_map_so_that_no_bin_is_empty(box: tuple[int, ...], ce
     found = to_cells(np.array([box], np.float32), 1.0, geometry, (640, 480))
     assert found.tolist() == [list(cells)]
     assert empty_bins(found, 29, 39) == 0
+
+
+@pytest.mark.parametrize(("short", "share"), [(480, 0.203), (600, 0.0845)])
+def test_a_fifth_of_the_blood_cells_would_have_empty_bins(shared: Path, short: int, share: float) -> None:
+    """4,888 objects on photographs of 640 x 480 pixels, SqueezeNet; by the cells before they end with the map."""
+    places = [
+        [float(place.find(key).text) for key in ("xmin", "ymin", "xmax", "ymax")]
+        for file in sorted((shared / "data/bccd/Annotations").glob("*.xml"))
+        for place in ElementTree.parse(file).iter("bndbox")
+    ]
+    geometry = Geometry.from_architecture(architecture("squeezenet1_0"))
+    factor, map_size = short / 480, (geometry.size(short * 640 // 480), geometry.size(short))
+    beyond = np.floor(((np.array(places) - 1) * factor - map_shift(geometry)) / geometry.stride + 0.5)
+    inside = to_cells(from_voc(places), factor, geometry, (640, 480))
+    assert _some_bin_is_empty(beyond, map_size).mean() == pytest.approx(share, abs=5e-4)
+    assert not _some_bin_is_empty(inside, map_size).any()
+
+
+def _some_bin_is_empty(cells: np.ndarray, map_size: tuple[int, int]) -> np.ndarray:
+    """Return whether one of 7 bins along x or y has no cell of the map, for each of ``cells`` (N, 4)."""
+    empty = np.zeros(len(cells), np.bool_)
+    for axis, size in enumerate(map_size):
+        first, last = cells[:, axis, None], cells[:, axis + 2, None]
+        length, number = np.maximum(last - first + 1, 1), np.arange(7)
+        start = np.clip(first + number * length // 7, 0, size)
+        stop = np.clip(first - (-(number + 1) * length // 7), 0, size)
+        empty |= (stop <= start).any(axis=1)
+    return empty
 
 
 def test_the_map_of_vgg16_reaches_the_end_of_a_photograph() -> None:

@@ -121,3 +121,20 @@ def test_float16_saturates_instead_of_overflowing(regions, network, tmp_path):
     assert values.dtype == np.float16
     assert np.isfinite(values).all()
     assert values.max() == 65504
+
+
+def test_a_pass_in_float16_overflows_to_no_infinity_and_no_nan():
+    """Beyond 65,504 fc6 would be infinite, and fc7, which adds it with both signs, not a number."""
+    torch.manual_seed(0)
+    loud = RegionNetwork(RegionShape("small", side=32, fc_width=16, outputs=3)).eval()
+    with torch.no_grad():
+        loud.fc6.weight.mul_(1e5)
+    pooled = torch.rand(8, loud.fc6.in_features)
+    exact = loud.head_taps(pooled, ["fc6", "fc7"])
+    assert exact["fc6"].max() > 65504
+    with torch.autocast("cpu", torch.float16):
+        found = loud.head_taps(pooled, ["fc6", "fc7"])
+    for values in found.values():
+        assert values.dtype == torch.float16
+        assert values.isfinite().all()
+    assert ((found["fc6"] == 65504) == (exact["fc6"] > 65504)).float().mean() > 0.95

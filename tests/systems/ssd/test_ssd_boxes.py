@@ -51,13 +51,17 @@ def map_boxes(shape: SsdShape) -> list[MapBoxes]:
 
 
 @pytest.mark.parametrize(
-    ("shape", "cells", "total"),
-    [(SSD300, [38, 19, 10, 5, 3, 1], 8732), (SSD512, [64, 32, 16, 8, 4, 2, 1], 24564)],
+    ("shape", "cells", "total", "weights"),
+    [(SSD300, [38, 19, 10, 5, 3, 1], 8732, 26_285_486), (SSD512, [64, 32, 16, 8, 4, 2, 1], 24564, 27_188_676)],
 )
-def test_as_many_as_published_on_maps_of_the_published_sizes(shape: SsdShape, cells: list[int], total: int) -> None:
+def test_as_many_as_published_on_maps_of_the_published_sizes(
+    shape: SsdShape, cells: list[int], total: int, weights: int
+) -> None:
     maps = map_boxes(shape)
     assert [each.cells for each in maps] == cells
     assert len(default_boxes(maps)) == total == sum(each.cells**2 * each.per_cell for each in maps)
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in Ssd(shape).parameters()) == weights
 
 
 def test_maps_have_caffes_cells_at_other_sides_too() -> None:

@@ -69,3 +69,4 @@ def test_shared_weights_grow_with_units_and_not_with_cells() -> None:
     assert weights(18, True) == weights(9, True) == 128 * 128 + 128 + 13 * 128 + 13
     assert weights(9, False) == 81 * 128 * 128 + 128 + 81 * 13 * 128 + 81 * 13
     assert round(weights(18, False, 324 * 128) / 1e9, 1) == 1.9, "128 units a cell that see the whole map"
+    assert round(weights(9, False, 81 * 128) / 1e6) == 118

@@ -62,6 +62,7 @@ def test_fast_yolo_has_nine_convolutions_and_a_linear_bottleneck() -> None:
     # 3x3 convolutions 3, 16, 32, ... 1024, 1024, 1024, and their biases, by hand.
     widths = [3, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024]
     assert parameters(network.conv) + parameters(network.head) == sum(9 * a * b + b for a, b in pairwise(widths))
+    assert parameters(network) == 45_089_374, "of cfg/yolo-tiny.cfg"
 
 
 @pytest.mark.parametrize(("strides", "grid"), [((1, 1), 12), ((1, 2), 6), ((2, 2), 3)])
