@@ -35,8 +35,8 @@ from pipeline.data.digits import load_photographs
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Description, detect_split
-from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.measures import MEASURES
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.features.maps import cache_maps, entries, map_sizes
 from pipeline.features.regions import gather
@@ -402,7 +402,7 @@ def _evaluation(scale: Scale, count: int) -> Callable[[], object]:
 def _bootstrap(scale: Scale, images: int) -> Callable[[], object]:
     index = index_of(images, 20)
     found = _detections(index, 40 * images)
-    return lambda: intervals(index, found, 0.5, samples=1000 // scale.divide, level=0.95, seed=1)
+    return lambda: MEASURES["detect"].intervals(index, found, 0.5, samples=1000 // scale.divide, level=0.95, seed=1)
 
 
 def _detections(index: Index, count: int) -> Detections:

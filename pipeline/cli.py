@@ -257,11 +257,11 @@ def compare(
     with errors_as_sentences():
         from pipeline.compare.comparison import compare as compare_revisions
         from pipeline.compare.page import render
-        from pipeline.compare.tables import as_csv, as_markdown, as_text, tables
+        from pipeline.compare.tables import LEADING, as_csv, as_markdown, as_text, tables
         from pipeline.registry import all_systems
 
         comparison = compare_revisions(revisions or [], baseline, split_names(systems) or list(all_systems()))
-        shown = tables(comparison, ["map_voc07"])
+        shown = tables(comparison, LEADING)
         if output is Format.CSV:
             text = as_csv(comparison)
         else:

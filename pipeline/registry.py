@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.batch_view import SeenBatches
     from pipeline.data.index import Index
     from pipeline.detector import Detector
+    from pipeline.evaluation.measures import Task
     from pipeline.fitting import Fitted
     from pipeline.params import Params
     from pipeline.reach import Reach
@@ -76,7 +77,7 @@ class PublishedSpeed:
 
 @dataclass(frozen=True)
 class System:
-    """One detector: what a person and the rest of the project need to know of it.
+    """One system: what a person and the rest of the project need to know of it.
 
     Attributes:
         name: in files, stages, parameters and commands; that of its room.
@@ -86,6 +87,7 @@ class System:
         colour: in charts, ``#rrggbb``.
         shown_from: score from which `boxline predict` shows a detection where neither a person nor an evaluation says
             which; what scores mean differs.
+        task: what it is for, by which it is judged; the report shows tasks apart.
         params: its section of ``params.yaml``, which has its name; None where it has none.
         onnx: whether `boxline export` writes it: it is one network on squares.
         trainings: its stages that train a network on batches, as its ``dvc.yaml`` names them.
@@ -99,6 +101,7 @@ class System:
     date: str
     colour: str
     shown_from: float
+    task: "Task" = "detect"
     params: type[Section] | None = None
     onnx: bool = False
     trainings: tuple[str, ...] = ()

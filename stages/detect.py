@@ -2,7 +2,8 @@
 
     python -m stages.detect rcnn
 
-Writes also models/SYSTEM/detector.json, for detection elsewhere.
+Writes also models/SYSTEM/detector.json, for detection elsewhere, and among its figures the task of the system where
+that is another than detection, by which `evaluate` chooses its measures.
 """
 
 from dataclasses import replace
@@ -16,12 +17,14 @@ from pipeline.stage import Stage, run
 def main(stage: Stage) -> None:
     (system,) = stage.args
     index = Index.load(stage.dep("data/index/test.json"))
-    detector = registry.system(system).on_test_split(stage.params, index, stage.device)
+    room = registry.system(system)
+    detector = room.on_test_split(stage.params, index, stage.device)
     detections, thresholds = detect_split(detector, index, stage.files, stage.workers)
     detections.save(stage.out(f"detections/{system}.json"))
     replace(detector.description, score_thresholds=thresholds).save(stage.out(f"models/{system}/detector.json").parent)
     print(f"{len(detections)} detections in {len(index.images)} images")
-    stage.finish(len(index.images), "image", **detector.figures())
+    task = {} if room.task == "detect" else {"task": room.task}
+    stage.finish(len(index.images), "image", **task, **detector.figures())
 
 
 if __name__ == "__main__":

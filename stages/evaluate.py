@@ -2,6 +2,9 @@
 
     python -m stages.evaluate rcnn
 
+Of a system that localises, ILSVRC's errors with their intervals take the place of AP, and the tables of curves and
+error types have no rows; `detect` leaves word of its task.
+
 Reads data/index/test.json, detections/SYSTEM.json and reports/stages/SYSTEM. Writes below reports/:
 metrics/SYSTEM.json, the full record; scores/SYSTEM.json, the figures that runs are compared by and what machines made
 them; SYSTEM.csv in errors/, precision_recall/, mean_precision_recall/ and f1/; shown/SYSTEM.json for the gallery of the
@@ -11,15 +14,15 @@ report; and, collected from the system's stages, costs/SYSTEM.json and curves/SY
 
 from pipeline.core.storage import write_json
 from pipeline.data.index import Index
-from pipeline.evaluation import operating
-from pipeline.evaluation.bootstrap import intervals
+from pipeline.evaluation import localisation, operating
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.measures import MEASURES
 from pipeline.evaluation.metrics import metrics, rankings, write_curves, write_error_trend, write_mean_curve
 from pipeline.evaluation.shown import shown, write_shown
 from pipeline.evaluation.stages import copy_curves, stage_records
 from pipeline.stage import Stage, run
 
-COMPARED = ("map_voc07", "map_coco")
+NO_DETECTIONS = Detections.join([])
 
 
 def main(stage: Stage) -> None:
@@ -28,22 +31,28 @@ def main(stage: Stage) -> None:
     index = Index.load(stage.dep("data/index/test.json"))
     detections = Detections.load(stage.dep(f"detections/{system}.json"), index, maker)
     iou, similar, bootstrap = p.evaluation.iou, p.evaluation.similar, p.evaluation.bootstrap
+    left = stage.dep(f"reports/stages/{system}")
+    records = stage_records(left)
+    task = records.get("detect", {}).get("metrics", {}).get("task", "detect")
+    measures, detects = MEASURES[task], task == "detect"
     ranked = rankings(index, detections, iou)
-    figures = metrics(index, detections, ranked, similar, iou)
-    figures["intervals"] = intervals(
+    if detects:
+        figures = metrics(index, detections, ranked, similar, iou)
+    else:
+        figures = localisation.metrics(index, detections, iou)
+    figures["intervals"] = measures.intervals(
         index, detections, iou, samples=bootstrap.samples, level=bootstrap.level, seed=p.seed
     )
     write_json(stage.out(f"reports/metrics/{system}.json"), figures)
-    left = stage.dep(f"reports/stages/{system}")
-    records = stage_records(left)
     # A list: DVC's tables of metrics leave it out.
     made_on = sorted({record["machine"] for record in records.values() if "machine" in record})
-    scores = {key: figures[key] for key in COMPARED}
+    scores = {key: figures[key] for key in measures.compared}
     write_json(stage.out(f"reports/scores/{system}.json"), {system: {**scores, "made_on": made_on}})
-    write_curves(stage.out(f"reports/precision_recall/{system}.csv"), ranked)
-    write_mean_curve(stage.out(f"reports/mean_precision_recall/{system}.csv"), ranked)
-    write_error_trend(stage.out(f"reports/errors/{system}.csv"), index, detections, similar, iou)
-    operating.write_curves(stage.out(f"reports/f1/{system}.csv"), ranked)
+    judged, listed = (ranked, detections) if detects else ({}, NO_DETECTIONS)
+    write_curves(stage.out(f"reports/precision_recall/{system}.csv"), judged)
+    write_mean_curve(stage.out(f"reports/mean_precision_recall/{system}.csv"), judged)
+    write_error_trend(stage.out(f"reports/errors/{system}.csv"), index, listed, similar, iou)
+    operating.write_curves(stage.out(f"reports/f1/{system}.csv"), judged)
     thresholds = operating.thresholds(ranked)
     operating.save(stage.out(f"models/thresholds/{system}.json"), system, thresholds)
     if p.report.min_score is not None:

@@ -28,7 +28,7 @@ def main(stage: Stage) -> None:
     results = read(Path(), p.systems, source, stage.plain(SHARED))
     html = render(results, stage.files, p.report.images, p.report.min_score, p.evaluation.iou, level)
     tables = summary_tables(results, level)
-    heading = f"{len(results.systems)} detectors on {len(results.indices['test'].images)} test images ({source})"
+    heading = f"{results.counted} on {len(results.indices['test'].images)} test images ({source})"
     text = f"{as_text(results)}\nThe page: {page}\nThe tables: {summary}/summary.md, {summary}/summary.csv\n"
     for path, content in (
         (page, html),

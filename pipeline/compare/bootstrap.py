@@ -15,8 +15,10 @@ from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, Revisio
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Evaluation
 from pipeline.data.index import Index
-from pipeline.evaluation.bootstrap import difference_intervals, sampled_maps
+from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.measures import MEASURES, Measures
+from pipeline.registry import all_systems
 
 T = TypeVar("T")
 Files = Callable[[Revision, str, str], Path | None]
@@ -34,7 +36,7 @@ class PairedBootstrap:
         self._seed = baseline.parameter("seed")
         self._files = files
         self._indices: dict[str, Index | None] = {}
-        self._maps: dict[tuple[str, str], NDArray[np.float64] | None] = {}
+        self._samples: dict[tuple[str, str, str], NDArray[np.float64] | None] = {}
 
     @property
     def level(self) -> float:
@@ -50,12 +52,13 @@ class PairedBootstrap:
         have been evaluated on the same index. Empty where it or detections are not at hand, or are in a format that
         this version does not know.
         """
-        maps, references = ([self._sampled(run, system) for run in runs] for runs in zip(*pairs, strict=True))
-        known = [sampled for sampled in (*maps, *references) if sampled is not None]
+        runs, references = ([self._sampled(run, system) for run in side] for side in zip(*pairs, strict=True))
+        known = [sampled for sampled in (*runs, *references) if sampled is not None]
         if len(known) < 2 * len(pairs):
             return {}
         ours, theirs = np.split(np.stack(known), 2)
-        return difference_intervals(ours.mean(axis=0), theirs.mean(axis=0), self.level)
+        names = MEASURES[all_systems()[system].task].names
+        return intervals(names, ours.mean(axis=0) - theirs.mean(axis=0), self.level)
 
     def _sampled(self, revision: Revision, system: str) -> NDArray[np.float64] | None:
         """Return the scores of the detections that ``revision`` evaluated on each sample, None as for `intervals`."""
@@ -66,15 +69,16 @@ class PairedBootstrap:
             return None
         if test not in self._indices:
             self._indices[test] = self._load(revision, TEST_IMAGES, test, Index.load)
-        index = self._indices[test]
-        if index is not None and (test, detected) not in self._maps:
+        index, task = self._indices[test], all_systems()[system].task
+        key = (test, detected, task)
+        if index is not None and key not in self._samples:
             detections = self._load(revision, path, detected, lambda file: Detections.load(file, index, "dvc repro"))
-            self._maps[test, detected] = None if detections is None else self._sample(index, detections)
-        return self._maps.get((test, detected))
+            self._samples[key] = None if detections is None else self._sample(index, detections, MEASURES[task])
+        return self._samples.get(key)
 
-    def _sample(self, index: Index, detections: Detections) -> NDArray[np.float64]:
+    def _sample(self, index: Index, detections: Detections, measures: Measures) -> NDArray[np.float64]:
         iou, samples = self._evaluation.iou, self._evaluation.bootstrap.samples
-        return sampled_maps(index, detections, iou, samples=samples, seed=1 if self._seed is None else self._seed)
+        return measures.sampled(index, detections, iou, samples=samples, seed=1 if self._seed is None else self._seed)
 
     def _load(self, revision: Revision, path: str, md5: str, load: Callable[[Path], T]) -> T | None:
         file = self._files(revision, path, md5)

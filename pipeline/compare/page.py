@@ -31,9 +31,9 @@ class Curves:
 
 
 def render(comparison: Comparison) -> str:
-    """Return the page: the tables with all three mean APs, curves by system and class, why each stage ran."""
+    """Return the page: the tables with all measures, curves by system and class, why each stage ran."""
     revisions = [row.revision for row in comparison.rows]
-    drawn = [name for name in comparison.systems if any(name in revision.curves for revision in revisions)]
+    drawn = [name for name in comparison.systems if any(revision.curves.get(name) for revision in revisions)]
     # The baseline has the colour of the text.
     colours = ["var(--ink)" if r is comparison.baseline else class_colour(n) for n, r in enumerate(revisions, 1)]
     return (

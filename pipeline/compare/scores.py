@@ -9,11 +9,13 @@ from typing import Any
 from pipeline.compare.bootstrap import PairedBootstrap
 from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, LockedStage, Revision
 from pipeline.compare.seeds import by_seed, t_interval
-from pipeline.evaluation.bootstrap import NAMES
+from pipeline.evaluation.measures import MEASURES
 
 Interval = tuple[float, float]
 Pair = tuple[Revision, Revision]
 """A run and the one that it is compared with."""
+NAMES = tuple(name for measures in MEASURES.values() for name in measures.names)
+"""The measures of all tasks; a system has those of its own."""
 
 
 class Verdict(StrEnum):
@@ -29,7 +31,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Score:
-    """One mean AP, 0 to 1, with its interval where recorded.
+    """One measure, 0 to 1, with its interval where recorded.
 
     Runs of the baseline's group have no difference and no verdict, nor have scores that the baseline lacks. One from
     another machine has a verdict only. The difference has an interval where the verdict is `Verdict.UNCLEAR` or
@@ -45,7 +47,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Spread:
-    """One mean AP, 0 to 1, over runs of at least two seeds.
+    """One measure, 0 to 1, over runs of at least two seeds.
 
     Where the baseline has runs of at least two of the same seeds, ``difference`` is the mean over these seeds of how
     far a run lies above the baseline's of its seed.

@@ -24,6 +24,7 @@ from pipeline.compare.comparison import (
 from pipeline.compare.revisions import Revision
 from pipeline.compare.scores import Interval, Score, Spread, Verdict
 from pipeline.compare.seeds import seed
+from pipeline.evaluation.measures import MEASURES
 from pipeline.registry import all_systems
 
 WIDTH = 120
@@ -33,7 +34,13 @@ TITLES = {
     "map_voc07": "mAP, VOC 11 point",
     "map_voc": "mAP, VOC area under the curve",
     "map_coco": "AP, COCO .50 to .95",
+    "localisation_error_top1": "Localisation error, one guess (less is better)",
+    "localisation_error_top5": "Localisation error, five guesses",
+    "classification_error_top1": "Classification error, one guess",
+    "classification_error_top5": "Classification error, five guesses",
 }
+LEADING = ("map_voc07", "localisation_error_top1")
+"""Of each task, the measure that is printed."""
 MARKS = {
     Verdict.SAME: "=",
     Verdict.UNCLEAR: "~",
@@ -87,10 +94,16 @@ class Table:
 
 
 def tables(comparison: Comparison, metrics: Sequence[str]) -> list[Table]:
-    """Return the tables: parameters, each of ``metrics``, time for an image, bytes, stages."""
+    """Return the tables: parameters, each of ``metrics`` that a system is judged by, time for an image, bytes, stages.
+
+    Args:
+        comparison: what they show.
+        metrics: measures of any task, in this order.
+    """
     remarks = [[row.revision.label, "\n".join(_remarks(row, comparison))] for row in comparison.rows]
     columns = ["revision", "parameters that differ from the baseline's"]
-    scores = [_scores(comparison, metric) for metric in metrics]
+    judged = [metric for metric in metrics if _judged_by(metric, comparison.systems)] or metrics[:1]
+    scores = [_scores(comparison, metric) for metric in judged]
     return [
         Table(f"Compared with {comparison.baseline.label}", columns, remarks, prose=True),
         *scores[:-1],
@@ -218,8 +231,14 @@ def _change(change: Change) -> str:
 
 def _scores(comparison: Comparison, metric: str) -> Table:
     title = f"{TITLES[metric]}: percent and its {100 * comparison.level:g} % interval; change and its own"
-    rows = [cells for group in comparison.groups for cells in _group_scores(group, metric, comparison.systems)]
-    return Table(title, _columns(comparison), rows)
+    systems = _judged_by(metric, comparison.systems)
+    rows = [cells for group in comparison.groups for cells in _group_scores(group, metric, systems)]
+    return Table(title, _columns(systems), rows)
+
+
+def _judged_by(metric: str, systems: Sequence[str]) -> list[str]:
+    """Return those of ``systems`` whose task has the measure ``metric``."""
+    return [name for name in systems if metric in MEASURES[all_systems()[name].task].names]
 
 
 def _scores_note(comparison: Comparison) -> str:
@@ -253,11 +272,11 @@ def _times(comparison: Comparison) -> Table:
         [row.revision.label, *(_duration(row.times.get(system)) for system in comparison.systems)]
         for row in comparison.rows
     ]
-    return Table(title, _columns(comparison), rows, TIMES_NOTE)
+    return Table(title, _columns(comparison.systems), rows, TIMES_NOTE)
 
 
-def _columns(comparison: Comparison) -> list[str]:
-    return ["revision", *(all_systems()[name].title for name in comparison.systems)]
+def _columns(systems: Sequence[str]) -> list[str]:
+    return ["revision", *(all_systems()[name].title for name in systems)]
 
 
 def _score(score: Score | None, *, judged: bool) -> str:

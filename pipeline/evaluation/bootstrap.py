@@ -26,27 +26,18 @@ RECALLS_COCO = np.linspace(0, 1, 101)
 BLOCK = 50
 
 
-def intervals(
-    index: Index, detections: Detections, iou: float, *, samples: int, level: float, seed: int
-) -> dict[str, dict[str, float] | None]:
-    """Return the interval ``{"low", "high"}`` of each of `NAMES`, to six decimals; None without objects to find.
+def intervals(names: Sequence[str], values: NDArray[np.float64], level: float) -> dict[str, dict[str, float] | None]:
+    """Return the interval ``{"low", "high"}`` of each row of ``values`` by its name, to six decimals.
 
-    The arguments are those of `sampled_maps` and, ``level``, of `difference_intervals`.
-    """
-    return _intervals(sampled_maps(index, detections, iou, samples=samples, seed=seed), level)
-
-
-def difference_intervals(
-    maps: NDArray[np.float64], baseline: NDArray[np.float64], level: float
-) -> dict[str, dict[str, float] | None]:
-    """Return the interval of how far each mean AP lies above that of a baseline, as `intervals` does.
+    None for a measure that is NaN on each sample, as without objects to find.
 
     Args:
-        maps: `sampled_maps` of some detections.
-        baseline: those of others, from the same index, overlap, number of samples and seed.
+        names: of the figures.
+        values: of each on the samples, ``(names, samples)``: `sampled_maps` of some detections, or how far they lie
+            above those of others, from the same index, overlap, number of samples and seed.
         level: share of the samples inside the interval, 0 to 1.
     """
-    return _intervals(maps - baseline, level)
+    return {name: interval(row, level) for name, row in zip(names, values, strict=True)}
 
 
 def sampled_maps(index: Index, detections: Detections, iou: float, *, samples: int, seed: int) -> NDArray[np.float64]:
@@ -126,10 +117,6 @@ def resampled_curves(
         hits = weights[:, at].cumsum(axis=1)
         left_out = np.pad(weights[:, skipped].cumsum(axis=1), ((0, 0), (1, 0)))[:, np.searchsorted(skipped, at)]
         yield hits / objects, hits / np.maximum(ranked[:, at] - left_out, 1)
-
-
-def _intervals(values: NDArray[np.float64], level: float) -> dict[str, dict[str, float] | None]:
-    return {name: interval(row, level) for name, row in zip(NAMES, values, strict=True)}
 
 
 def _mean(

@@ -15,6 +15,7 @@ from pipeline.report.headline import headline
 from pipeline.report.matrix import matrix
 from pipeline.report.results import Results
 from pipeline.report.tables import (
+    ERRORS,
     MEAN_APS,
     columns_of,
     duration,
@@ -63,15 +64,17 @@ def render(results: Results, root: Path, images: int | None, min_score: float | 
         function.__name__: function for function in (duration, figure_text, milliseconds, number, percent, size, times)
     }
     test = results.indices["test"]
-    template = pages.get_template("page.html")
+    template, detection, localisation = pages.get_template("page.html"), results.of("detect"), results.of("localise")
     content = dict(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         source=results.source,
         classes={name: class_colour(label) for label, name in enumerate(test.classes, 1)},
         splits=split_rows(results.indices),
-        systems=results.systems,
-        headline=headline(results),
+        systems=detection.systems,
+        every=results.systems,
+        counted=results.counted,
+        headline=headline(detection),
         iou=iou,
         level=f"{100 * level:g}",
         min_score=min_score,
@@ -80,8 +83,10 @@ def render(results: Results, root: Path, images: int | None, min_score: float | 
         test_images=len(test.images),
         side=SIDE,
         parameters=parameter_rows(results.parameters),
-        **_scores(results),
+        **_scores(detection),
         **_times(results),
+        errors_of_guesses=_errors_of_guesses(localisation),
+        error_titles=ERRORS,
     )
     if images == 0:
         return template.render(**content, pictures=None)
@@ -122,14 +127,23 @@ def _scores(results: Results) -> dict[str, Any]:
     }
 
 
+def _errors_of_guesses(results: Results) -> dict[str, dict[str, tuple[float | None, tuple[float, float] | None]]]:
+    """Return by system and measure of `ERRORS` its value and interval."""
+    return {
+        name: {key: (figures[key], interval(figures, key)) for key in ERRORS}
+        for name, figures in results.metrics.items()
+    }
+
+
 def _times(results: Results) -> dict[str, Any]:
     """Return what the sections on time, cost and size show."""
-    rows = time_rows(results.timing)
+    rows, others = (time_rows(results.of(task).timing) for task in ("detect", "localise"))
     costs = [cost for records in results.costs.values() for cost in records.values()]
     return {
         "times": rows,
+        "times_by_task": [(title, group) for title, group in (("", rows), (": localisation", others)) if group],
         "time_places": surroundings(results.timing),
-        "batched": any(row.rates for row in rows.values()),
+        "batched": any(row.rates for row in (*rows.values(), *others.values())),
         "phase_colours": PHASE_COLOURS,
         "costs": {results.owner(name): (name, records) for name, records in results.costs.items()},
         "seconds": sum(cost["seconds"] for cost in costs),

@@ -14,14 +14,15 @@ def write_plots(target: Path, results: Results, reports: Path) -> None:
 
     Args:
         target: see above.
-        results: of the systems to draw.
+        results: of the systems to draw; of detectors alone, but for the training curves.
         reports: the folder with the systems' CSV files and training curves.
     """
-    titles = {name: system.title for name, system in results.systems.items()}
+    detection = results.of("detect")
+    titles = {name: system.title for name, system in detection.systems.items()}
     with atomic(target) as folder:
         (folder / "training").mkdir(parents=True)
-        speeds = time_rows(results.timing)
-        figures = {name: results.metrics[name] for name in speeds}
+        speeds = time_rows(detection.timing)
+        figures = {name: detection.metrics[name] for name in speeds}
         write_csv(
             folder / "accuracy_time.csv",
             ["system", "ms", "map_voc07", "map_coco"],
@@ -30,7 +31,7 @@ def write_plots(target: Path, results: Results, reports: Path) -> None:
                 for n, row in speeds.items()
             ],
         )
-        means = {titles[name]: reports / f"mean_precision_recall/{name}.csv" for name in results.systems}
+        means = {titles[name]: reports / f"mean_precision_recall/{name}.csv" for name in titles}
         rows = [(row["recall"], title, row["precision"]) for title, file in means.items() for row in read_csv(file)]
         write_csv(folder / "mean_precision_recall.csv", ["recall", "series", "precision"], rows)
         for overlap in ("50", "70"):
@@ -39,7 +40,7 @@ def write_plots(target: Path, results: Results, reports: Path) -> None:
                 (row["boxes"], kind, row[f"recall_{overlap}"]) for kind, (_, line) in lines.items() for row in line
             ]
             write_csv(folder / f"proposal_recall_{overlap}.csv", ["boxes", "series", "recall"], points)
-        for name in results.systems:
+        for name in titles:
             _long(read_csv(reports / f"errors/{name}.csv"), "errors", "share", folder / f"errors/{name}.csv")
             for kind, x, y in (("precision_recall", "recall", "precision"), ("f1", "score", "f1")):
                 rows = [(row[x], row["class"], row[y]) for row in read_csv(reports / f"{kind}/{name}.csv")]

@@ -2,13 +2,14 @@
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.storage import read_csv, read_json
 from pipeline.data.index import SPLITS, Index
+from pipeline.evaluation.measures import Task
 from pipeline.evaluation.stages import stage_records
 from pipeline.registry import System, all_systems
 
@@ -35,7 +36,8 @@ class Results:
         parameters: all that changes a result: the shared sections nested as in ``params.yaml``, and for each system
             what its stages had.
         systems: the evaluated ones.
-        metrics: figures by system (`pipeline.evaluation.metrics`), with ``intervals`` where they are known.
+        metrics: figures by system (`pipeline.evaluation.metrics`, or `pipeline.evaluation.localisation` for its task),
+            with ``intervals`` where they are known.
         timing: test times by system (`pipeline.timing`), for those that were timed.
         errors: shares of the error types among the first N errors, by system.
         curves: points ``(recall, precision)`` by system and class; a class without a correct detection has none.
@@ -59,6 +61,23 @@ class Results:
     stages: Mapping[str, Figures] = field(default_factory=dict)
     artifacts: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, task: Task) -> "Results":
+        """Return the results of the systems of one task alone; what stages left behind and their artifacts stay."""
+        systems = {name: system for name, system in self.systems.items() if system.task == task}
+        kept: dict[str, Any] = {
+            each: {name: content for name, content in getattr(self, each).items() if name in systems}
+            for each in ("metrics", "timing", "errors", "curves", "f1", "shown")
+        }
+        return replace(self, systems=systems, **kept)
+
+    @property
+    def counted(self) -> str:
+        """The number of systems of each task in words; of detectors alone where no other system is shown."""
+        detectors, localisers = (len(self.of(task).systems) for task in ("detect", "localise"))
+        words = [f"{detectors} detector{_plural(detectors)}"] if detectors or not localisers else []
+        words += [f"{localisers} localiser{_plural(localisers)}"] if localisers else []
+        return " and ".join(words)
 
     def owner(self, name: str) -> str:
         """Return the owner of stages for print: a system's title, or `SHARED`."""
@@ -182,6 +201,10 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         nested = isinstance(value, Mapping) and value
         rows += flat(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
     return rows
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _numbers(path: Path) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.report.results import SHARED, Results
 from pipeline.report.tables import (
     DASH,
+    ERRORS,
     MEAN_APS,
     columns_of,
     error_costs,
@@ -48,11 +49,13 @@ def summary_tables(results: Results, level: float) -> list[Table]:
         results: what they are about.
         level: share of the samples inside the intervals, 0 to 1.
     """
+    detection, localisation = results.of("detect"), results.of("localise")
     parts = (
-        _accuracy_tables(results, level),
-        _error_tables(results),
-        _threshold_tables(results),
-        _time_tables(results),
+        _accuracy_tables(detection, level),
+        _error_tables(detection),
+        _threshold_tables(detection),
+        _time_tables(detection),
+        _localisation_tables(localisation, level),
     )
     every = [table for part in (*parts, _cost_tables(results), _fact_tables(results)) for table in part]
     return [table for table in every if table.rows]
@@ -75,16 +78,22 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def as_text(results: Results) -> str:
-    """Return the mean APs in percent, the first with its interval, and milliseconds an image as plain text."""
-    rows = time_rows(results.timing)
-    line = "{:14}{:>22}{:>12}{:>10}{:>14}"
-    lines = [line.format("", *MEAN_APS.values(), "ms an image")]
+    """Return by system its measures in percent, the first with its interval, and milliseconds an image as plain text.
+
+    Detectors stand first, with mean APs; systems that localise have a table of their own, of errors.
+    """
+    detection, localisation = results.of("detect"), results.of("localise")
+    tables = [_text(detection, MEAN_APS)] if detection.metrics or not localisation.metrics else []
+    return "\n\n".join([*tables, *([_text(localisation, ERRORS)] if localisation.metrics else [])])
+
+
+def _text(results: Results, measures: Mapping[str, str]) -> str:
+    rows, (first, *others) = time_rows(results.timing), measures
+    line = "{:14}{:>22}" + "".join(f"{{:>{len(measures[name]) + 3}}}" for name in others) + "{:>14}"
+    lines = [line.format("", *measures.values(), "ms an image")]
     for name, figures in results.metrics.items():
-        cells = [
-            _with_interval(_accuracy(figures), "map_voc07"),
-            percent(figures["map_voc"]),
-            percent(figures["map_coco"]),
-        ]
+        shown = _with_ends(figures, measures)
+        cells = [_with_interval(shown, key) if key == first else percent(figures[key]) for key in measures]
         total = f"{rows[name].total:.1f}" if name in rows else DASH
         lines.append(line.format(results.systems[name].title, *cells, total))
     return "\n".join(lines)
@@ -92,9 +101,9 @@ def as_text(results: Results) -> str:
 
 def _accuracy_tables(results: Results, level: float) -> Iterable[Table]:
     metrics, titles = results.metrics, _titles(results)
-    accuracy = {system: _accuracy(figures) for system, figures in metrics.items()}
+    accuracy = {system: _with_ends(figures, MEAN_APS) for system, figures in metrics.items()}
     note = f"Mean AP in percent; in brackets the {100 * level:g} % interval of a bootstrap over the test images."
-    yield Table("accuracy", "Accuracy", note, accuracy, _show_accuracy, titles)
+    yield Table("accuracy", "Accuracy", note, accuracy, lambda row: _show_measures(row, MEAN_APS), titles)
 
     classes = columns_of(figures["per_class"] for figures in metrics.values())
     per_class = {name: {system: m["per_class"].get(name) for system, m in metrics.items()} for name in classes}
@@ -152,13 +161,28 @@ def _time_tables(results: Results) -> Iterable[Table]:
     rows, titles = time_rows(results.timing), _titles(results)
     if not rows:
         return
-    medians = {system: {**row.phases, "total": row.total, "p95": row.p95} for system, row in rows.items()}
-    places = "; ".join(surroundings(results.timing))
-    note = f"Milliseconds by phase, medians, and the whole's 95th percentile; {places}."
-    yield Table("time_ms", "Time for an image", note, _rounded(medians), _tenths, titles)
+    yield _medians("time_ms", "Time for an image", results)
     ratios = {system: {"whole": row.speedup, "without_proposals": row.speedup_without} for system, row in rows.items()}
     note = f"{titles[next(iter(rows))]}'s time over the system's, and the same without the making of proposals."
     yield Table("speedup", "Speed-up", note, _rounded(ratios), _tenths, titles)
+
+
+def _medians(name: str, title: str, results: Results) -> Table:
+    rows = time_rows(results.timing)
+    medians = {system: {**row.phases, "total": row.total, "p95": row.p95} for system, row in rows.items()}
+    places = "; ".join(surroundings(results.timing))
+    note = f"Milliseconds by phase, medians, and the whole's 95th percentile; {places}."
+    return Table(name, title, note, _rounded(medians), _tenths, _titles(results))
+
+
+def _localisation_tables(results: Results, level: float) -> Iterable[Table]:
+    rows = {system: _with_ends(figures, ERRORS) for system, figures in results.metrics.items()}
+    note = (
+        "One object an image, by ILSVRC's rules: percent of the images without a right guess, less is better; in "
+        f"brackets the {100 * level:g} % interval of a bootstrap over the test images."
+    )
+    yield Table("localisation", "Localisation", note, rows, lambda row: _show_measures(row, ERRORS), _titles(results))
+    yield _medians("localisation_time_ms", "Time for an image: localisation", results)
 
 
 def _cost_tables(results: Results) -> Iterable[Table]:
@@ -194,18 +218,18 @@ def _titles(results: Results) -> dict[str, str]:
     return {name: system.title for name, system in results.systems.items()}
 
 
-def _accuracy(figures: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the mean APs, each followed by the ends of its interval where that is known."""
+def _with_ends(figures: Mapping[str, Any], measures: Iterable[str]) -> dict[str, float | None]:
+    """Return ``measures``, each followed by the ends of its interval where that is known."""
     intervals = figures.get("intervals", {})
     row: dict[str, float | None] = {}
-    for name in MEAN_APS:
+    for name in measures:
         row[name] = figures[name]
         row |= {f"{name}_{end}": value for end, value in (intervals.get(name) or {}).items()}
     return row
 
 
-def _show_accuracy(row: Mapping[str, Any]) -> dict[str, str]:
-    return {title: _with_interval(row, name) for name, title in MEAN_APS.items()}
+def _show_measures(row: Mapping[str, Any], measures: Mapping[str, str]) -> dict[str, str]:
+    return {title: _with_interval(row, name) for name, title in measures.items()}
 
 
 def _show_mean_aps(row: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,12 @@ from pipeline.evaluation.errors import TYPES
 from pipeline.report.results import Figures, flat
 
 MEAN_APS = {"map_voc07": "mAP, 11 point", "map_voc": "mAP, area", "map_coco": "COCO AP"}
+ERRORS = {
+    "localisation_error_top1": "localisation error",
+    "localisation_error_top5": "of 5 guesses",
+    "classification_error_top1": "class error",
+    "classification_error_top5": "class, of 5",
+}
 DASH = "\N{EN DASH}"
 
 
@@ -61,7 +67,7 @@ def size(count: int) -> str:
 
 
 def interval(figures: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """Return the interval of a mean AP, low and high; None where the metrics have none."""
+    """Return the interval of a measure, low and high; None where the metrics have none."""
     ends = (figures.get("intervals") or {}).get(name)
     return None if ends is None or None in ends.values() else (ends["low"], ends["high"])
 

@@ -23,8 +23,8 @@ from pipeline.compare.scores import Score, Verdict
 from pipeline.core.errors import InputError
 from pipeline.core.sections import Evaluation
 from pipeline.data.index import ImageRecord, Index
-from pipeline.evaluation.bootstrap import intervals
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.measures import MEASURES
 
 BOX = np.array([[1, 1, 8, 8]], np.float32)
 IMAGES = 60
@@ -212,7 +212,9 @@ def test_a_gain_is_certain_where_the_two_intervals_alone_overlap(folder: Path, f
     assert score.difference_interval == pytest.approx((0.033, 0.183), abs=0.02)
     index = Index.load(folder / "t")
     first, second = (
-        intervals(index, Detections.load(folder / name, index, ""), 0.5, samples=1000, level=0.95, seed=1)["map_voc"]
+        MEASURES["detect"].intervals(
+            index, Detections.load(folder / name, index, ""), 0.5, samples=1000, level=0.95, seed=1
+        )["map_voc"]
         for name in ("half", "six more")
     )
     assert first is not None

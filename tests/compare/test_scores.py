@@ -10,8 +10,10 @@ import pytest
 from pipeline.compare.comparison import Comparison, compare_revisions
 from pipeline.compare.revisions import DETECTIONS, METRICS, TEST_IMAGES, LockedStage, Output, Revision
 from pipeline.compare.scores import Verdict
+from pipeline.compare.tables import LEADING, tables
 from pipeline.data.index import ImageRecord, Index
 from pipeline.evaluation.detections import Detections
+from pipeline.registry import all_systems
 
 BOX = np.array([[1, 1, 8, 8]], np.float32)
 IMAGES = 100
@@ -134,3 +136,49 @@ def test_seeds_of_another_machine_are_not_judged_either(folder: Path) -> None:
     others = [run(seed, 90, C=2, made_on={"rcnn": ["there"]}) for seed in (1, 2)]
     spread = compared([*BEFORE, *others], folder).groups[1].spreads["map_voc"]["rcnn"]
     assert (spread.mean, spread.difference, spread.verdict) == (0.9, None, Verdict.OTHER_MACHINE)
+
+
+@pytest.fixture
+def localiser(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make YOLO a system that localises."""
+    systems = all_systems() | {"yolo": replace(all_systems()["yolo"], task="localise")}
+    for module in ("bootstrap", "tables"):
+        monkeypatch.setattr(f"pipeline.compare.{module}.all_systems", lambda: systems)
+    return "yolo"
+
+
+def test_each_task_has_its_own_measures(folder: Path, localiser: str) -> None:
+    """Of a hundred images 60, then 75 are found; the first 60 are the same, so the change is 15 of a hundred."""
+
+    def both(number: int, found: int) -> Revision:
+        one = run(1, found, C=number)
+        (evaluate, detect) = one.stages["evaluate"], one.stages["detect"]
+        inputs = {TEST_IMAGES: "t", DETECTIONS.format(localiser): str(found)}
+        other = replace(evaluate, inputs=inputs, outputs={METRICS.format(localiser): Output("", 1)})
+        made = {**detect.outputs, DETECTIONS.format(localiser): Output(str(found), 1)}
+        return replace(
+            one,
+            metrics={**one.metrics, localiser: {"localisation_error_top1": 1 - found / 100}},
+            made_on={**one.made_on, localiser: ["here"]},
+            stages={"evaluate": evaluate, "other": other, "detect": replace(detect, outputs=made)},
+        )
+
+    revisions = [both(1, 60), both(2, 75)]
+    comparison = compare_revisions(revisions, revisions[0], ["rcnn", localiser], lambda _, path, md5: folder / md5)
+    change = comparison.rows[1].scores["localisation_error_top1"]
+    assert list(change) == [localiser]
+    assert change[localiser].difference == pytest.approx(-0.15)
+    # The deviation of a share of .15 among a hundred is .0357.
+    low, high = -0.15 - 1.96 * 0.0357, -0.15 + 1.96 * 0.0357
+    assert change[localiser].difference_interval == pytest.approx((low, high), abs=0.015)
+    assert change[localiser].verdict is Verdict.CLEAR
+    assert list(comparison.rows[1].scores["map_voc"]) == ["rcnn"]
+    shown = {table.title.split(":")[0]: table for table in tables(comparison, ["map_voc", "localisation_error_top1"])}
+    assert shown["mAP, VOC area under the curve"].columns == ["revision", "R-CNN"]
+    assert shown["Localisation error, one guess (less is better)"].columns == ["revision", "YOLO v1"]
+    assert shown["Time for an image"].columns == ["revision", "R-CNN", "YOLO v1"]
+
+
+def test_a_measure_that_no_system_has_is_not_shown(folder: Path) -> None:
+    titles = [table.title for table in tables(compared(BEFORE, folder), LEADING)]
+    assert not any("error" in title for title in titles)

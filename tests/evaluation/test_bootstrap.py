@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.data.index import Index
 from pipeline.evaluation.bootstrap import (
-    difference_intervals,
+    NAMES,
     draws,
     interval,
     intervals,
@@ -18,9 +18,11 @@ from pipeline.evaluation.bootstrap import (
 )
 from pipeline.evaluation.coco import coco_ap_by_size, coco_verdicts
 from pipeline.evaluation.detections import Detections
+from pipeline.evaluation.measures import MEASURES
 from pipeline.evaluation.voc import area_ap, eleven_point_ap, rank, voc_verdicts
 
 BOX = (10, 10, 30, 30)
+DETECTION = MEASURES["detect"]
 
 
 def copied(index, detections, times):
@@ -96,16 +98,16 @@ def test_the_interval_of_a_share(make_index, make_detections):
     """One object an image, 60 of 100 found without an error: AP is the share, whose standard error is 0.049."""
     index = make_index(["a"], *([(1, BOX)] for _ in range(100)))
     detections = make_detections(*((i, 1, BOX, i / 100) for i in range(1, 61)))
-    found = intervals(index, detections, 0.5, samples=1000, level=0.95, seed=0)
+    found = DETECTION.intervals(index, detections, 0.5, samples=1000, level=0.95, seed=0)
     assert found["map_voc"] == pytest.approx({"low": 0.6 - 1.96 * 0.049, "high": 0.6 + 1.96 * 0.049}, abs=0.015)
     assert found["map_coco"] == pytest.approx(found["map_voc"], abs=0.011)
-    narrow = intervals(index, detections, 0.5, samples=1000, level=0.5, seed=0)["map_voc"]
+    narrow = DETECTION.intervals(index, detections, 0.5, samples=1000, level=0.5, seed=0)["map_voc"]
     assert narrow == pytest.approx({"low": 0.6 - 0.674 * 0.049, "high": 0.6 + 0.674 * 0.049}, abs=0.011)
 
 
 def differences(index, detections, baseline, samples=1000, seed=0, level=0.95):
     maps, others = (sampled_maps(index, d, 0.5, samples=samples, seed=seed) for d in (detections, baseline))
-    return difference_intervals(maps, others, level)
+    return intervals(NAMES, maps - others, level)
 
 
 def test_a_difference_is_that_of_the_same_images_really_copied(voc100):
@@ -134,7 +136,9 @@ def test_a_steady_gain_is_certain_though_both_intervals_overlap(make_index, make
     before = [(i + 1, 1, box, 0.5) for i in range(100) for box in places[: i % 10 if i // 10 % 2 else 0]]
     gained = [(i + 1, 1, places[i % 10], 0.5) for i in range(100)]
     old, new = make_detections(*before), make_detections(*before, *gained)
-    old_alone, new_alone = (intervals(index, d, 0.5, samples=1000, level=0.95, seed=0)["map_voc"] for d in (old, new))
+    old_alone, new_alone = (
+        DETECTION.intervals(index, d, 0.5, samples=1000, level=0.95, seed=0)["map_voc"] for d in (old, new)
+    )
     assert old_alone["low"] < new_alone["low"] < old_alone["high"] < new_alone["high"]
     gain = differences(index, new, old)["map_voc"]
     assert 0.15 < gain["low"] < 100 / 550 < gain["high"] < 0.22
@@ -163,15 +167,15 @@ def test_percentiles_by_hand():
 
 def test_intervals_of_data_without_objects_and_without_detections(make_index, make_detections):
     options = {"samples": 60, "level": 0.95, "seed": 0}
-    nothing = intervals(make_index(["a"], []), make_detections((1, 1, BOX, 0.5)), 0.5, **options)
+    nothing = DETECTION.intervals(make_index(["a"], []), make_detections((1, 1, BOX, 0.5)), 0.5, **options)
     assert nothing == {"map_voc07": None, "map_voc": None, "map_coco": None}
-    missed = intervals(make_index(["a"], [(1, BOX)]), make_detections(), 0.5, **options)
+    missed = DETECTION.intervals(make_index(["a"], [(1, BOX)]), make_detections(), 0.5, **options)
     assert missed == {name: {"low": 0, "high": 0} for name in nothing}
 
 
 def test_a_real_test_set_takes_seconds(voc100):
     start = time.process_time()
-    found = intervals(voc100.index, voc100.detections, 0.5, samples=1000, level=0.95, seed=0)
+    found = DETECTION.intervals(voc100.index, voc100.detections, 0.5, samples=1000, level=0.95, seed=0)
     assert time.process_time() - start < 10
     points = dict(zip(found, mean_aps(voc100.index, voc100.detections), strict=True))
     assert all(limits["low"] < points[name] < limits["high"] for name, limits in found.items())

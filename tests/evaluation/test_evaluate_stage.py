@@ -50,6 +50,26 @@ def test_writes_metrics_and_curves(project, run_stage, make_index, make_detectio
     assert "rcnn: map_voc07 1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
 
 
+def test_a_system_that_localises_has_errors_in_place_of_ap(project, run_stage, make_index, make_detections, capsys):
+    box = (10, 10, 30, 30)
+    make_index([*"abcde"], [(1, box)], [(2, box)]).save(project / "data/index/test.json")
+    make_detections((1, 1, box, 0.9), (2, 1, box, 0.8), (2, 2, box, 0.1)).save(project / "detections/rcnn.json")
+    write_json(project / "reports/stages/rcnn/detect/metrics.json", {"task": "localise"})
+    run_stage("evaluate", "rcnn")
+    written = json.loads((project / "reports/metrics/rcnn.json").read_text())
+    assert written["localisation_error_top1"] == written["classification_error_top1"] == 0.5
+    assert written["localisation_error_top5"] == 0
+    assert written["intervals"]["localisation_error_top1"] == {"low": 0, "high": 1}
+    assert "map_voc07" not in written
+    scores = json.loads((project / "reports/scores/rcnn.json").read_text())
+    assert scores == {"rcnn": {"localisation_error_top1": 0.5, "localisation_error_top5": 0, "made_on": []}}
+    for kind in ("errors", "precision_recall", "mean_precision_recall", "f1"):
+        assert len((project / f"reports/{kind}/rcnn.csv").read_text().splitlines()) == 1, kind
+    assert len(json.loads((project / "reports/shown/rcnn.json").read_text())["images"]) == 2
+    assert (project / "models/thresholds/rcnn.json").exists()
+    assert "rcnn: localisation_error_top1 0.5000 (0.0000 to 1.0000)" in capsys.readouterr().out
+
+
 def test_a_test_set_without_objects(project, run_stage, make_index, make_detections, capsys):
     make_index(["a"], []).save(project / "data/index/test.json")
     make_detections().save(project / "detections/rcnn.json")

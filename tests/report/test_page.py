@@ -3,12 +3,13 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from pipeline.data.images import UnreadableImageError
-from pipeline.registry import System
+from pipeline.registry import System, all_systems
 from pipeline.report.page import render
 
 DASH = "\N{EN DASH}"
@@ -322,3 +323,66 @@ def test_whole_images_have_a_row_for_each_system_that_classifies_them(make, read
         assert [cell.text for cell in page.find("td", ("data-whole", name))] == ["50.0", "25.0"]
     assert not read_page(make()).find("tr", ("data-whole", "rcnn"))
     assert "Classification of whole images" not in make()
+
+
+LOCALISER = replace(all_systems()["ssd"], name="localiser", title="Localiser", task="localise")
+ERRORS = {
+    "classification_error_top1": 0.25,
+    "classification_error_top5": None,
+    "localisation_error_top1": 0.5,
+    "localisation_error_top5": None,
+    "images": 4,
+    "intervals": {"localisation_error_top1": {"low": 0.375, "high": 0.625}},
+}
+
+
+@pytest.fixture
+def with_localiser(make_results):
+    """Return results of R-CNN, a detector, and of a system that localises."""
+
+    def call(detectors=("rcnn",), **changes):
+        alone = make_results(detectors)
+        guesses = {"localiser": make_results(["ssd"]).shown["ssd"]}
+        return replace(
+            alone,
+            systems={**alone.systems, "localiser": LOCALISER},
+            metrics={**alone.metrics, "localiser": ERRORS},
+            shown={**alone.shown, **guesses},
+            **changes,
+        )
+
+    return call
+
+
+def test_tasks_are_shown_apart(with_localiser, read_page, tmp_path):
+    timing = {"rcnn": TIMES, "localiser": TIMES | {"total_median": 0.005}}
+    page = read_page(render(with_localiser(timing=timing), tmp_path / "photos", None, None, 0.5, 0.95))
+    assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 detector and 1 localiser"
+    assert page.find("h1")[0].text.startswith("R-CNN: mAP ")
+    assert len(page.find("tr", inside=("id", "scores"))) > 0
+    assert [cell.text for cell in page.find("td", inside=("data-localises", "localiser"))] == [
+        f"50.037.5{DASH}62.5",
+        DASH,
+        "25.0",
+        DASH,
+    ]
+    for kind in ("data-system", "data-errors", "data-speed", "data-matrix", "data-f1"):
+        assert not page.find("td", inside=(kind, "localiser")), kind
+    assert [each.text for each in page.find("h3", inside=("id", "times"))][:3] == [
+        "Where it goes",
+        "Milliseconds by phase",
+        "Where it goes: localisation",
+    ]
+    assert [row.text for row in page.find("b", inside=("id", "times"))] == ["250 ms", "5 ms"]
+    drawn = pictures(page)["systems"]
+    assert [each["name"] for each in drawn] == ["rcnn", "localiser"]
+
+
+def test_a_localiser_alone(with_localiser, read_page, tmp_path):
+    alone = with_localiser((), timing={"localiser": TIMES})
+    page = read_page(render(alone, tmp_path / "photos", None, None, 0.5, 0.95))
+    assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 localiser"
+    assert "No system has been evaluated yet." not in [each.text for each in page.find("p")]
+    assert len(page.find("td", inside=("data-localises", "localiser"))) == 4
+    assert not page.find("section", inside=("id", "errors"))
+    assert "Faster than" not in "".join(each.text for each in page.find("h3"))

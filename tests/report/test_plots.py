@@ -1,5 +1,6 @@
 """The tables for `dvc plots`: a row for each point, a name for each line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.storage import read_csv, write_csv
@@ -35,6 +36,18 @@ def test_accuracy_stands_beside_time(tmp_path: Path) -> None:
     assert (drawn(tmp_path) / "accuracy_time.csv").read_text() == "system,ms,map_voc07,map_coco\n"
     lines = (drawn(tmp_path, timing={"ssd": TIMING}) / "accuracy_time.csv").read_text().splitlines()
     assert lines[1] == "SSD,10.0,0.7,0.4"
+
+
+def test_a_system_that_localises_has_its_training_curves_alone(tmp_path: Path) -> None:
+    localiser = replace(all_systems()["ssd"], name="localiser", task="localise")
+    file = tmp_path / "curves/localiser/train/class.tsv"
+    file.parent.mkdir(parents=True)
+    file.write_text("step\tclass\n1\t0.5\n")
+    results = Results("digits", {}, {}, systems={"localiser": localiser}, timing={"localiser": TIMING})
+    write_plots(tmp_path / "plots", results, tmp_path)
+    assert read_csv(tmp_path / "plots/accuracy_time.csv") == []
+    drawn = sorted(path.relative_to(tmp_path / "plots").as_posix() for path in (tmp_path / "plots").rglob("*/*.csv"))
+    assert drawn == ["training/localiser_train.csv"]
 
 
 def test_each_training_is_a_figure_and_each_loss_a_line(tmp_path: Path) -> None:

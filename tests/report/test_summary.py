@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -157,3 +158,43 @@ def test_whole_images_of_all_systems_that_classify_them_share_a_table() -> None:
     text = as_markdown("Run", summary_tables(results(stages=stages), 0.95))
     rows = read_markdown(text)["Classification of whole images"]
     assert rows == [["", "mAP, 11 point", "mAP, area"], ["R-CNN", "50.0", "25.0"], ["SSD", "50.0", "-"]]
+
+
+@pytest.fixture
+def with_localiser():
+    """Return results of two detectors, and of a system that localises."""
+    both = results(timing=TIMING)
+    errors = {"localisation_error_top1": 0.25, "localisation_error_top5": 0.125}
+    errors |= {"classification_error_top1": 0.0625, "classification_error_top5": None}
+    intervals = {"localisation_error_top1": {"low": 0.2, "high": 0.3}}
+    localiser = replace(all_systems()["ssd"], name="localiser", title="Localiser", task="localise")
+    return replace(
+        both,
+        systems={**both.systems, "localiser": localiser},
+        metrics={**METRICS, "localiser": errors | {"images": 8, "intervals": intervals}},
+        timing={**TIMING, "localiser": TIMING["ssd"]},
+    )
+
+
+def test_tasks_have_tables_of_their_own(with_localiser):
+    apart, alone = (summary_tables(each, 0.95) for each in (with_localiser, results(timing=TIMING)))
+    own = [table for table in apart if table.name.startswith("localisation")]
+    rest = [table for table in apart if table not in own]
+    assert as_markdown("", rest) == as_markdown("", alone)
+    assert as_csv(rest) == as_csv(alone)
+    found = read_markdown(as_markdown("", own))
+    assert found["Localisation"] == [
+        ["", "localisation error", "of 5 guesses", "class error", "class, of 5"],
+        ["Localiser", "25.0 (20.0-30.0)", "12.5", "6.2", "-"],
+    ]
+    assert found["Time for an image: localisation"][1] == ["Localiser", "1.0", "10.0", "20.0"]
+
+
+def test_tasks_are_printed_apart(with_localiser):
+    detectors, localisers = as_text(with_localiser).replace("\N{EN DASH}", "-").split("\n\n")
+    assert detectors == as_text(results(timing=TIMING)).replace("\N{EN DASH}", "-")
+    assert [line.split() for line in localisers.splitlines()[1:]] == [
+        ["Localiser", "25.0", "(20.0-30.0)", "12.5", "6.2", "-", "10.0"]
+    ]
+    assert len({len(line) for line in localisers.splitlines()}) == 1
+    assert as_text(with_localiser.of("localise")).replace("\N{EN DASH}", "-") == localisers
