@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAININGS = [f"{system.name}.{stage}" for system in all_systems().values() for stage in system.trainings]
 TRAININGS += ["pretrain@small"]
 LOOPS = ("stages.rcnn.finetune", "stages.sppnet.finetune", "pipeline.pretraining", "pipeline.systems.square_training")
-LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("overfeat", "fast_rcnn", "faster_rcnn"))
+LOOPS += tuple(f"pipeline.systems.{name}.training" for name in ("localise", "overfeat", "fast_rcnn", "faster_rcnn"))
 IMAGES = ("fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector", "yolo.train", "ssd.train", "retinanet.train")
-IMAGES += ("overfeat.train", "overfeat.box")
+IMAGES += ("overfeat.train", "overfeat.box", "localise.train", "localise.box")
 
 
 def enlarged(record: Any, root: Path, folder: Path) -> Any:

@@ -5,6 +5,7 @@ box head stands beside it, behind the last pooling as in OverFeat (section 4.1),
 3.1).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,8 +58,7 @@ class LocaliseShape:
 class Localiser(RegionHead):
     """Classifier and box head of a whole image.
 
-    The box head starts from the middle half of the image, whatever it shows. It is always new, so at the map it sees
-    what `ShapedNetwork.scale_input` would show it, also where fc6 came with the backbone and sees the map as it is.
+    The box head starts from the middle half of the image, whatever it shows.
 
     Args:
         shape: of the network.
@@ -131,6 +131,23 @@ class Localiser(RegionHead):
         """Return the boxes ``(..., 4)`` of ``points`` (..., 2 * K), in pixels of the square, not clipped."""
         return boxes_of(points) * self.shape.side
 
+    @torch.no_grad()
+    def scale_new_layers(self, images: torch.Tensor, new: Sequence[str]) -> None:
+        """Let the box head, and fc6 where it is ``new``, see the pooled map of ``images`` with a mean square of 1.
+
+        Maxima of many cells are several times as large as the cells, by whose scale `ShapedNetwork.scale_input` goes;
+        at thousands of inputs the first steps then kill the rectifiers. An fc6 that came with the backbone sees the map
+        that it knows.
+
+        Args:
+            images: as for `forward`.
+            new: the layers that `load_backbone` named.
+        """
+        scale = 1 / self.pooled(images).square().mean().sqrt().clamp(min=1e-6)
+        self.box_scale.copy_(scale)
+        if "fc6" in new:
+            self.input_scale.copy_(scale)
+
     def load_backbone(self, backbone: Backbone) -> list[str]:
         """Copy the convolutions, and fc6 and fc7 where the backbone has them for this pooling; return what stays new.
 
@@ -140,6 +157,5 @@ class Localiser(RegionHead):
             InputError: the convolution weights are missing or have other shapes.
         """
         load_conv(self.conv, self.shape.network, backbone.weights)
-        self.box_scale.fill_(1 / backbone.conv5_rms)
         own = {"fc6": "pyramid.fc6", "fc7": "pyramid.fc7"} if backbone.pyramid == self.shape.pyramid else {}
         return [*self.load_head(backbone, own or architecture(self.shape.network).fc_names), "box"]

@@ -42,7 +42,7 @@ class LocaliseBoxTraining(Section):
     batch: Positive = 16
     """Images in a batch."""
     augment: LocaliseView = LocaliseView()
-    schedule: Schedule = Schedule(steps=300, lr=0.004, decay_at=(240,), warmup=50, clip_norm=5)
+    schedule: Schedule = Schedule(steps=300, lr=0.02, decay_at=(240,), warmup=50, clip_norm=5)
 
 
 class LocaliseDetection(Section):
@@ -62,7 +62,8 @@ class Localise(Section):
     side: Annotated[int, Field(ge=32)] = 128
     """Side of the square that every image is stretched to, in pixels."""
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)] = (6, 3, 2, 1)
-    """Grids that the map is pooled to. Those of `pretrain` bring its fc6 and fc7 with them; AlexNet's is [6], VGG's [7]."""
+    """Grids that the map is pooled to. Those of `pretrain` bring its fc6 and fc7 with them; AlexNet's are [6], VGG's
+    [7]."""
     fc_width: Positive = 256
     """Of fc6 and fc7."""
     attach: Literal["conv", "fc"] = "conv"

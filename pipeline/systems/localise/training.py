@@ -122,15 +122,16 @@ def train_classifier(
         InputError: no image has an object to train on, or a loss is not finite.
     """
     made = partial(object_batches, network, settings=settings, difficult=settings.difficult)
+    batches = made(records=records, images=images, seed=run["seed"])
+    channels_last(network, run["device"]).scale_new_layers(batches(0).images.to(run["device"]), new)
     task = Task(
-        channels_last(network, run["device"]),
+        network,
         losses=partial(losses, box_weight=settings.box_weight if together else None),
         rates={f"{layer}.": settings.new_layer_lr for layer in new},
         frozen=(*network.early_layers(settings.frozen_layers), *(() if together else (BOX_HEAD,))),
         validation=_validation(made, held_out, run["seed"]),
-        counts=counts,
+        counts=partial(counts, losses=("class", "box") if together else ("class",)),
     )
-    batches = made(records=records, images=images, seed=run["seed"])
     train(task, batches, settings.schedule, title="training the localiser", **run)
 
 
@@ -156,7 +157,7 @@ def train_boxes(
         losses=box_losses,
         frozen=("conv.", *CLASSIFIER),
         validation=_validation(made, held_out, run["seed"]),
-        counts=counts,
+        counts=partial(counts, losses=("box",)),
     )
     batches = made(records=records, images=images, seed=run["seed"])
     train(task, batches, settings.schedule, title="training the box head", **run)
@@ -168,10 +169,9 @@ def _validation(made: Callable[..., ObjectBatches], held_out: TrainingImages | N
     return made(records=held_out.records, images=held_out.pixels, seed=validation_seed(seed), held_out=True)
 
 
-def counts(batch: ObjectBatch) -> Mapping[str, int]:
-    """Return the number of images with an object in view, by which both losses are divided."""
-    objects = int((batch.labels > 0).sum())
-    return {"class": objects, "box": objects}
+def counts(batch: ObjectBatch, losses: Sequence[str]) -> Mapping[str, int]:
+    """Return the number of images with an object in view, by which each of ``losses`` is divided."""
+    return dict.fromkeys(losses, int((batch.labels > 0).sum()))
 
 
 def losses(network: Localiser, batch: ObjectBatch, box_weight: float | None) -> Mapping[str, torch.Tensor]:
