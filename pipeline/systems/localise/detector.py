@@ -55,7 +55,10 @@ class LocaliseDetector(Detector):
             scores = logits.softmax(1).cpu().numpy()
             boxes = self.network.decode(points).cpu().numpy()
         with clock.phase("suppression"):
-            return [self._guesses(*found, image.shape) for *found, image in zip(boxes, scores, images, strict=True)]
+            return [
+                self._guesses(own, values, image.shape)
+                for own, values, image in zip(boxes, scores, images, strict=True)
+            ]
 
     def _guesses(self, boxes: Boxes, scores: NDArray[np.float32], shape: tuple[int, ...]) -> Candidates:
         """Return the best classes by ``scores`` (classes,), each with its own of ``boxes`` (boxes, 4)."""

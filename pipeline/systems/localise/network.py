@@ -116,16 +116,17 @@ class Localiser(RegionHead):
         self, pooled: torch.Tensor, *, classify: bool = True, regress: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits and points of ``pooled`` maps; see `forward`."""
-        behind_fc = self.shape.attach == "fc"
-        fc7 = self.head_taps(pooled, ("fc7",))["fc7"] if classify or behind_fc else None
-        logits = self.classify(fc7) if classify else pooled.new_zeros(len(pooled), 0)
-        if not regress:
-            return logits.float(), pooled.new_zeros(len(pooled), 0, 2 * self.shape.points).float()
-        values = fc7 if behind_fc else pooled * self.box_scale
-        *hidden, last = self.box
-        for layer in hidden:
-            values = layer(values).relu()
-        return logits.float(), last(values).float().unflatten(1, (self.boxes, -1))
+        logits = pooled.new_zeros(len(pooled), 0)
+        points = pooled.new_zeros(len(pooled), 0, 2 * self.shape.points)
+        if classify:
+            logits = self.classify(self.head_taps(pooled, ("fc7",))["fc7"])
+        if regress:
+            *hidden, last = self.box
+            values = self._before_box(pooled) * self.box_scale
+            for layer in hidden:
+                values = layer(values).relu()
+            points = last(values).unflatten(1, (self.boxes, -1))
+        return logits.float(), points.float()
 
     def decode(self, points: torch.Tensor) -> torch.Tensor:
         """Return the boxes ``(..., 4)`` of ``points`` (..., 2 * K), in pixels of the square, not clipped."""
@@ -133,7 +134,7 @@ class Localiser(RegionHead):
 
     @torch.no_grad()
     def scale_new_layers(self, images: torch.Tensor, new: Sequence[str]) -> None:
-        """Let the box head, and fc6 where it is ``new``, see the pooled map of ``images`` with a mean square of 1.
+        """Let the box head, and fc6 where it is ``new``, see values whose mean square over ``images`` is 1.
 
         Maxima of many cells are several times as large as the cells, by whose scale `ShapedNetwork.scale_input` goes;
         at thousands of inputs the first steps then kill the rectifiers. An fc6 that came with the backbone sees the map
@@ -141,12 +142,15 @@ class Localiser(RegionHead):
 
         Args:
             images: as for `forward`.
-            new: the layers that `load_backbone` named.
+            new: the layers that are about to learn from the start.
         """
-        scale = 1 / self.pooled(images).square().mean().sqrt().clamp(min=1e-6)
-        self.box_scale.copy_(scale)
+        pooled = self.pooled(images)
         if "fc6" in new:
-            self.input_scale.copy_(scale)
+            self.input_scale.copy_(_to_unit(pooled))
+        self.box_scale.copy_(_to_unit(self._before_box(pooled)))
+
+    def _before_box(self, pooled: torch.Tensor) -> torch.Tensor:
+        return pooled if self.shape.attach == "conv" else self.head_taps(pooled, ("fc7",))["fc7"]
 
     def load_backbone(self, backbone: Backbone) -> list[str]:
         """Copy the convolutions, and fc6 and fc7 where the backbone has them for this pooling; return what stays new.
@@ -159,3 +163,8 @@ class Localiser(RegionHead):
         load_conv(self.conv, self.shape.network, backbone.weights)
         own = {"fc6": "pyramid.fc6", "fc7": "pyramid.fc7"} if backbone.pyramid == self.shape.pyramid else {}
         return [*self.load_head(backbone, own or architecture(self.shape.network).fc_names), "box"]
+
+
+def _to_unit(values: torch.Tensor) -> torch.Tensor:
+    """Return the factor that makes the mean square of ``values`` 1."""
+    return 1 / values.square().mean().sqrt().clamp(min=1e-6)

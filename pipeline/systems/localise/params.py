@@ -26,7 +26,7 @@ class LocaliseTraining(Section):
     """Whether a difficult object may be the one that an image is of."""
     dropout: Fraction = 0.5
     """In fc6 and fc7."""
-    frozen_layers: Count = 0
+    frozen_layers: Count = 2
     """The first so many convolutions keep their weights."""
     new_layer_lr: PositiveFloat = 1
     """Layers that no backbone has learn this many times faster."""
@@ -42,7 +42,7 @@ class LocaliseBoxTraining(Section):
     batch: Positive = 16
     """Images in a batch."""
     augment: LocaliseView = LocaliseView()
-    schedule: Schedule = Schedule(steps=300, lr=0.02, decay_at=(240,), warmup=50, clip_norm=5)
+    schedule: Schedule = Schedule(steps=300, lr=0.01, decay_at=(240,), warmup=50, clip_norm=5)
 
 
 class LocaliseDetection(Section):

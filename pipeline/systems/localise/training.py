@@ -123,7 +123,7 @@ def train_classifier(
     """
     made = partial(object_batches, network, settings=settings, difficult=settings.difficult)
     batches = made(records=records, images=images, seed=run["seed"])
-    channels_last(network, run["device"]).scale_new_layers(batches(0).images.to(run["device"]), new)
+    channels_last(network, run["device"]).eval().scale_new_layers(batches(0).images.to(run["device"]), new)
     task = Task(
         network,
         losses=partial(losses, box_weight=settings.box_weight if together else None),
@@ -152,14 +152,15 @@ def train_boxes(
     """
     made = partial(object_batches, network, settings=settings, difficult=difficult)
     network.box.requires_grad_(True)  # `train_classifier` leaves it without gradients
+    batches = made(records=records, images=images, seed=run["seed"])
+    channels_last(network, run["device"]).eval().scale_new_layers(batches(0).images.to(run["device"]), ("box",))
     task = Task(
-        channels_last(network, run["device"]),
+        network,
         losses=box_losses,
         frozen=("conv.", *CLASSIFIER),
         validation=_validation(made, held_out, run["seed"]),
         counts=partial(counts, losses=("box",)),
     )
-    batches = made(records=records, images=images, seed=run["seed"])
     train(task, batches, settings.schedule, title="training the box head", **run)
 
 

@@ -118,7 +118,7 @@ def test_it_overfits_eight_images(
     schedule = {"schedule__warmup": 5, "schedule__checkpoint_every": 100, "batch": 8, "augment__scale": (1.0, 1.0)}
     train = altered(section.train, **schedule, schedule__steps=60, schedule__decay_at=(50,), schedule__lr=0.01)
     train = altered(train, dropout=0.0)
-    box = altered(section.box, **schedule, schedule__steps=120, schedule__decay_at=(100,), schedule__lr=0.02)
+    box = altered(section.box, **schedule, schedule__steps=150, schedule__decay_at=(130,), schedule__lr=0.004)
     network = network_of(attach, per_class=per_class, points=points)
     run = partial(dict, seed=1, device=CPU)
     before = {name: weight.clone() for name, weight in network.box.state_dict().items()}
