@@ -13,14 +13,12 @@ from pipeline.training_stage import finish, images_of
 def main(stage: Stage) -> None:
     section = stage.section(LocaliseParams)
     settings, difficult = section.box, section.train.difficult
+    images, held_out = images_of(stage, settings.schedule, "localise.box.schedule", difficult=difficult)
     network = Localiser.load(stage.dep("models/localise/classifier.safetensors"), "systems/localise/dvc.yaml:train")
-    seen = 0
     if not section.together:
-        images, held_out = images_of(stage, settings.schedule, "localise.box.schedule", difficult=difficult)
         train_boxes(network, images.records, images.pixels, settings, held_out, difficult=difficult, **stage.training)
-        seen = settings.schedule.steps * settings.batch
     network.save(stage.out("models/localise/network.safetensors"))
-    finish(stage, seen, "image")
+    finish(stage, 0 if section.together else settings.schedule.steps * settings.batch, "image")
 
 
 if __name__ == "__main__":
