@@ -57,7 +57,7 @@ def test_phases_add_up_to_the_total(tiny, system: str) -> None:
     # Of two images the median is the mean, so that those of the phases add up as those of one image do.
     assert sum(phases) == pytest.approx(figures["total_median"], rel=0.05)
     assert ("images_per_second_batch_2" in figures) == (
-        system in ("overfeat", "faster_rcnn", "yolo", "ssd", "retinanet")
+        system in ("overfeat", "localise", "faster_rcnn", "yolo", "ssd", "retinanet")
     )
 
 

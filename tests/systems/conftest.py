@@ -23,6 +23,7 @@ from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.fast_rcnn.training import train_detector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.training import train_rpn
+from pipeline.systems.localise.network import Localiser, LocaliseShape
 from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.retinanet.training import train_retinanet
@@ -141,6 +142,8 @@ def make_project(squares, around) -> Callable[..., Path]:
         detector.save(folder / "models/faster_rcnn/detector1.safetensors")
         windows = Overfeat(OverfeatShape("small", 2, (96, 128), 2, 3, (16,), (16,), False))
         windows.save(folder / "models/overfeat/classifier.safetensors")
+        localiser = Localiser(LocaliseShape("small", 2, 96, (6, 3, 2, 1), 32, "conv", (16,), False, 2))
+        localiser.save(folder / "models/localise/classifier.safetensors")
         return folder
 
     return make

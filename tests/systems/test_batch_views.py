@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "blue")
 TRAININGS = [(each.name, stage) for each in all_systems().values() for stage in each.trainings]
 TRAINED = ("rcnn.finetune", "sppnet.finetune", "fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector")
-TRAINED += ("yolo.train", "ssd.train", "retinanet.train", "overfeat.train", "overfeat.box")
+TRAINED += ("yolo.train", "ssd.train", "retinanet.train", "overfeat.train", "overfeat.box", "localise.train")
+TRAINED += ("localise.box",)
 # Colours stay, so that a picture tells what its objects are; half of the images are mirrored where a system can.
 CHANGED = [f"{key}.schedule.steps=3" for key in TRAINED]
 CHANGED += [f"{key}.flip=true" for key in (*TRAINED[:1], *TRAINED[2:5], *(f"{key}.augment" for key in TRAINED[5:]))]
@@ -46,6 +47,8 @@ CHANGED += [
     "retinanet.train.batch=6",
     "overfeat.train.batch=6",
     "overfeat.box.batch=6",
+    "localise.train.batch=6",
+    "localise.box.batch=6",
 ]
 
 

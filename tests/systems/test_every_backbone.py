@@ -10,6 +10,7 @@ from pipeline.nets.weights import Backbone, ShapedNetwork, load_conv
 from pipeline.pretraining import SpatialPyramid
 from pipeline.systems.fast_rcnn.network import FastRcnn, FastRcnnShape
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
+from pipeline.systems.localise.network import Localiser, LocaliseShape
 from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
@@ -65,13 +66,18 @@ def overfeat(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]
     )
 
 
+def localise(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
+    network = Localiser(LocaliseShape(name, 2, SIDE, (2, 1), 8, "conv", (8,), True, 4))
+    return network, lambda network: network(IMAGES * 255), [(2, 2), (2, 2, 8)]
+
+
 def retinanet(name: str) -> tuple[ShapedNetwork, Callable, list[tuple[int, ...]]]:
     network = Retinanet(RetinanetShape(name, 2, SIDE, tuple(architecture(name).taps), 1, 8, 1, 4.0, 1, (1.0,)))
     boxes = len(network.anchors)
     return network, lambda network: network(IMAGES * 255), [(2, boxes, 2), (2, boxes, 4)]
 
 
-@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, overfeat, yolo, ssd, retinanet])
+@pytest.mark.parametrize("system", [rcnn, sppnet, fast_rcnn, faster_rcnn, overfeat, localise, yolo, ssd, retinanet])
 @pytest.mark.parametrize(
     "name",
     ["mobilenet_v2", "resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "extraction", "darknet"],

@@ -42,6 +42,8 @@ from pipeline.systems.faster_rcnn.detector import FasterRcnnDetector
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.hog_svm.detector import HogDetector
 from pipeline.systems.hog_svm.model import HogModel
+from pipeline.systems.localise.detector import LocaliseDetector
+from pipeline.systems.localise.network import Localiser, LocaliseShape
 from pipeline.systems.overfeat.detector import OverfeatDetector
 from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.rcnn.features import cache_regions
@@ -242,6 +244,15 @@ def make_overfeat(made: Made, sections, altered, settings, detect) -> None:
     made.run(OverfeatDetector(description, network, CPU))
 
 
+def make_localise(made: Made, sections, altered, settings, detect) -> None:
+    network = Localiser(LocaliseShape("small", 2, 96, (3, 1), 16, "conv", (16,), True, 2)).eval()
+    for layer in (network.output, network.box[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    network.save(made.models / "localise/network.safetensors")
+    description = Description.of("localise", made.index.classes, detect=detect)
+    made.run(LocaliseDetector(description, network, CPU))
+
+
 def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
     hog, images = altered(sections.hog_svm.hog, finest=1.5, shard_mb=0.05), made.index.images
     files = [made.root / image.file for image in images]
@@ -343,6 +354,7 @@ def make_bow(made: Made, sections, altered, settings, detect) -> None:
 
 MAKERS = {
     "overfeat": make_overfeat,
+    "localise": make_localise,
     "hog_svm": make_hog_svm,
     "dpm": make_dpm,
     "bow": make_bow,

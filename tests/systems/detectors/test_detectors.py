@@ -20,6 +20,7 @@ PHASES = {
     "yolo": {"convolution", "suppression"},
     "ssd": {"convolution", "suppression"},
     "overfeat": {"convolution", "suppression"},
+    "localise": {"convolution", "heads", "suppression"},
     "retinanet": {"convolution", "suppression"},
 }
 PROPOSING = ["rcnn", "sppnet", "fast_rcnn", "faster_rcnn"]
@@ -113,7 +114,7 @@ def test_subwindow_search_finds_what_the_cached_words_give(make) -> None:
     assert few <= 2 * len(made.index.images)
 
 
-@pytest.mark.parametrize("system", ["overfeat", "faster_rcnn", "yolo", "ssd", "retinanet"])
+@pytest.mark.parametrize("system", ["overfeat", "localise", "faster_rcnn", "yolo", "ssd", "retinanet"])
 def test_images_of_several_sizes_in_one_call_are_those_alone(make, system: str) -> None:
     made = make(system)
     detector = load(system, made.models, "cpu")

@@ -29,6 +29,7 @@ from pipeline.registry import all_systems, load
         ("ssd", "ssd/detector.json", "systems/ssd/dvc.yaml:detect"),
         ("ssd", "ssd/network.safetensors", "systems/ssd/dvc.yaml:train"),
         ("overfeat", "overfeat/network.safetensors", "systems/overfeat/dvc.yaml:box"),
+        ("localise", "localise/network.safetensors", "systems/localise/dvc.yaml:box"),
         ("retinanet", "retinanet/network.safetensors", "systems/retinanet/dvc.yaml:train"),
         ("faster_rcnn", "faster_rcnn/detector2.safetensors", "systems/faster_rcnn/dvc.yaml:detector@2"),
     ],
