@@ -24,6 +24,8 @@ from pipeline.systems.fast_rcnn.params import FastRcnn as FastRcnnParams
 from pipeline.systems.fast_rcnn.params import RegionScoring
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork, RpnShape
 from pipeline.systems.faster_rcnn.params import FasterRcnn
+from pipeline.systems.localise.network import Localiser, LocaliseShape
+from pipeline.systems.localise.params import Localise
 from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.overfeat.params import Overfeat as OverfeatParams
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
@@ -37,7 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 SIZES = [(96, 96), (90, 72)]
 SQUARES = {"yolo": YoloV1, "ssd": SsdParams, "retinanet": RetinanetParams}
-SECTIONS = {"fast_rcnn": FastRcnnParams, "faster_rcnn": FasterRcnn, "overfeat": OverfeatParams, **SQUARES}
+OTHERS = {"fast_rcnn": FastRcnnParams, "faster_rcnn": FasterRcnn, "localise": Localise, "overfeat": OverfeatParams}
+SECTIONS = {**OTHERS, **SQUARES}
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,7 @@ def models(tmp_path: Path, params: Params) -> Path:
     networks: dict[str, ShapedNetwork] = {
         "fast_rcnn/detector": FastRcnn(FastRcnnShape("small", 3, 16, 2, (96, 144), 300)),
         "faster_rcnn/rpn2": RegionProposalNetwork(RpnShape("small", 8, (24.0,), (1.0,), (96, 144), 300)),
+        "localise/network": Localiser(LocaliseShape("small", 2, 96, (2, 1), 8, "conv", (), False, 2)),
         "overfeat/network": Overfeat(OverfeatShape("small", 2, (96, 144), 2, 3, (8,), (8,), False)),
         "yolo/network": Yolo(YoloShape.from_params("small", 96, 2, 2, yolo.head)),
         "ssd/network": Ssd(SsdShape.from_params("small", 2, 96, ssd.taps, ssd.extra, ssd.l2_scale, ssd.default_boxes)),
@@ -96,7 +100,7 @@ def seen_by_detector(system: str, models: Path, picture: Picture) -> list[torch.
     return seen
 
 
-@pytest.mark.parametrize("system", ["fast_rcnn", "faster_rcnn", "overfeat", *SQUARES])
+@pytest.mark.parametrize("system", SECTIONS)
 def test_cells_are_those_that_the_detector_computes(system, models, index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     detector = registry.load(system, models, "cpu")
@@ -152,7 +156,7 @@ def test_caches_hold_what_the_others_see(monkeypatch):
     monkeypatch.chdir(ROOT)
     cached = {name for name in registry.all_systems() if caches_features(name)}
     assert {"rcnn", "sppnet", "hog_svm", "bow"} <= cached
-    assert not cached & {"fast_rcnn", "faster_rcnn", "overfeat", *SQUARES}
+    assert not cached & {*SECTIONS}
 
 
 @pytest.mark.parametrize(

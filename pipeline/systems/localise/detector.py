@@ -40,8 +40,12 @@ class LocaliseDetector(Detector):
         super().__init__(description)
         self.settings = description.section("detect", LocaliseDetection)
         self.batch = self.at_once = self.settings.batch
-        self.network = channels_last(network, device).eval()
+        self.map_network = self.network = channels_last(network, device).eval()
         self._device = device
+
+    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return the side of the square, twice."""
+        return [(self.network.shape.side, self.network.shape.side)]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
