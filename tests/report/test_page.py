@@ -382,6 +382,7 @@ def test_a_localiser_alone(with_localiser, read_page, tmp_path):
     alone = with_localiser((), timing={"localiser": TIMES})
     page = read_page(render(alone, tmp_path / "photos", None, None, 0.5, 0.95))
     assert page.find("p")[0].text == "boxline report: voc, 2 classes, 1 localiser"
+    assert page.find("h1")[0].text == "Localisation on voc"
     assert "No system has been evaluated yet." not in [each.text for each in page.find("p")]
     assert len(page.find("td", inside=("data-localises", "localiser"))) == 4
     assert not page.find("section", inside=("id", "errors"))

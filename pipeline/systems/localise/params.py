@@ -20,7 +20,7 @@ class LocaliseView(Section):
 class LocaliseTraining(Section):
     """Training of the classifier with the trunk; with `together` of the box head as well."""
 
-    batch: Positive = 16
+    batch: Positive = 8
     """Images in a batch."""
     difficult: bool = False
     """Whether a difficult object may be the one that an image is of."""
@@ -33,16 +33,16 @@ class LocaliseTraining(Section):
     box_weight: NonNegative = 1
     """Of the squared error, where both heads are trained together."""
     augment: LocaliseView = LocaliseView()
-    schedule: Schedule = Schedule(steps=400, lr=0.003, decay_at=(320,), warmup=50, clip_norm=5)
+    schedule: Schedule = Schedule(steps=500, lr=0.003, decay_at=(400,), warmup=50, clip_norm=5)
 
 
 class LocaliseBoxTraining(Section):
     """Training of the box head, all else fixed; nothing to do with `together`."""
 
-    batch: Positive = 16
+    batch: Positive = 8
     """Images in a batch."""
     augment: LocaliseView = LocaliseView()
-    schedule: Schedule = Schedule(steps=300, lr=0.01, decay_at=(240,), warmup=50, clip_norm=5)
+    schedule: Schedule = Schedule(steps=800, lr=0.015, decay_at=(640,), warmup=50, weight_decay=0.005, clip_norm=5)
 
 
 class LocaliseDetection(Section):
