@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -65,10 +66,17 @@ def read_rows(curve: Path) -> list[str]:
     return curve.read_text().splitlines()[1:]
 
 
-def test_what_one_refuses_ends_all_with_its_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def started() -> Callable[[], list[BaseProcess]]:
+    """Return what gives the living processes that the test has started; joblib keeps some of earlier tests."""
+    before = multiprocessing.active_children()
+    return lambda: [each for each in multiprocessing.active_children() if each not in before]
+
+
+def test_what_one_refuses_ends_all_with_its_sentence(tmp_path: Path, started: Callable[[], list[BaseProcess]]) -> None:
     with pytest.raises(InputError, match=r"^images/7\.png: the file is no image\.$"):
         fit(tmp_path, 2, Batches(1, 4, "refused"))
-    assert not multiprocessing.active_children()
+    assert not started()
 
 
 def test_a_failure_of_one_is_shown_by_the_first(tmp_path: Path) -> None:
@@ -82,13 +90,15 @@ def test_a_loss_that_one_loses_names_the_images_of_all(tmp_path: Path) -> None:
         fit(tmp_path, 2, Batches(1, 4, "infinite"))
 
 
-def test_one_that_is_killed_ends_the_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    started = time.monotonic()
+def test_one_that_is_killed_ends_the_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], started: Callable[[], list[BaseProcess]]
+) -> None:
+    begun = time.monotonic()
     with pytest.raises(InputError, match=r"process 1 has ended \(exit code -9\).*goes on from the last checkpoint"):
         fit(tmp_path, 2, Batches(1, 25, "killed"))
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - begun < 60
     assert "Traceback" not in capfd.readouterr().err
-    assert not multiprocessing.active_children()
+    assert not started()
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["steps"] == 20
     assert same(fit(tmp_path, 2), fit(tmp_path / "whole", 2))
 
@@ -113,11 +123,13 @@ def test_where_the_first_is_killed_the_other_ends_and_the_next_run_goes_on(
     assert same(fit(tmp_path / "killed", 2), fit(tmp_path / "whole", 2))
 
 
-def test_one_that_is_killed_before_it_trains_ends_the_training(tmp_path: Path) -> None:
+def test_one_that_is_killed_before_it_trains_ends_the_training(
+    tmp_path: Path, started: Callable[[], list[BaseProcess]]
+) -> None:
     """While it loads torch, before it can connect."""
 
     def kill() -> None:
-        while not (others := multiprocessing.active_children()):
+        while not (others := started()):
             time.sleep(0.01)
         others[0].kill()
 
