@@ -59,7 +59,7 @@ class Localise(Section):
 
     backbone: Network = "small"
     """One of the `backbones`."""
-    side: Annotated[int, Field(ge=32)] = 96
+    side: Annotated[int, Field(ge=32)] = 128
     """Side of the square that every image is stretched to, in pixels."""
     pyramid: Annotated[tuple[Positive, ...], Field(min_length=1)] = (6, 3, 2, 1)
     """Grids that the map is pooled to. Those of `pretrain` bring its fc6 and fc7 with them; AlexNet's are [6], VGG's
