@@ -23,7 +23,8 @@ from pathlib import Path
 
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
-from pipeline.evaluation.voc import area_ap, rank
+from pipeline.evaluation.metrics import rankings
+from pipeline.evaluation.voc import area_ap
 
 Figure = Callable[[Path, str], float]
 """Takes the folder of a run and the system, and returns what is compared."""
@@ -35,7 +36,7 @@ def map_at(iou: float) -> Figure:
     def figure(folder: Path, system: str) -> float:
         index = Index.load(folder / "data/index/test.json")
         found = Detections.load(folder / f"detections/{system}.json", index, "dvc repro")
-        ranked = [rank(index, found, label, iou) for label in range(1, len(index.classes) + 1)]
+        ranked = rankings(index, found, iou).values()
         return statistics.fmean(area_ap(each.recall, each.precision) for each in ranked if each.positives)
 
     return figure

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.core.boxes import Boxes, best_first, nms
+from pipeline.core.boxes import Boxes, best_first, nms, suppress_covered
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.errors import InputError
 from pipeline.core.params import Section
@@ -32,7 +32,7 @@ from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
 
 if TYPE_CHECKING:
-    from pipeline.nets.weights import ShapedNetwork
+    from pipeline.whole_images import WholeImages
 
 # Batches of a split that are decoded while the detector works on one.
 BATCHES_AHEAD = 2
@@ -174,6 +174,10 @@ class Candidates:
         """
         return self._by_class(lambda places: nms(self.boxes[places], self.scores[places], threshold))
 
+    def suppress_covered(self, threshold: float) -> "Candidates":
+        """Return what DPM's suppression keeps of each class, class by class, best first (`boxes.suppress_covered`)."""
+        return self._by_class(lambda places: suppress_covered(self.boxes[places], self.scores[places], threshold))
+
     def reach(self, thresholds: ScoreThresholds) -> "Candidates":
         """Return the candidates that score at least the threshold of their class."""
         lowest = np.array([thresholds.get(label, -np.inf) for label in self.labels.tolist()], np.float32)
@@ -295,7 +299,7 @@ class Detector(ABC):
         reads_pixels: whether `candidates` looks at pixels, or only at what a cache holds of the image.
         detection_limits: for each class, how many candidates are finished in a split, as an average over its images;
             None: all. Empty: all of all classes.
-        map_network: whose convolutions make the maps of whole images; None where no network sees a whole image.
+        whole_images: the network that sees whole images; None where none does.
     """
 
     batched = False
@@ -303,7 +307,7 @@ class Detector(ABC):
     at_once = 8
     reads_pixels = True
     detection_limits: Sequence[int | None] = ()
-    map_network: "ShapedNetwork | None" = None
+    whole_images: "WholeImages | None" = None
 
     def __init__(self, description: Description) -> None:
         self.description = description
@@ -317,10 +321,6 @@ class Detector(ABC):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes; label 1 is the first."""
         return self.description.classes
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return height and width of an image as `map_network` sees it, at each of its scales."""
-        raise NotImplementedError
 
     @abstractmethod
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

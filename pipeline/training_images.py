@@ -6,6 +6,7 @@ A picture that trains says nothing about which weights are good for others, so a
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from pipeline.core.boxes import Boxes
 from pipeline.core.errors import InputError
@@ -16,6 +17,8 @@ from pipeline.data.index import ImageRecord, Index
 from pipeline.proposals.store import ProposalSet
 
 HELD_OUT: Split = "val"
+
+T = TypeVar("T")
 
 
 class TrainingImages:
@@ -127,6 +130,19 @@ def training_images(
 
 def _found(schedule: Schedule, key: str) -> str:
     return f"params.yaml, {key}.validation_batches: found {schedule.validation_batches}"
+
+
+def validation(made: Callable[..., T], held_out: TrainingImages | None, seed: int) -> T | None:
+    """Return the batches of held-out images that ``made`` gives of records, images, seed and ``held_out=True``, if any.
+
+    Args:
+        made: makes what makes the batches of a training.
+        held_out: the images; None where there is no validation.
+        seed: of the training.
+    """
+    if held_out is None:
+        return None
+    return made(records=held_out.records, images=held_out.pixels, seed=validation_seed(seed), held_out=True)
 
 
 def validation_seed(seed: int) -> int:

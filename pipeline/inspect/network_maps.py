@@ -1,7 +1,7 @@
 """The maps of a trained network on the images of a split: a cache like SPP-net's, for as long as a view needs it.
 
 Some systems cache what they see. Of the others the convolutions of the trained network compute it here: conv5, the last
-map of the backbone, as it was trained with the system (`pipeline.detector.Detector.map_network`).
+map of the backbone, as it was trained with the system (`pipeline.detector.Detector.whole_images`).
 """
 
 from collections.abc import Iterator
@@ -15,25 +15,26 @@ import torch
 from pipeline.core.runtime import worker_count
 from pipeline.core.storage import SCRATCH
 from pipeline.data.index import Index
-from pipeline.detector import Detector
 from pipeline.features.cache import FeatureCache
 from pipeline.features.maps import Entries, cache_maps
 from pipeline.nets.backbones import architecture
 from pipeline.nets.geometry import Geometry
+from pipeline.whole_images import WholeImages
 
 SHARD_MB = 64
 
 
 @contextmanager
 def network_maps(
-    detector: Detector, split: str, index: Index, root: Path, device: torch.device
+    system: str, seen: WholeImages, split: str, index: Index, root: Path, device: torch.device
 ) -> Iterator[FeatureCache]:
     """Compute the maps of all images of a split and give them as a cache, float16, which is removed at the end.
 
     Images have the size that they have for a detection. There their pixels are rounded to whole grey levels, here not.
 
     Args:
-        detector: one with a `map_network`.
+        system: its name.
+        seen: what the system has of networks that see whole images.
         split: its name.
         index: of the split.
         root: folder that the index's file names are relative to.
@@ -42,12 +43,11 @@ def network_maps(
     Raises:
         InputError: an image cannot be read, or the disk has no room for the maps.
     """
-    network = detector.map_network
-    assert network is not None
+    network = seen.network
     net = architecture(network.shape.network)
     conv = network.get_submodule(network.CONVOLUTIONS)
     geometry = Geometry.from_layers(conv)
-    sizes = [detector.seen_sizes(image.width, image.height) for image in index.images]
+    sizes = [seen.sizes(image.width, image.height) for image in index.images]
     SCRATCH.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="inspect-", dir=SCRATCH) as folder:
         cache = cache_maps(
@@ -60,13 +60,13 @@ def network_maps(
             device=device,
             workers=worker_count(0),
             attributes={
-                "system": detector.system,
+                "system": system,
                 "network": net.name,
                 "scales": list(range(max(map(len, sizes), default=1))),
                 "stride": geometry.stride,
                 "offset": geometry.offset,
             },
-            title=f"computing maps, {detector.system}",
+            title=f"computing maps, {system}",
         )
         yield FeatureCache(cache.rename(Path(folder, f"{split}.zarr")), "")
 

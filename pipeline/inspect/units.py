@@ -83,14 +83,14 @@ def units(
             cache = open_cache(cache_path(system, split))
             index, root = load_index(split), image_root()
         else:
-            detector = registry.load(system, Path("models"), "cpu")
-            if detector.map_network is None:
+            seen = registry.load(system, Path("models"), "cpu").whole_images
+            if seen is None:
                 raise InputError(
                     f"{system} has no units: it caches no features, and no network of it sees whole images."
                 )
             index, root = load_index(split), image_root()
             device = runtime.device(params.load().runtime.device)
-            cache = stack.enter_context(network_maps(detector, split, index, root, device))
+            cache = stack.enter_context(network_maps(system, seen, split, index, root, device))
         rows = CachedRows(cache, layer, runtime.worker_count(0))
         view = look_at_units(rows, index, root, chosen, per_class=per_class, count=count, threshold=nms)
     show(render(view), png, html)

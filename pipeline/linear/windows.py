@@ -57,7 +57,7 @@ class WindowSet:
     Args:
         caches: of the pyramids of each split.
         indices: of the same images.
-        descriptor: of the pyramids, by its name.
+        descriptor: of the pyramids.
         margin: see `Pyramid`.
         first: levels without windows, the finest ones.
         difficult: whether difficult objects are trained on; else they are background.

@@ -25,6 +25,7 @@ from pipeline.evaluation.detections import Detections
 from pipeline.imaging import ImageOrder, from_square, stretch, to_square
 from pipeline.nets.backbones import channels_last
 from pipeline.nets.weights import ShapedNetwork
+from pipeline.whole_images import WholeImages
 
 Sample = tuple[NDArray[np.uint8], Boxes, NDArray[np.int64]]
 
@@ -152,13 +153,10 @@ class SquareDetector(Detector):
         super().__init__(description)
         self.settings = description.section("detect", SquareDetection)
         self.batch = self.at_once = self.settings.batch
-        self.map_network = self.network = channels_last(network, device).eval()
+        self.network = channels_last(network, device).eval()
+        self.whole_images = WholeImages.stretched(network, [side])
         self.decode, self.side = decode, side
         self._device = device
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return the side of the square, twice."""
-        return [(self.side, self.side)]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

@@ -12,7 +12,7 @@ from pipeline.data.index import ImageRecord
 from pipeline.nets.backbones import channels_last
 from pipeline.nets.weights import ShapedNetwork
 from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training_images import TrainingImages, validation
 
 
 class Settings(Protocol):
@@ -55,18 +55,14 @@ def train_on_squares(
     Raises:
         InputError: no image has an object to train on, or a loss is not finite.
     """
-    seed = run["seed"]
-    made = batches(network, records, images, settings, seed)
-    validation = None
-    if held_out:
-        validation = batches(network, held_out.records, held_out.pixels, settings, validation_seed(seed), held_out=True)
+    made = partial(batches, network, settings=settings)
     channels_last(network, run["device"])
     task = Task(
         network,
         losses=partial(losses, settings=settings),
         rates=dict.fromkeys(new, settings.new_layer_lr),
         frozen=network.early_layers(settings.frozen_layers),
-        validation=validation,
+        validation=validation(made, held_out, run["seed"]),
         counts=counts,
     )
-    train(task, made, settings.schedule, title=title, **run)
+    train(task, made(records=records, images=images, seed=run["seed"]), settings.schedule, title=title, **run)

@@ -1,7 +1,5 @@
 """Deformable part models, stage 3: parts, and boxes from their places; writes models/dpm/parts.safetensors."""
 
-from pipeline.data.index import Index
-from pipeline.features.maps import MapCache
 from pipeline.stage import Stage, run
 from pipeline.systems.dpm.model import DpmModel
 from pipeline.systems.dpm.params import Dpm
@@ -9,15 +7,8 @@ from pipeline.systems.dpm.training import train_parts, training_windows
 
 
 def main(stage: Stage) -> None:
-    section, splits = stage.section(Dpm), stage.params.data.fit_splits
-    images = training_windows(
-        [
-            MapCache(stage.dep(f"features/dpm/{split}.zarr"), f"systems/dpm/dvc.yaml:pyramids@{split}")
-            for split in splits
-        ],
-        [Index.load(stage.dep(f"data/index/{split}.json")) for split in splits],
-        section,
-    )
+    section = stage.section(Dpm)
+    images = training_windows(stage.dep, stage.params.data.fit_splits, section)
     roots = DpmModel.load(stage.dep("models/dpm/roots.safetensors"), "systems/dpm/dvc.yaml:roots")
     model, latent = train_parts(images, roots, section, workers=stage.workers)
     model.save(stage.out("models/dpm/parts.safetensors"))

@@ -3,39 +3,13 @@
 python -m stages.hog_svm.pyramids train
 """
 
-from pipeline.core.cluster import cluster
-from pipeline.core.storage import replace
-from pipeline.data.index import Index
-from pipeline.features.hog_pyramid import cache_pyramids, pyramid_entries
-from pipeline.features.objects import place_of
+from pipeline.pyramid_stage import cache_split
 from pipeline.stage import Stage, run
 from pipeline.systems.hog_svm.params import HogSvm
 
 
 def main(stage: Stage) -> None:
-    (split,) = stage.args
-    settings = stage.section(HogSvm).hog
-    images = Index.load(stage.dep(f"data/index/{split}.json")).images
-    layout = pyramid_entries(
-        [image.id for image in images],
-        [stage.files / image.file for image in images],
-        [(image.width, image.height) for image in images],
-        settings,
-    )
-    where = stage.params.runtime.cluster
-    place = place_of(stage.params.runtime.store, stage.scratch.folder, stage.fingerprint, stage.device)
-    with cluster(where, stage.workers, [*place.seen_by_all, *layout.files[:1]]) as executor:
-        cache = cache_pyramids(
-            layout,
-            settings,
-            place=place,
-            workers=stage.workers,
-            attributes={"system": "hog_svm"},
-            title=f"caching HOG pyramids, {split}",
-            executor=executor,
-        )
-    replace(cache, stage.out(f"features/hog_svm/{split}.zarr"))
-    stage.finish(len(images), "image")
+    cache_split(stage, "hog_svm", stage.section(HogSvm).hog)
 
 
 if __name__ == "__main__":

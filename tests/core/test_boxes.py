@@ -256,3 +256,38 @@ def test_nms_spares_a_box_at_the_threshold() -> None:
     half = [[0, 0, 10, 10], [0, 0, 10, 5]]
     assert boxes.nms(half, [0.9, 0.8], 0.5).tolist() == [0, 1]
     assert boxes.nms(half, [0.9, 0.8], 0.49).tolist() == [0]
+
+
+BIG, SMALL = (0, 0, 100, 100), (30, 30, 70, 70)
+
+
+def test_a_small_box_in_a_better_large_one_goes_and_a_large_one_around_a_better_small_one_stays() -> None:
+    drawn = np.array([BIG, SMALL], np.float32)
+    assert boxes.suppress_covered(drawn, [0.9, 0.8], 0.5).tolist() == [0]  # all of the small one is covered
+    assert boxes.suppress_covered(drawn, [0.8, 0.9], 0.5).tolist() == [1, 0]  # .16 of the big one
+    assert boxes.suppress_covered(drawn, [0.8, 0.9], 0.15).tolist() == [1]
+    assert boxes.iou(drawn[:1], drawn[1:]) == np.float32(0.16)
+    assert boxes.nms(drawn, np.array([0.9, 0.8], np.float32), 0.5).tolist() == [0, 1]
+
+
+def test_covered_boxes_are_compared_with_those_that_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 60, (80, 2))
+    drawn = np.concatenate([corners, corners + rng.uniform(5, 40, (80, 2))], axis=1).astype(np.float32)
+    scores = rng.integers(0, 20, 80).astype(np.float32)  # many are equal: their order counts
+    kept: list[int] = []
+    for number in sorted(range(80), key=lambda n: -scores[n]):
+        x1, y1, x2, y2 = drawn[number].tolist()
+        shares = [
+            max(0, min(x2, drawn[k, 2]) - max(x1, drawn[k, 0])) * max(0, min(y2, drawn[k, 3]) - max(y1, drawn[k, 1]))
+            for k in kept
+        ]
+        if all(shared <= 0.5 * (x2 - x1) * (y2 - y1) for shared in shares):
+            kept.append(number)
+    assert boxes.suppress_covered(drawn, scores, 0.5).tolist() == kept
+    assert 10 < len(kept) < 80
+
+
+def test_suppression_of_no_boxes_and_of_boxes_without_area() -> None:
+    assert boxes.suppress_covered(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+    assert boxes.suppress_covered([BIG, (10, 10, 10, 40)], [2, 1], 0.5).tolist() == [0, 1]

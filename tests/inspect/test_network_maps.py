@@ -89,7 +89,7 @@ def index(tmp_path: Path) -> Index:
 def seen_by_detector(system: str, models: Path, picture: Picture) -> list[torch.Tensor]:
     """Return the maps ``(C, rows, columns)`` that the system's own way from pixels to heads makes, one a scale."""
     detector = registry.load(system, models, "cpu")
-    network = detector.map_network
+    network = detector.whole_images.network
     with torch.inference_mode():
         if isinstance(network, FastRcnn):
             return [*image_maps(network, picture.pixels(), CPU)[0]]
@@ -103,10 +103,10 @@ def seen_by_detector(system: str, models: Path, picture: Picture) -> list[torch.
 @pytest.mark.parametrize("system", SECTIONS)
 def test_cells_are_those_that_the_detector_computes(system, models, index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    detector = registry.load(system, models, "cpu")
+    whole = registry.load(system, models, "cpu").whole_images
     expected = seen_by_detector(system, models, Picture(tmp_path / "1.png"))
     assert len(expected) == (2 if system in ("fast_rcnn", "overfeat") else 1)
-    with network_maps(detector, "test", index, tmp_path, CPU) as cache:
+    with network_maps(system, whole, "test", index, tmp_path, CPU) as cache:
         assert cache.path.name == "test.zarr"
         rows = CachedRows(cache)
         assert rows.image_ids.tolist() == [1, 2]
@@ -129,11 +129,11 @@ def test_cells_are_those_that_the_detector_computes(system, models, index, tmp_p
 
 def test_a_cell_sees_the_pixels_of_its_box_alone_in_a_stretched_image(models, index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    detector = registry.load("ssd", models, "cpu")
+    whole = registry.load("ssd", models, "cpu").whole_images
 
     def values(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Image.fromarray(picture).save(tmp_path / "2.png")
-        with network_maps(detector, "test", index, tmp_path, CPU) as cache:
+        with network_maps("ssd", whole, "test", index, tmp_path, CPU) as cache:
             rows = CachedRows(cache)
             return rows.array[rows.offsets[1] :], rows.boxes[rows.offsets[1] :]
 
@@ -193,7 +193,7 @@ def test_units_of_a_system_that_caches_nothing(boxline_with, tmp_path):
 
 
 def test_a_system_without_cache_and_map_has_no_units(boxline_with, monkeypatch):
-    monkeypatch.setattr(registry, "load", lambda *arguments: SimpleNamespace(map_network=None))
+    monkeypatch.setattr(registry, "load", lambda *arguments: SimpleNamespace(whole_images=None))
     result = boxline_with("units", "--system", "yolo")
     assert result.exit_code == 1
     assert "yolo has no units" in result.stderr

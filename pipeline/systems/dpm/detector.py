@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import clip
 from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.core.sections import Hog
-from pipeline.core.suppression import suppress_covered
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
@@ -115,11 +114,7 @@ class DpmDetector(Detector):
     def _suppressed(self, candidates: Candidates) -> Candidates:
         """Return what is left of the clipped boxes of each class."""
         clipped = replace(candidates, boxes=clip(candidates.boxes, *candidates.source.size))
-        kept = [np.zeros(0, np.int64)]
-        for label in np.unique(clipped.labels).tolist():
-            own = np.flatnonzero(clipped.labels == label)
-            kept.append(own[suppress_covered(clipped.boxes[own], clipped.scores[own], self._settings.nms)])
-        return clipped.take(np.concatenate(kept))
+        return clipped.suppress_covered(self._settings.nms)
 
 
 def load(models: Path, device: "torch.device") -> Detector:

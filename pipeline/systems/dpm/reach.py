@@ -3,13 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pipeline.core.boxes import iou
-from pipeline.data.index import ImageRecord, Index
-from pipeline.features.hog_pyramid import WindowShape, descriptor_of, level_sizes, window_boxes, window_places
-from pipeline.linear.templates import components_of
-from pipeline.linear.windows import LEAST_IOU, objects_of
+from pipeline.data.index import Index
+from pipeline.linear.window_reach import share_in_windows
 from pipeline.reach import Reach, limit_reach
 from pipeline.systems.dpm.params import Dpm
 
@@ -18,31 +13,16 @@ if TYPE_CHECKING:
 
 
 def window_reach(indices: Sequence[Index], section: Dpm) -> Reach:
-    """Return the share of the objects that a window of their class and aspect overlaps by `LEAST_IOU` or more."""
-    root = section.root
-    boxes, labels = objects_of(indices, section.difficult)
-    components, assigned = components_of(boxes, labels, root.aspects, root.area, root.margin)
-    shapes = [component.shape for component in components]
-    reached, first = 0, 0
-    for image in (image for index in indices for image in index.images):
-        objects = image.boxes[image.trained(section.difficult)]
-        own = [shapes[number] for number in assigned[first : first + len(objects)].tolist()]
-        first += len(objects)
-        for shape in set(own):
-            which = np.array([each == shape for each in own])
-            overlaps = iou(_windows(image, shape, section), objects[which])
-            reached += int((overlaps.max(axis=0, initial=0) >= LEAST_IOU).sum())
-    what = f"are overlapped by {LEAST_IOU} or more by a root of their class; others train nothing"
-    advice = "a greater dpm.hog.finest for small objects, more octaves for large ones, or more aspects"
-    return Reach(what, reached / max(1, len(boxes)) if len(boxes) else 1.0, "dpm.hog", advice)
-
-
-def _windows(image: ImageRecord, shape: WindowShape, section: Dpm) -> np.ndarray:
-    first = section.hog.per_octave  # finer levels have parts alone
-    _, factors, hw = level_sizes([(image.width, image.height)], section.hog)
-    margin = section.root.margin
-    places = window_places(hw[first:], shape, descriptor_of(section.hog), margin)
-    return window_boxes(places, factors[first:], shape, margin)
+    """Return the share of the objects that a root of their class and aspect overlaps by half or more."""
+    return share_in_windows(
+        indices,
+        section.hog,
+        section.root,
+        difficult=section.difficult,
+        title="root",
+        key="dpm.hog",
+        first=section.hog.per_octave,  # finer levels have parts alone
+    )
 
 
 def reach(params: "Params", indices: Sequence[Index]) -> list[Reach]:

@@ -1,8 +1,9 @@
 """From the caches to part models, step by step (``pascal_train.m`` of voc-release5)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,15 @@ from pipeline.systems.dpm.parts import with_parts
 _STARTS = 25  # of `facing`, as in lrsplit
 
 
-def training_windows(caches: Sequence[MapCache], indices: Sequence[Index], section: Dpm) -> WindowSet:
-    """Return the training images with the windows of roots: no root lies on a level of the finest octave."""
+def training_windows(dep: Callable[[str], Path], splits: Sequence[str], section: Dpm) -> WindowSet:
+    """Return the training images with the windows of roots: no root lies on a level of the finest octave.
+
+    ``dep`` gives the path of an input.
+    """
+    stage = "systems/dpm/dvc.yaml:pyramids"
     return WindowSet(
-        caches,
-        indices,
+        [MapCache(dep(f"features/dpm/{split}.zarr"), f"{stage}@{split}") for split in splits],
+        [Index.load(dep(f"data/index/{split}.json")) for split in splits],
         descriptor=descriptor_of(section.hog),
         margin=section.root.margin,
         first=section.hog.per_octave,

@@ -15,7 +15,7 @@ from pipeline.core.sections import Proposals
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
-from pipeline.imaging import pad, pixels, resized_shape, scale_factor
+from pipeline.imaging import pad, pixels, scale_factor
 from pipeline.limits import Limits, class_limits
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.engines import propose
@@ -24,6 +24,7 @@ from pipeline.systems.fast_rcnn import params as sections
 from pipeline.systems.fast_rcnn.network import FastRcnn, to_cells
 from pipeline.systems.fast_rcnn.params import FastDetection, RegionScoring
 from pipeline.systems.indices import load_indices
+from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -187,14 +188,8 @@ class FastRcnnDetector(RegionDetector):
         self._settings = description.section("detect", FastDetection)
         super().__init__(description, self._settings)
         self._networks = [channels_last(each, device) for each in (network, *others)]
-        self.map_network = network
+        self.whole_images = WholeImages.resized(network, network.shape.short_sides, network.shape.long_side)
         self._device, self._proposals = device, proposals
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return height and width of an image at each scale."""
-        shape = self._networks[0].shape
-        factors = (scale_factor(width, height, short, shape.long_side) for short in shape.short_sides)
-        return [resized_shape(width, height, factor) for factor in factors]
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
         """Return the candidates of each picture."""

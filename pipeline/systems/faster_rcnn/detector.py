@@ -19,7 +19,7 @@ from pipeline.core.runtime import progress, read_ahead
 from pipeline.data.images import read_image
 from pipeline.data.index import ImageRecord, Index
 from pipeline.detector import Candidates, Description, Detector, Image, Picture
-from pipeline.imaging import pad, pixels, resized_shape, scale_factor
+from pipeline.imaging import pad, pixels, scale_factor
 from pipeline.nets.backbones import channels_last
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import RegionDetector, limits_of, score_regions
@@ -27,6 +27,7 @@ from pipeline.systems.fast_rcnn.network import FastRcnn
 from pipeline.systems.faster_rcnn.network import RegionProposalNetwork
 from pipeline.systems.faster_rcnn.params import FasterDetection, FasterRcnn, RpnProposals
 from pipeline.systems.indices import load_indices
+from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -159,12 +160,7 @@ class FasterRcnnDetector(RegionDetector):
         super().__init__(description, self._settings)
         self._rpn, self._network = channels_last(rpn, device), channels_last(network, device)
         self._device = device
-        self.map_network = rpn
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return height and width of an image at the first scale."""
-        shape = self._rpn.shape
-        return [resized_shape(width, height, scale_factor(width, height, shape.short_sides[0], shape.long_side))]
+        self.whole_images = WholeImages.resized(rpn, rpn.shape.short_sides[:1], rpn.shape.long_side)
 
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:
         """Return the candidates of each picture."""

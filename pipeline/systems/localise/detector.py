@@ -20,6 +20,7 @@ from pipeline.systems.localise.network import Localiser
 from pipeline.systems.localise.params import Localise as LocaliseParams
 from pipeline.systems.localise.params import LocaliseDetection
 from pipeline.systems.square import as_images
+from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -40,12 +41,9 @@ class LocaliseDetector(Detector):
         super().__init__(description)
         self.settings = description.section("detect", LocaliseDetection)
         self.batch = self.at_once = self.settings.batch
-        self.map_network = self.network = channels_last(network, device).eval()
+        self.network = channels_last(network, device).eval()
+        self.whole_images = WholeImages.stretched(network, [network.shape.side])
         self._device = device
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return the side of the square, twice."""
-        return [(self.network.shape.side, self.network.shape.side)]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

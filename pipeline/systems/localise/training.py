@@ -4,7 +4,7 @@ First the classifier with the trunk, then the box head alone (OverFeat, section 
 losses. An image is of its largest object, whatever else it shows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
@@ -23,7 +23,7 @@ from pipeline.systems.localise.targets import target
 from pipeline.systems.square import SquareBatches, unchanged
 from pipeline.systems.square_view import RandomView
 from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training_images import TrainingImages, validation
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def train_classifier(
         losses=partial(losses, box_weight=settings.box_weight if together else None),
         rates={f"{layer}.": settings.new_layer_lr for layer in new},
         frozen=(*network.early_layers(settings.frozen_layers), *(() if together else (BOX_HEAD,))),
-        validation=_validation(made, held_out, run["seed"]),
+        validation=validation(made, held_out, run["seed"]),
         counts=partial(counts, losses=("class", "box") if together else ("class",)),
     )
     train(task, batches, settings.schedule, title="training the localiser", **run)
@@ -158,16 +158,10 @@ def train_boxes(
         network,
         losses=box_losses,
         frozen=("conv.", *CLASSIFIER),
-        validation=_validation(made, held_out, run["seed"]),
+        validation=validation(made, held_out, run["seed"]),
         counts=partial(counts, losses=("box",)),
     )
     train(task, batches, settings.schedule, title="training the box head", **run)
-
-
-def _validation(made: Callable[..., ObjectBatches], held_out: TrainingImages | None, seed: int) -> ObjectBatches | None:
-    if held_out is None:
-        return None
-    return made(records=held_out.records, images=held_out.pixels, seed=validation_seed(seed), held_out=True)
 
 
 def counts(batch: ObjectBatch, losses: Sequence[str]) -> Mapping[str, int]:

@@ -21,6 +21,7 @@ from pipeline.systems.overfeat.network import Overfeat
 from pipeline.systems.overfeat.params import Overfeat as OverfeatParams
 from pipeline.systems.overfeat.params import OverfeatDetection
 from pipeline.systems.square import as_images
+from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:
     from pipeline.params import Params
@@ -41,12 +42,9 @@ class OverfeatDetector(Detector):
         super().__init__(description)
         self.settings = description.section("detect", OverfeatDetection)
         self.batch = self.at_once = self.settings.batch
-        self.map_network = self.network = channels_last(network, device).eval()
+        self.network = channels_last(network, device).eval()
+        self.whole_images = WholeImages.stretched(network, network.shape.scales)
         self._device = device
-
-    def seen_sizes(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return the square of each scale."""
-        return [(side, side) for side in self.network.shape.scales]
 
     @torch.inference_mode()
     def candidates(self, pictures: Sequence[Picture], clock: Clock = NULL_CLOCK) -> list[Candidates]:

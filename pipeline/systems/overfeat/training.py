@@ -4,7 +4,7 @@ The paper trains the classifier on crops and then fine-tunes it with background.
 by the stage ``pretrain``, and the windows of whole images train, as they are seen at test.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Unpack
@@ -24,7 +24,7 @@ from pipeline.systems.overfeat.targets import targets
 from pipeline.systems.square import SquareBatch, SquareBatches, unchanged
 from pipeline.systems.square_view import RandomView
 from pipeline.training import Run, Task, train
-from pipeline.training_images import TrainingImages, validation_seed
+from pipeline.training_images import TrainingImages, validation
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def train_classifier(
         losses=partial(class_losses, negatives=settings.negatives),
         rates={CLASSIFIER: settings.new_layer_lr},
         frozen=(*network.early_layers(settings.frozen_layers), REGRESSOR),
-        validation=_validation(made, held_out, run["seed"]),
+        validation=validation(made, held_out, run["seed"]),
         counts=partial(counts, loss="class"),
     )
     batches = made(records=records, images=images, seed=run["seed"])
@@ -155,17 +155,11 @@ def train_regressor(
         channels_last(network, run["device"]),
         losses=box_losses,
         frozen=("conv.", CLASSIFIER),
-        validation=_validation(made, held_out, run["seed"]),
+        validation=validation(made, held_out, run["seed"]),
         counts=partial(counts, loss="box"),
     )
     batches = made(records=records, images=images, seed=run["seed"])
     train(task, batches, settings.schedule, title="training OverFeat's box regressor", **run)
-
-
-def _validation(made: Callable[..., WindowBatches], held_out: TrainingImages | None, seed: int) -> WindowBatches | None:
-    if held_out is None:
-        return None
-    return made(records=held_out.records, images=held_out.pixels, seed=validation_seed(seed), held_out=True)
 
 
 def counts(batch: WindowBatch, loss: str) -> Mapping[str, int]:

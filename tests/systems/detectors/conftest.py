@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.sections import Hog
 from pipeline.core.storage import fingerprint
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
@@ -253,17 +254,16 @@ def make_localise(made: Made, sections, altered, settings, detect) -> None:
     made.run(LocaliseDetector(description, network, CPU))
 
 
-def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
-    hog, images = altered(sections.hog_svm.hog, finest=1.5, shard_mb=0.05), made.index.images
+def cached_pyramids(made: Made, hog: Hog) -> Path:
+    images = made.index.images
     files = [made.root / image.file for image in images]
-    path = cache_pyramids(
-        pyramid_entries([image.id for image in images], files, made.sizes, hog),
-        hog,
-        place=made.scratch,
-        workers=1,
-        attributes={},
-        title="caching",
-    )
+    entries = pyramid_entries([image.id for image in images], files, made.sizes, hog)
+    return cache_pyramids(entries, hog, place=made.scratch, workers=1, attributes={}, title="caching")
+
+
+def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
+    hog = altered(sections.hog_svm.hog, finest=1.5, shard_mb=0.05)
+    path = cached_pyramids(made, hog)
     descriptor, rng = descriptor_of(hog), np.random.default_rng(1)
     filters = []
     for label, shape in ((1, WindowShape(4, 4, 1)), (2, WindowShape(5, 3, 1)), (2, WindowShape(3, 5, 1))):
@@ -277,17 +277,9 @@ def make_hog_svm(made: Made, sections, altered, settings, detect) -> None:
 
 
 def make_dpm(made: Made, sections, altered, settings, detect) -> None:
-    hog, images = altered(sections.dpm.hog, finest=1.5, per_octave=2, shard_mb=0.05), made.index.images
+    hog = altered(sections.dpm.hog, finest=1.5, per_octave=2, shard_mb=0.05)
     parts = altered(sections.dpm.parts, reach=2)
-    files = [made.root / image.file for image in images]
-    path = cache_pyramids(
-        pyramid_entries([image.id for image in images], files, made.sizes, hog),
-        hog,
-        place=made.scratch,
-        workers=1,
-        attributes={},
-        title="caching",
-    )
+    path = cached_pyramids(made, hog)
     descriptor, rng, cost = (
         descriptor_of(hog),
         np.random.default_rng(1),
