@@ -13,10 +13,13 @@ COMPARE = """
 import sys
 from pathlib import Path
 import numpy as np
+import torch
+from pipeline.core.clock import PHASES
 from pipeline.data.images import read_image
 from pipeline.data.index import Index
 from pipeline.registry import load
 from pipeline.evaluation.detections import Detections
+from pipeline.timing import time_images
 
 system = sys.argv[1]
 index = Index.load(Path("data/index/test.json"))
@@ -33,29 +36,36 @@ for image in index.images:
         pairs, lost = pairs + near.any(), lost + (not near.any())
         free[np.flatnonzero(near)[:1]] = False
     lost += free.sum()
-print(detector.classes == index.classes, pairs, lost)
+files = [Path("data/fetched") / image.file for image in index.images]
+timed = [image for _ in range(3) for image in time_images(detector, files, 1, torch.device("cpu"))]
+# An image during which the machine did something else says nothing.
+between = min(1 - sum(image.get(name, 0) for name in PHASES) / image["total"] for image in timed)
+print(detector.classes == index.classes, pairs, lost, between)
 """
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_detections_from_pixels_are_those_of_the_caches(tiny, system: str) -> None:
+def test_detections_from_pixels_are_those_of_the_caches_and_nothing_takes_time_between_the_phases(
+    tiny, system: str
+) -> None:
     (tiny.folder / "compare.py").write_text(COMPARE)
-    same_classes, pairs, lost = tiny.run("compare", system).splitlines()[-1].split()
+    same_classes, pairs, lost, between = tiny.run("compare", system).splitlines()[-1].split()
     assert same_classes == "True"
     assert int(pairs) > 0
     # Regions go through the network in other batches: last bits, and with them which of two boxes goes, may differ.
     assert int(lost) <= 0.01 * int(pairs)
+    assert 0 <= float(between) < 0.05
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_phases_add_up_to_the_total(tiny, system: str) -> None:
+def test_the_timing_of_a_system_has_its_figures(tiny, system: str) -> None:
     figures = json.loads((tiny.folder / f"reports/timing/{system}.json").read_text())
     assert figures["images"] == 2
     assert {"device", "torch", "total_median", "total_p95", "without_proposals_median"} <= figures.keys()
     names = ("total", "without_proposals")
     phases = [value for name, value in figures.items() if name.endswith("_median") and not name.startswith(names)]
     # Of two images the median is the mean, so that those of the phases add up as those of one image do.
-    assert sum(phases) == pytest.approx(figures["total_median"], rel=0.05)
+    assert 0 < sum(phases) <= figures["total_median"] + 1e-5
     assert ("images_per_second_batch_2" in figures) == (
         system in ("overfeat", "localise", "faster_rcnn", "yolo", "ssd", "retinanet")
     )

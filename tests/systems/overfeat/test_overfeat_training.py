@@ -17,10 +17,12 @@ from pipeline.systems.overfeat.network import Overfeat, OverfeatShape
 from pipeline.systems.overfeat.targets import targets
 from pipeline.systems.overfeat.training import (
     WindowBatch,
+    WindowBatches,
     box_losses,
     class_losses,
     train_classifier,
     train_regressor,
+    window_batches,
 )
 
 CPU = torch.device("cpu")
@@ -92,15 +94,32 @@ def test_the_box_loss_is_that_of_the_own_class() -> None:
     assert box_losses(one, none)["box"].item() == 0
 
 
+@torch.inference_mode()
+def learned(network: Overfeat, batches: WindowBatches) -> tuple[list[bool], list[float]]:
+    """Return of the windows of objects whether their class is right, and the overlap of the box with the object's."""
+    right, overlaps = [], []
+    for step, sides in enumerate(batches.windows):
+        batch, windows = batches(step), torch.from_numpy(sides)
+        logits, edges = network(batch.images)
+        objects = batch.labels > 0
+        right += (logits.argmax(dim=2) == batch.labels)[objects].tolist()
+        found = network.boxes(edges, windows)[objects]
+        own = found[torch.arange(len(found)), (batch.labels[objects] - 1) % found.shape[1]]
+        truth = network.boxes(batch.edges[:, :, None], windows)[objects][:, 0]
+        overlaps += box_iou(own, truth).diagonal().tolist()
+    return right, overlaps
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("per_class", [False, True])
 def test_it_overfits_eight_images(per_class, squares, cache, sections, altered, detected, tmp_path) -> None:
     section = sections.overfeat
-    schedule = {"schedule__warmup": 5, "schedule__checkpoint_every": 100, "batch": 4, "augment__scale": (1.0, 1.0)}
+    schedule = {"schedule__warmup": 5, "schedule__checkpoint_every": 100, "batch": 8, "augment__scale": (1.0, 1.0)}
     train = altered(section.train, **schedule, schedule__steps=90, schedule__decay_at=(70,), dropout=0.0)
-    box = altered(section.box, **schedule, schedule__steps=150, schedule__decay_at=(120,))
+    # Without a slow start the regressor of some seeds answers the same for every window.
+    box = altered(section.box, **schedule | {"schedule__warmup": 50}, schedule__steps=250, schedule__decay_at=(200,))
     torch.manual_seed(0)
-    network = Overfeat(OverfeatShape("small", 2, (96, 144), 2, 3, (32,), (32,), per_class), 0.0)
+    network = Overfeat(OverfeatShape("small", 2, (96, 144), 2, 3, (32,), (256,), per_class), 0.0)
     for layer in network.conv:
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -109,11 +128,18 @@ def test_it_overfits_eight_images(per_class, squares, cache, sections, altered, 
     trunk = {name: weight.clone() for name, weight in network.state_dict().items() if "regressor" not in name}
     train_regressor(network, squares[1], cache, box, difficult=True, scratch=tmp_path / "box", **run)
     assert all(torch.equal(weight, network.state_dict()[name]) for name, weight in trunk.items())
+    batches = window_batches(network, squares[1], cache, box, 0, difficult=True, held_out=True)
+    right, overlaps = learned(network, batches)
+    assert np.mean(right) > 0.95
+    assert np.mean(overlaps) > 0.75
     description = Description.of("overfeat", ("red", "blue"), detect=section.detect)
     found = detected(OverfeatDetector(description, network, CPU))
     index = Index(("red", "blue"), tuple(squares[1]))
     figures = metrics(index, found, rankings(index, found, 0.5), {}, 0.5)
-    assert figures["map_voc07"] > 0.9
+    # Summed scores rank a second box of a large object above the only one of a small object: duplicates may cost.
+    costs = figures["ap_costs"]
+    assert {name for name in ("Cls", "Both", "Bkg", "Miss") if costs[name]} == set()
+    assert costs["Dupe"] + costs["Loc"] < 0.25
     alone = replace(description, settings={"detect": {**description.settings["detect"], "batch": 1}})
     again = detected(OverfeatDetector(alone, network, CPU))
     assert np.allclose(again.boxes, found.boxes, atol=1e-2)
