@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.core.boxes import Boxes, iou
 from pipeline.data.index import Index
 from pipeline.evaluation.detections import Detections
 from pipeline.evaluation.metrics import rankings
@@ -30,19 +33,63 @@ Figure = Callable[[Path, str], float]
 """Takes the folder of a run and the system, and returns what is compared."""
 
 
-def map_at(iou: float) -> Figure:
+def map_at(overlap: float) -> Figure:
     """Return the area mAP at an overlap."""
 
     def figure(folder: Path, system: str) -> float:
         index = Index.load(folder / "data/index/test.json")
         found = Detections.load(folder / f"detections/{system}.json", index, "dvc repro")
-        ranked = rankings(index, found, iou).values()
+        ranked = rankings(index, found, overlap).values()
         return statistics.fmean(area_ap(each.recall, each.precision) for each in ranked if each.positives)
 
     return figure
 
 
 AT_HALF, STRICTLY = map_at(0.5), map_at(0.7)
+
+
+def stricter(folder: Path, system: str) -> float:
+    """Return what the area mAP changes by between overlaps of .5 and .7."""
+    return STRICTLY(folder, system) - AT_HALF(folder, system)
+
+
+def evaluated(key: str) -> Figure:
+    """Return a figure of the system's evaluation."""
+
+    def figure(folder: Path, system: str) -> float:
+        return float(json.loads((folder / f"reports/metrics/{system}.json").read_text(encoding="utf-8"))[key])
+
+    return figure
+
+
+def missed(guess: Callable[[Path, str, Index], Boxes]) -> Figure:
+    """Return the share of the test images, one object each, whose box a guess overlaps by less than half.
+
+    ``guess`` returns a box for each image, ``(N, 4)``.
+    """
+
+    def figure(folder: Path, system: str) -> float:
+        index = Index.load(folder / "data/index/test.json")
+        boxes = guess(folder, system, index)
+        overlaps = [iou(box, image.boxes).max() for box, image in zip(boxes[:, None], index.images, strict=True)]
+        return float(np.mean(np.array(overlaps) < 0.5))
+
+    return figure
+
+
+def first_box(folder: Path, system: str, index: Index) -> Boxes:
+    """Return the box of the best detection in each image; one of no size where there is none."""
+    found = Detections.load(folder / f"detections/{system}.json", index, "dvc repro")
+    own = [found.take(found.image_ids == image.id) for image in index.images]
+    return np.stack([each.boxes[each.scores.argmax()] if len(each.boxes) else np.zeros(4, np.float32) for each in own])
+
+
+def mean_box(folder: Path, system: str, index: Index) -> Boxes:
+    """Return the mean box of the objects of train, in shares of an image's sides, in each image."""
+    train = Index.load(folder / "data/index/train.json")
+    shares = [image.boxes / np.tile([image.width, image.height], 2) for image in train.images]
+    sides = np.array([[image.width, image.height] * 2 for image in index.images])
+    return np.asarray(np.concatenate(shares).mean(axis=0) * sides, np.float32)
 
 
 def recorded(stage: str, *keys: str) -> Figure:
@@ -80,31 +127,42 @@ class Relation:
         figure: what is compared.
         other_figure: of the other side, where it is another one of the same run.
         lower: whether less of the figure is better.
+        both: what is set for both sides.
     """
 
     system: str
     claim: str
-    worse: Mapping[str, str]
+    worse: Mapping[str, str] = field(default_factory=dict)
     better: Mapping[str, str] = field(default_factory=dict)
     figure: Figure = AT_HALF
     other_figure: Figure | None = None
     lower: bool = False
+    both: Mapping[str, str] = field(default_factory=dict)
 
 
 def _levels(levels: int) -> Figure:
     return recorded("classify", f"levels_{levels}", "map_voc07")
 
 
+ONE_OBJECT = {"data.digits.objects": "[1, 1]", "data.digits.side": "[48, 120]"}
+localised = partial(Relation, "localise", figure=evaluated("localisation_error_top1"), lower=True, both=ONE_OBJECT)
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
 RELATIONS = (
     Relation("hog_svm", "blocks of 2 x 2 cells above cells alone", {"hog_svm.hog.block": "1"}),
     Relation("hog_svm", "9 orientations above 4", {"hog_svm.hog.orientations": "4"}),
     Relation("hog_svm", "mined negatives above random windows alone", {"hog_svm.svm.passes": "0"}),
+    Relation("dpm", "parts above roots alone", {"dpm.parts.count": "0"}),
+    Relation("dpm", "parts above roots alone, at .7", {"dpm.parts.count": "0"}, {}, STRICTLY),
+    Relation("dpm", "two looks of a class above one", {}, {"dpm.root.aspects": "2"}),
+    Relation("dpm", "box prediction gains more at .7 than at .5", {"dpm.detect.box_prediction": "false"}, {}, stricter),
     Relation("bow", "whole images: levels 0 and 1 above 0", {}, {}, _levels(1), _levels(0)),
     Relation("bow", "whole images: levels 0 to 2 above 0 and 1", {}, {}, _levels(2), _levels(1)),
     Relation("overfeat", "windows at all offsets above those of one", {"overfeat.detect.offsets": "false"}),
     Relation("overfeat", "one regressor above one a class, at .7", {"overfeat.per_class": "true"}, {}, STRICTLY),
+    localised("errors: a trained box below the mean box", figure=missed(first_box), other_figure=missed(mean_box)),
+    localised("errors: one box for all below one a class", {"localise.per_class": "true"}),
+    localised("errors: heads one after the other below both together", {"localise.together": "true"}),
     Relation(
         "retinanet",
         "first loss: less with a prior of .01 than of .5",
@@ -130,8 +188,8 @@ def main() -> None:
     chosen = [each for each in RELATIONS if options.only is None or each.system in options.only]
     with tempfile.TemporaryDirectory() as folder:
         clone = _clone(Path(folder))
-        sides = [(each.better, each.figure) for each in chosen]
-        others = [(each.worse, each.other_figure or each.figure) for each in chosen]
+        sides = [({**each.both, **each.better}, each.figure) for each in chosen]
+        others = [({**each.both, **each.worse}, each.other_figure or each.figure) for each in chosen]
         pairs = [(each.system, *side) for each, side in zip(chosen * 2, sides + others, strict=True)]
         figures = measured(pairs, options.seeds, partial(_run, clone))
     rows = [row(each, figures[at], figures[at + len(chosen)]) for at, each in enumerate(chosen)]

@@ -18,6 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import cluster, gpu, relations, scaling
 from benchmarks.gpu_parts import PARTS, Sizes, Work
 from pipeline import presets
+from pipeline.data.index import ImageRecord, Index
+from pipeline.evaluation.detections import Detections
 from pipeline.nets.precision import has_bf16
 from pipeline.params import defaults, parse
 
@@ -215,6 +217,25 @@ def test_a_relation_holds_where_the_difference_passes_twice_its_error(
     assert relations.row(relation, better, worse) == f"| a | claim {end}"
 
 
+def test_the_mean_box_is_one_of_shares_of_the_sides(tmp_path: Path) -> None:
+    """Objects of train in the left half and in all of an image: the mean ends at three quarters of the width."""
+
+    def image(number: int, sides: tuple[int, int], box: tuple[float, ...]) -> ImageRecord:
+        one = np.zeros(1, np.bool_)
+        return ImageRecord(number, f"{number}.png", *sides, "", np.array([box], np.float32), np.array([1]), one)
+
+    train = Index(("a",), (image(1, (10, 20), (0, 0, 5, 20)), image(2, (20, 20), (0, 0, 20, 20))))
+    test = Index(("a",), (image(3, (100, 50), (0, 0, 100, 50)), image(4, (40, 40), (20, 20, 40, 40))))
+    for name, index in (("train", train), ("test", test)):
+        index.save(tmp_path / f"data/index/{name}.json")
+    assert relations.mean_box(tmp_path, "a", test).tolist() == [[0, 0, 75, 50], [0, 0, 30, 40]]
+    assert relations.missed(relations.mean_box)(tmp_path, "a") == 0.5
+    boxes = np.float32([[0, 0, 40, 50], [0, 0, 100, 50], [21, 20, 40, 40]])
+    found = Detections(np.array([3, 3, 4]), np.ones(3, np.int64), boxes, np.float32([0.9, 0.2, 0.5]))
+    found.save(tmp_path / "detections/a.json")
+    assert relations.missed(relations.first_box)(tmp_path, "a") == 0.5
+
+
 @pytest.mark.parametrize("relation", relations.RELATIONS, ids=lambda each: each.claim)
 def test_a_relation_changes_parameters_of_its_system(relation: relations.Relation) -> None:
     default = presets.params_of({}, "the default")
@@ -222,3 +243,4 @@ def test_a_relation_changes_parameters_of_its_system(relation: relations.Relatio
         assert all(key.startswith(f"{relation.system}.") for key in changes)
         changed = presets.params_of(presets.assigned(f"{key}={value}" for key, value in changes.items()), "changes")
         assert (changed == default) is not bool(changes)
+    assert relation.worse or relation.better or relation.other_figure

@@ -20,8 +20,8 @@ class Root(Section):
 class Parts(Section):
     """Parts at twice the resolution of the root."""
 
-    count: Positive = 6
-    """Of a look (voc-release5: 8)."""
+    count: Count = 6
+    """Of a look (voc-release5: 8); 0: roots alone, trained as long."""
     size: Positive = 4
     """Cells of 8 pixels along a side; at most the root's at twice the resolution (voc-release5: 6)."""
     reach: Positive = 2

@@ -135,6 +135,14 @@ def test_parts_tell_apart_objects_whose_parts_move(cached, images: WindowSet, ro
     assert fixed.mean() > alone.mean() + 0.2
 
 
+def test_without_parts_roots_are_trained_alone(images: WindowSet, roots: DpmModel) -> None:
+    section = SECTION.model_copy(update={"parts": SECTION.parts.model_copy(update={"count": 0})})
+    model, report = train_parts(images, roots, section, workers=1)
+    assert all(look.parts == () and look.learned for look in model.looks)
+    assert [boxes.shape for boxes in model.boxes] == [(3, 4)] * len(model.looks)
+    assert sum(report.positives) > 40
+
+
 def test_the_number_of_processes_changes_nothing(images: WindowSet, roots: DpmModel, parts: DpmModel) -> None:
     other, _ = train_parts(images, roots, SECTION, workers=2)
     for own, look in zip(parts.looks, other.looks, strict=True):
