@@ -93,6 +93,8 @@ class Candidates:
         scores: ``(N,)`` float32, greater is better.
         rows: ``(N,)`` int64, the region, anchor or cell that each comes from.
         source: whatever else the detector's `Detector.finish` needs of the image.
+        scored: how many boxes of the image got a score, each class's for itself; in efficient subwindow search how many
+            sets of boxes got a bound.
     """
 
     boxes: Boxes
@@ -100,6 +102,7 @@ class Candidates:
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
     source: Any = None
+    scored: int = 0
 
     @classmethod
     def above(
@@ -121,7 +124,7 @@ class Candidates:
             raise NotANumberError(int(np.isnan(scores).any(axis=0).argmax()) + 1)
         columns, rows = np.nonzero((scores > (-np.inf if min_score is None else min_score)).T)
         chosen = boxes[rows] if boxes.ndim == 2 else boxes[rows, columns]
-        return cls(chosen, columns + 1, scores[rows, columns], rows, source)
+        return cls(chosen, columns + 1, scores[rows, columns], rows, source, scores.size)
 
     @classmethod
     def join(cls, parts: Sequence["Candidates"], source: Any = None) -> "Candidates":
@@ -134,6 +137,7 @@ class Candidates:
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.rows for part in parts]),
             source,
+            sum(part.scored for part in parts),
         )
 
     def __len__(self) -> int:
@@ -311,6 +315,7 @@ class Detector(ABC):
 
     def __init__(self, description: Description) -> None:
         self.description = description
+        self._pictures = self._boxes = 0
 
     @property
     def system(self) -> str:
@@ -338,7 +343,7 @@ class Detector(ABC):
             UnreadableImageError: a file is missing or broken.
         """
         try:
-            return self.candidates(pictures, clock)
+            found = self.candidates(pictures, clock)
         except NotANumberError as error:
             if len(pictures) > 1:  # which one it was
                 return [candidates for picture in pictures for candidates in self.scored([picture], clock)]
@@ -346,14 +351,20 @@ class Detector(ABC):
                 f"{pictures[0].name}: {self.system} gives the class {self.classes[error.label - 1]!r} a score that is "
                 f"not a number; its training diverged, and a smaller learning rate would be right."
             ) from error
+        self._pictures += len(found)
+        self._boxes += sum(candidates.scored for candidates in found)
+        return found
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the detections among the candidates of one image that the limit or the score thresholds left."""
         return candidates.detections()
 
     def figures(self) -> dict[str, float]:
-        """Return what the detector counted in all pictures so far, as metrics of the stage ``detect``."""
-        return {}
+        """Return what the detector counted in all pictures so far, as metrics of the stage ``detect``.
+
+        ``boxes_scored`` is the mean of `Candidates.scored`.
+        """
+        return {"boxes_scored": round(self._boxes / max(1, self._pictures), 1)}
 
     def detect(
         self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK, at_once: int | None = None

@@ -49,6 +49,7 @@ def test_pairs_of_a_box_and_a_class_come_class_by_class() -> None:
     assert (every.labels.tolist(), every.rows.tolist()) == ([1, 1, 1, 2], [0, 1, 2, 2])
     assert np.array_equal(every.boxes, boxes[[0, 1, 2, 2]])
     assert every.take(np.array([0])).source == "image"
+    assert (chosen.scored, every.take(np.array([0])).scored, Candidates.join([chosen, every]).scored) == (6, 6, 12)
 
 
 def test_each_class_may_have_boxes_of_its_own() -> None:
@@ -154,6 +155,7 @@ def test_a_split_without_a_limit(split, batch: int, calls: list[int]) -> None:
     detections, thresholds = detect_split(detector, split[1], split[0], workers=2)
     assert (detector.calls, thresholds) == (calls, {})
     assert detections.image_ids.tolist() == np.repeat([11, 12, 13, 14, 15], 4).tolist()
+    assert detector.figures() == {"boxes_scored": 4}
     assert detections.scores[detections.labels == 2] == pytest.approx(np.repeat([0, 50, 100, 150, 200], 2) / 255)
 
 

@@ -142,6 +142,7 @@ def _times(results: Results) -> dict[str, Any]:
     return {
         "times": rows,
         "times_by_task": [(title, group) for title, group in (("", rows), (": localisation", others)) if group],
+        "boxes_scored": results.boxes_scored,
         "time_places": surroundings(results.timing),
         "batched": any(row.rates for row in (*rows.values(), *others.values())),
         "phase_colours": PHASE_COLOURS,

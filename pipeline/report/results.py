@@ -108,6 +108,12 @@ class Results:
         return {name: row for name, row in figures.items() if row}
 
     @property
+    def boxes_scored(self) -> dict[str, float]:
+        """How many boxes a system scored in a test image, in the mean (`pipeline.detector.Candidates.scored`)."""
+        records = {name: self.stages.get(name, {}).get("detect", {}).get("metrics", {}) for name in self.systems}
+        return {name: record["boxes_scored"] for name, record in records.items() if "boxes_scored" in record}
+
+    @property
     def whole_images(self) -> dict[str, Mapping[str, Any]]:
         """The figures of the classification of whole images, by system with a stage ``classify``."""
         records = {name: self.stages.get(name, {}).get("classify", {}) for name in self.systems}

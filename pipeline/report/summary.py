@@ -165,6 +165,10 @@ def _time_tables(results: Results) -> Iterable[Table]:
     ratios = {system: {"whole": row.speedup, "without_proposals": row.speedup_without} for system, row in rows.items()}
     note = f"{titles[next(iter(rows))]}'s time over the system's, and the same without the making of proposals."
     yield Table("speedup", "Speed-up", note, _rounded(ratios), _tenths, titles)
+    if scored := results.boxes_scored:
+        note = "The mean over the test images, each class's counted for itself."
+        boxes = {system: {"boxes": count} for system, count in scored.items()}
+        yield Table("boxes_scored", "Boxes scored in an image", note, boxes, _plain, titles)
 
 
 def _medians(name: str, title: str, results: Results) -> Table:

@@ -252,6 +252,13 @@ def test_times_are_shown_where_there_are_any(make, read_page):
     assert speedups == ["1.0\N{MULTIPLICATION SIGN}", "2.0\N{MULTIPLICATION SIGN}"]
 
 
+def test_how_many_boxes_were_scored_stands_with_the_times(make, read_page):
+    stages = {"rcnn": {"detect": {"metrics": {"boxes_scored": 1453.5}}}}
+    page = read_page(make(timing={"rcnn": TIMES, "ssd": TIMES}, stages=stages))
+    assert [cell.text for cell in page.find("td", inside=("data-phase", "boxes"))] == ["1,454", "\N{EN DASH}"]
+    assert not read_page(make(timing={"rcnn": TIMES})).find("td", inside=("data-phase", "boxes"))
+
+
 def test_a_long_time_is_in_seconds(make, read_page):
     page = read_page(make(timing={"rcnn": TIMES | {"total_median": 2.302}, "ssd": TIMES}))
     assert [each.text for each in page.find("b", inside=("id", "times"))] == ["2.3 s", "250 ms"]

@@ -71,6 +71,18 @@ def test_the_timing_of_a_system_has_its_figures(tiny, system: str) -> None:
     )
 
 
+def test_every_system_tells_how_many_boxes_it_scored(tiny) -> None:
+    scored = {
+        system: json.loads((tiny.folder / f"reports/stages/{system}/detect/metrics.json").read_text())["boxes_scored"]
+        for system in SYSTEMS
+    }
+    assert all(count > 0 for count in scored.values())
+    assert scored["localise"] == 1
+    # Ten classes, two boxes in each of YOLO's cells.
+    assert (scored["yolo"], scored["ssd"] % 10) == (2 * 4 * 4 * 10, 0)
+    assert scored["rcnn"] == scored["fast_rcnn"] == scored["sppnet"]
+
+
 def test_every_stage_left_its_cost(tiny) -> None:
     folder = tiny.folder / "reports/stages"
     costs = {str(f.parent.relative_to(folder)): json.loads(f.read_text()) for f in folder.glob("*/*/cost.json")}

@@ -101,7 +101,7 @@ class SubwindowSearch(Detector):
     def figures(self) -> dict[str, float]:
         """Return the mean of the sets that a search evaluates, and of their share of all boxes of the grid."""
         searches = max(1, self._searches)
-        return {
+        return super().figures() | {
             "searches": self._searches,
             "evaluated_mean": round(self._evaluated / searches, 1),
             "evaluated_share": round(self._shares / searches, 6),
@@ -112,10 +112,11 @@ class SubwindowSearch(Detector):
         weights = self._weights[:, :, words].astype(np.float64)  # (classes, cells, rows, columns)
         kept = np.ones((len(self._bias), *words.shape), np.bool_)
         floors = np.where(np.isfinite(self._bias), self._settings.min_score - self._bias, np.inf)
-        cells, labels, scores = [], [], []
+        cells, labels, scores, evaluated = [], [], [], 0
         with clock.phase("svm"):
             for _ in range(self._settings.max_per_class if words.size else 0):
                 found = best_boxes(Scores(weights, self._pyramid), floors, self._settings.max_evaluations)
+                evaluated += int(found.evaluated.sum())
                 self._count(found.evaluated, found.proven[floors < np.inf], words.shape)
                 for label in range(len(floors)):
                     left, top, right, bottom = found.boxes[label].tolist()
@@ -132,7 +133,7 @@ class SubwindowSearch(Detector):
                     break
         boxes = grid.boxes(np.array(cells, np.int64).reshape(-1, 4))
         rows = np.arange(len(labels))
-        return Candidates(boxes, np.array(labels, np.int64), np.array(scores, np.float32), rows)
+        return Candidates(boxes, np.array(labels, np.int64), np.array(scores, np.float32), rows, scored=evaluated)
 
     def _count(self, evaluated: NDArray[np.int64], proven: NDArray[np.bool_], grid: tuple[int, ...]) -> None:
         self._searches += len(proven)
