@@ -29,7 +29,10 @@ TRAININGS = (
 )
 SETTINGS = (
     f"systems=[{', '.join(SYSTEMS)}]",
-    *(f"{training}.schedule={{steps: 2, decay_at: [], warmup: 0, checkpoint_every: 1}}" for training in TRAININGS),
+    *(
+        f"{training}.schedule={{steps: 2, lr: 0.0001, decay_at: [], warmup: 0, checkpoint_every: 1}}"
+        for training in TRAININGS
+    ),
     *(f"backbones.{network}.init=random" for network in ("alexnet", "vgg16", "extraction")),
     *(f"{training}.batch={size}" for training, size in (("pretrain", 8), ("yolo.train", 2), ("ssd.train", 2))),
     "proposals.max_per_image=40",
