@@ -27,6 +27,7 @@ TRAININGS = (
     *("pretrain", "rcnn.finetune", "sppnet.finetune", "fast_rcnn.train", "faster_rcnn.rpn", "faster_rcnn.detector"),
     *("yolo.train", "ssd.train"),
 )
+SHORT = "{steps: 2, lr: 0.0001, decay_at: [], warmup: 0, checkpoint_every: 1}"  # at the papers' rates YOLO diverges
 SETTINGS = (
     f"systems=[{', '.join(SYSTEMS)}]",
     *(
