@@ -53,15 +53,6 @@ def stricter(folder: Path, system: str) -> float:
     return STRICTLY(folder, system) - AT_HALF(folder, system)
 
 
-def evaluated(key: str) -> Figure:
-    """Return a figure of the system's evaluation."""
-
-    def figure(folder: Path, system: str) -> float:
-        return float(json.loads((folder / f"reports/metrics/{system}.json").read_text(encoding="utf-8"))[key])
-
-    return figure
-
-
 def missed(guess: Callable[[Path, str, Index], Boxes]) -> Figure:
     """Return the share of the test images, one object each, whose box a guess overlaps by less than half.
 
@@ -92,11 +83,11 @@ def mean_box(folder: Path, system: str, index: Index) -> Boxes:
     return np.asarray(np.concatenate(shares).mean(axis=0) * sides, np.float32)
 
 
-def recorded(stage: str, *keys: str) -> Figure:
-    """Return a figure that a stage of the system wrote down."""
+def written(file: str, *keys: str) -> Figure:
+    """Return a figure from a JSON file below ``reports``, whose name may hold ``{system}``."""
 
     def figure(folder: Path, system: str) -> float:
-        found = json.loads((folder / f"reports/stages/{system}/{stage}/metrics.json").read_text(encoding="utf-8"))
+        found = json.loads((folder / "reports" / file.format(system=system)).read_text(encoding="utf-8"))
         for key in keys:
             found = found[key]
         return float(found)
@@ -141,11 +132,12 @@ class Relation:
 
 
 def _levels(levels: int) -> Figure:
-    return recorded("classify", f"levels_{levels}", "map_voc07")
+    return written("stages/{system}/classify/metrics.json", f"levels_{levels}", "map_voc07")
 
 
 ONE_OBJECT = {"data.digits.objects": "[1, 1]", "data.digits.side": "[48, 120]"}
-localised = partial(Relation, "localise", figure=evaluated("localisation_error_top1"), lower=True, both=ONE_OBJECT)
+LOCALISATION_ERROR = written("metrics/{system}.json", "localisation_error_top1")
+localised = partial(Relation, "localise", figure=LOCALISATION_ERROR, lower=True, both=ONE_OBJECT)
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
 RELATIONS = (

@@ -93,8 +93,8 @@ class Candidates:
         scores: ``(N,)`` float32, greater is better.
         rows: ``(N,)`` int64, the region, anchor or cell that each comes from.
         source: whatever else the detector's `Detector.finish` needs of the image.
-        scored: how many boxes of the image got a score, each class's for itself; in efficient subwindow search how many
-            sets of boxes got a bound.
+        boxes_scored: how many boxes of the image got a score, each class's for itself; in efficient subwindow search
+            how many sets of boxes got a bound.
     """
 
     boxes: Boxes
@@ -102,7 +102,7 @@ class Candidates:
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
     source: Any = None
-    scored: int = 0
+    boxes_scored: int = 0
 
     @classmethod
     def above(
@@ -137,7 +137,7 @@ class Candidates:
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.rows for part in parts]),
             source,
-            sum(part.scored for part in parts),
+            sum(part.boxes_scored for part in parts),
         )
 
     def __len__(self) -> int:
@@ -315,7 +315,7 @@ class Detector(ABC):
 
     def __init__(self, description: Description) -> None:
         self.description = description
-        self._pictures = self._boxes = 0
+        self._pictures = self._boxes_scored = 0
 
     @property
     def system(self) -> str:
@@ -352,7 +352,7 @@ class Detector(ABC):
                 f"not a number; its training diverged, and a smaller learning rate would be right."
             ) from error
         self._pictures += len(found)
-        self._boxes += sum(candidates.scored for candidates in found)
+        self._boxes_scored += sum(candidates.boxes_scored for candidates in found)
         return found
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
@@ -362,9 +362,9 @@ class Detector(ABC):
     def figures(self) -> dict[str, float]:
         """Return what the detector counted in all pictures so far, as metrics of the stage ``detect``.
 
-        ``boxes_scored`` is the mean of `Candidates.scored`.
+        ``boxes_scored`` is the mean of those of the `Candidates`.
         """
-        return {"boxes_scored": round(self._boxes / max(1, self._pictures), 1)}
+        return {"boxes_scored": round(self._boxes_scored / max(1, self._pictures), 1)}
 
     def detect(
         self, images: Sequence[Image | Path | str], clock: Clock = NULL_CLOCK, at_once: int | None = None

@@ -49,7 +49,8 @@ def test_pairs_of_a_box_and_a_class_come_class_by_class() -> None:
     assert (every.labels.tolist(), every.rows.tolist()) == ([1, 1, 1, 2], [0, 1, 2, 2])
     assert np.array_equal(every.boxes, boxes[[0, 1, 2, 2]])
     assert every.take(np.array([0])).source == "image"
-    assert (chosen.scored, every.take(np.array([0])).scored, Candidates.join([chosen, every]).scored) == (6, 6, 12)
+    assert (chosen.boxes_scored, every.take(np.array([0])).boxes_scored) == (6, 6)
+    assert Candidates.join([chosen, every]).boxes_scored == 12
 
 
 def test_each_class_may_have_boxes_of_its_own() -> None:

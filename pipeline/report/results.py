@@ -109,14 +109,18 @@ class Results:
 
     @property
     def boxes_scored(self) -> dict[str, float]:
-        """How many boxes a system scored in a test image, in the mean (`pipeline.detector.Candidates.scored`)."""
-        records = {name: self.stages.get(name, {}).get("detect", {}).get("metrics", {}) for name in self.systems}
+        """How many boxes a system scored in a test image, in the mean (`pipeline.detector.Candidates`)."""
+        records = self._recorded("detect")
         return {name: record["boxes_scored"] for name, record in records.items() if "boxes_scored" in record}
 
     @property
     def whole_images(self) -> dict[str, Mapping[str, Any]]:
         """The figures of the classification of whole images, by system with a stage ``classify``."""
-        records = {name: self.stages.get(name, {}).get("classify", {}) for name in self.systems}
+        return self._recorded("classify")
+
+    def _recorded(self, stage: str) -> dict[str, Mapping[str, Any]]:
+        """Return the metrics of a stage by system, of those that have such a stage with metrics."""
+        records = {name: self.stages.get(name, {}).get(stage, {}) for name in self.systems}
         return {name: record["metrics"] for name, record in records.items() if "metrics" in record}
 
     @property

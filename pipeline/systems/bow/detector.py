@@ -1,6 +1,7 @@
 """Detection by efficient subwindow search: the best box of each class, again without its words, and so on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -112,11 +113,10 @@ class SubwindowSearch(Detector):
         weights = self._weights[:, :, words].astype(np.float64)  # (classes, cells, rows, columns)
         kept = np.ones((len(self._bias), *words.shape), np.bool_)
         floors = np.where(np.isfinite(self._bias), self._settings.min_score - self._bias, np.inf)
-        cells, labels, scores, evaluated = [], [], [], 0
+        cells, labels, scores, before = [], [], [], self._evaluated
         with clock.phase("svm"):
             for _ in range(self._settings.max_per_class if words.size else 0):
                 found = best_boxes(Scores(weights, self._pyramid), floors, self._settings.max_evaluations)
-                evaluated += int(found.evaluated.sum())
                 self._count(found.evaluated, found.proven[floors < np.inf], words.shape)
                 for label in range(len(floors)):
                     left, top, right, bottom = found.boxes[label].tolist()
@@ -133,7 +133,8 @@ class SubwindowSearch(Detector):
                     break
         boxes = grid.boxes(np.array(cells, np.int64).reshape(-1, 4))
         rows = np.arange(len(labels))
-        return Candidates(boxes, np.array(labels, np.int64), np.array(scores, np.float32), rows, scored=evaluated)
+        candidates = Candidates(boxes, np.array(labels, np.int64), np.array(scores, np.float32), rows)
+        return replace(candidates, boxes_scored=self._evaluated - before)
 
     def _count(self, evaluated: NDArray[np.int64], proven: NDArray[np.bool_], grid: tuple[int, ...]) -> None:
         self._searches += len(proven)

@@ -68,7 +68,7 @@ class LocaliseDetector(Detector):
             raise NotANumberError(int(np.isnan(scores).argmax()) + 1)
         best = best_first(scores)[: self.settings.guesses]
         rows = best % len(boxes)  # one box for all classes, or each its own
-        return Candidates(boxes[rows], best + 1, scores[best], rows, source=shape, scored=len(boxes))
+        return Candidates(boxes[rows], best + 1, scores[best], rows, source=shape, boxes_scored=len(boxes))
 
     def finish(self, candidates: Candidates, clock: Clock = NULL_CLOCK) -> Detections:
         """Return the guesses, boxes in pixels of the image."""
