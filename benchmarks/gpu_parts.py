@@ -28,6 +28,7 @@ from pipeline.detector import Description, Detector, Image
 from pipeline.features.maps import ImageMaps, map_cells, map_sizes
 from pipeline.features.regions import RegionSampler, label_proposals
 from pipeline.features.warp import warp, warp_batch
+from pipeline.imaging import as_images
 from pipeline.limits import Limits, class_limits
 from pipeline.linear.detection import LinearDetector
 from pipeline.linear.model import LinearModel
@@ -52,7 +53,7 @@ from pipeline.systems.sppnet.detector import MappedRegions
 from pipeline.systems.sppnet.features import region_features
 from pipeline.systems.sppnet.finetune import PooledBatches
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
-from pipeline.systems.square import SquareDetector, as_images
+from pipeline.systems.square_detector import SquareDetector
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 from pipeline.systems.yolo.network import Yolo, YoloShape

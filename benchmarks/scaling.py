@@ -56,7 +56,7 @@ from pipeline.systems.faster_rcnn.params import Anchors, RpnTraining
 from pipeline.systems.faster_rcnn.targets import AnchorBatches
 from pipeline.systems.rcnn.features import cache_regions
 from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
-from pipeline.systems.square import SquareBatches
+from pipeline.systems.square_batches import SquareBatches
 from pipeline.systems.yolo.params import YoloAugmentation
 from pipeline.systems.yolo.training import YoloAugment
 from pipeline.timing import surroundings

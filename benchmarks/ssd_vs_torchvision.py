@@ -28,7 +28,7 @@ from pipeline.core.sections import Schedule
 from pipeline.detector import Description, detect_split
 from pipeline.nets import weights
 from pipeline.nets.backbones import MEAN, STD, architecture
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square_detector import SquareDetector
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.ssd.training import train_ssd
 

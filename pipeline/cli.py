@@ -283,7 +283,7 @@ def export(system: Exportable, out: OnnxFile = None) -> None:
     with errors_as_sentences():
         from pipeline.registry import load
         from pipeline.systems.onnx_export import export_onnx
-        from pipeline.systems.square import SquareDetector
+        from pipeline.systems.square_detector import SquareDetector
 
         detector, target = load(system, "models", "cpu"), out or Path(f"{system}.onnx")
         assert isinstance(detector, SquareDetector)

@@ -84,6 +84,11 @@ def stretch(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
+def as_images(squares: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Return squares ``(S, S, 3)`` as one uint8 batch ``(N, 3, S, S)``, channels last in memory."""
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2)
+
+
 def to_square(boxes: Boxes, width: float, height: float, side: float) -> Boxes:
     """Return ``boxes`` (N, 4) of an image of ``width`` x ``height`` pixels as they lie in the square."""
     return as_boxes(boxes) * _factors(width, height, side)

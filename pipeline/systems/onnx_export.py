@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pipeline.core.storage import atomic
-from pipeline.systems.square import Decode, SquareDetector
+from pipeline.systems.square_detector import Decode, SquareDetector
 
 
 def export_onnx(detector: SquareDetector, path: Path) -> None:

@@ -12,14 +12,14 @@ from pipeline.core.boxes import Boxes, area, clip
 from pipeline.core.runtime import opencv
 from pipeline.imaging import mirror
 from pipeline.nets.backbones import MEAN
-from pipeline.systems.square import Sample
+from pipeline.systems.square_batches import Sample
 
 FILL = tuple(round(255 * mean) for mean in MEAN)
 
 
 @dataclass(frozen=True)
 class RandomView:
-    """An `Augment` of `pipeline.systems.square`.
+    """An `Augment` of `pipeline.systems.square_batches`.
 
     Attributes:
         scale: least and greatest size.

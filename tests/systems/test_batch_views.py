@@ -24,7 +24,7 @@ from pipeline.registry import all_systems, system
 from pipeline.stage import declarations
 from pipeline.systems.rcnn.batch_view import pictures as warped_pictures
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
-from pipeline.systems.square import SquareBatch
+from pipeline.systems.square_batches import SquareBatch
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.batch_view import pictures as cell_pictures
 from pipeline.systems.yolo.training import CellBatches

@@ -18,7 +18,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description
 from pipeline.systems.onnx_export import export_onnx
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square_detector import SquareDetector
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 

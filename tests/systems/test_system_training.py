@@ -18,7 +18,7 @@ from pipeline.detector import Description, Detector
 from pipeline.evaluation.metrics import metrics, rankings
 from pipeline.proposals.store import ProposalSet
 from pipeline.systems.fast_rcnn.detector import FastRcnnDetector, limits_of
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square_detector import SquareDetector
 from pipeline.training import CHECKPOINT
 from pipeline.training_images import TrainingImages
 

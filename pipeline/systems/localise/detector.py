@@ -14,12 +14,11 @@ from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, NotANumberError, Picture
 from pipeline.evaluation.detections import Detections
-from pipeline.imaging import from_square, stretch
+from pipeline.imaging import as_images, from_square, stretch
 from pipeline.nets.backbones import channels_last
 from pipeline.systems.localise.network import Localiser
 from pipeline.systems.localise.params import Localise as LocaliseParams
 from pipeline.systems.localise.params import LocaliseDetection
-from pipeline.systems.square import as_images
 from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.systems.localise.network import BOX_HEAD, CLASSIFIER, Localiser
 from pipeline.systems.localise.params import LocaliseBoxTraining, LocaliseTraining
 from pipeline.systems.localise.targets import target
-from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_batches import SquareBatches, unchanged
 from pipeline.systems.square_view import RandomView
 from pipeline.training import Run, Task, train
 from pipeline.training_images import TrainingImages, validation

@@ -14,13 +14,12 @@ from pipeline.core.clock import NULL_CLOCK, Clock
 from pipeline.data.index import Index
 from pipeline.detector import Candidates, Description, Detector, Picture
 from pipeline.evaluation.detections import Detections
-from pipeline.imaging import from_square, stretch
+from pipeline.imaging import as_images, from_square, stretch
 from pipeline.nets.backbones import channels_last
 from pipeline.systems.overfeat.merging import merge
 from pipeline.systems.overfeat.network import Overfeat
 from pipeline.systems.overfeat.params import Overfeat as OverfeatParams
 from pipeline.systems.overfeat.params import OverfeatDetection
-from pipeline.systems.square import as_images
 from pipeline.whole_images import WholeImages
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pipeline.nets.backbones import channels_last
 from pipeline.systems.overfeat.network import CLASSIFIER, REGRESSOR, Overfeat
 from pipeline.systems.overfeat.params import OverfeatBoxTraining, OverfeatTraining
 from pipeline.systems.overfeat.targets import targets
-from pipeline.systems.square import SquareBatch, SquareBatches, unchanged
+from pipeline.systems.square_batches import SquareBatch, SquareBatches, unchanged
 from pipeline.systems.square_view import RandomView
 from pipeline.training import Run, Task, train
 from pipeline.training_images import TrainingImages, validation

@@ -9,7 +9,7 @@ from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
 from pipeline.systems.retinanet.network import Retinanet
 from pipeline.systems.retinanet.params import Retinanet as RetinanetParams
-from pipeline.systems.square import load_detector
+from pipeline.systems.square_detector import load_detector
 
 if TYPE_CHECKING:
     from pipeline.params import Params

@@ -15,7 +15,7 @@ from pipeline.systems.retinanet.anchors import targets
 from pipeline.systems.retinanet.loss import box_loss, class_loss
 from pipeline.systems.retinanet.network import NEW_LAYERS, Retinanet
 from pipeline.systems.retinanet.params import RetinanetTraining
-from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_batches import SquareBatches, unchanged
 from pipeline.systems.square_training import train_on_squares
 from pipeline.systems.square_view import RandomView
 from pipeline.training import Run

@@ -18,7 +18,7 @@ from pipeline.core.boxes import Boxes, area, iou
 from pipeline.core.runtime import opencv
 from pipeline.imaging import mirror
 from pipeline.nets.backbones import MEAN
-from pipeline.systems.square import Sample
+from pipeline.systems.square_batches import Sample
 from pipeline.systems.ssd.params import SsdAugmentation
 
 Window = NDArray[np.int64]
@@ -34,7 +34,7 @@ FILL = tuple(round(255 * mean) for mean in MEAN)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Draws samples as squares of ``side`` pixels; an `Augment` of `pipeline.systems.square`.
+    """Draws samples as squares of ``side`` pixels; an `Augment` of `pipeline.systems.square_batches`.
 
     The official code changes colours first and then expands, crops and resizes whole images. Here the window is chosen
     first, and colours change in what it shows, at the size at which it is shown: the same picture except for rounding,

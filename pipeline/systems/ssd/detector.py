@@ -7,7 +7,7 @@ import torch
 
 from pipeline.data.index import Index
 from pipeline.detector import Description, Detector
-from pipeline.systems.square import load_detector
+from pipeline.systems.square_detector import load_detector
 from pipeline.systems.ssd.network import Ssd
 from pipeline.systems.ssd.params import Ssd as SsdParams
 

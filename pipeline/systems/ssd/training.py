@@ -18,7 +18,7 @@ from pipeline.core.boxes import Boxes
 from pipeline.core.part import WHOLE, Part
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_batches import SquareBatches, unchanged
 from pipeline.systems.square_training import train_on_squares
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets

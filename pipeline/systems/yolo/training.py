@@ -16,7 +16,7 @@ from pipeline.core.part import WHOLE, Part
 from pipeline.core.runtime import opencv
 from pipeline.data.images import ImageCache
 from pipeline.data.index import ImageRecord
-from pipeline.systems.square import SquareBatches, unchanged
+from pipeline.systems.square_batches import SquareBatches, unchanged
 from pipeline.systems.square_training import train_on_squares
 from pipeline.systems.yolo.loss import TERMS, CellTargets, cell_targets, yolo_losses
 from pipeline.systems.yolo.network import Yolo
@@ -27,7 +27,7 @@ from pipeline.training_images import TrainingImages
 
 @dataclass(frozen=True)
 class YoloAugment:
-    """The augmentation of darknet, an `Augment` of `pipeline.systems.square`; the image comes out as a square.
+    """The augmentation of darknet, an `Augment` of `pipeline.systems.square_batches`; the image comes out as a square.
 
     Objects come in random order: of several in one cell the first is trained on (`loss.cell_targets`).
 

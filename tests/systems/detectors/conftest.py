@@ -52,7 +52,7 @@ from pipeline.systems.rcnn.network import RegionNetwork, RegionShape
 from pipeline.systems.retinanet.network import Retinanet, RetinanetShape
 from pipeline.systems.sppnet.features import PooledRegions
 from pipeline.systems.sppnet.network import PyramidHead, PyramidShape
-from pipeline.systems.square import SquareDetector
+from pipeline.systems.square_detector import SquareDetector
 from pipeline.systems.ssd.network import Ssd, SsdShape
 from pipeline.systems.yolo.network import Yolo, YoloShape
 

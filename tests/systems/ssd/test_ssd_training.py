@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.data.images import ImageCache
-from pipeline.systems.square import SquareBatches
+from pipeline.systems.square_batches import SquareBatches
 from pipeline.systems.ssd.augment import Augmentation
 from pipeline.systems.ssd.boxes import targets
 from pipeline.systems.ssd.network import Ssd

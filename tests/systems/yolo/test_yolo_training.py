@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import torch
 
-from pipeline.systems.square import SquareBatches
+from pipeline.systems.square_batches import SquareBatches
 from pipeline.systems.yolo.network import corners
 from pipeline.systems.yolo.params import YoloAugmentation
 from pipeline.systems.yolo.training import CellBatches, YoloAugment
