@@ -30,10 +30,10 @@ class Project:
             command, cwd=self.folder, env=self.environment, text=True, start_new_session=True, **options
         )
 
-    def run(self, *arguments: str) -> str:
-        """Run ``python -m ARGUMENTS`` to a good end and return what it printed, stdout before stderr."""
+    def run(self, *arguments: str, minutes: float = 20) -> str:
+        """Run ``python -m ARGUMENTS`` to a good end in time and return what it printed, stdout before stderr."""
         process = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, err = process.communicate(timeout=1200)
+        out, err = process.communicate(timeout=60 * minutes)
         assert process.returncode == 0, out + err
         return out + err
 

@@ -30,10 +30,7 @@ TRAININGS = (
 SHORT = "{steps: 2, lr: 0.0001, decay_at: [], warmup: 0, checkpoint_every: 1}"  # at the papers' rates YOLO diverges
 SETTINGS = (
     f"systems=[{', '.join(SYSTEMS)}]",
-    *(
-        f"{training}.schedule={{steps: 2, lr: 0.0001, decay_at: [], warmup: 0, checkpoint_every: 1}}"
-        for training in TRAININGS
-    ),
+    *(f"{training}.schedule={SHORT}" for training in TRAININGS),
     *(f"backbones.{network}.init=random" for network in ("alexnet", "vgg16", "extraction")),
     *(f"{training}.batch={size}" for training, size in (("pretrain", 8), ("yolo.train", 2), ("ssd.train", 2))),
     "proposals.max_per_image=40",
@@ -69,7 +66,7 @@ def test_the_papers_networks_in_one_graph(tmp_path: Path) -> None:
     year = devkit(tmp_path / "data")
     project = new_project(tmp_path / "project")
     project.set("voc2007", f"data.root={year}", *SETTINGS)
-    project.run("dvc", "repro")
+    project.run("dvc", "repro", minutes=90)
     assert "up to date" in project.run("dvc", "status")
     reports = project.folder / "reports"
     for system in SYSTEMS:
