@@ -138,6 +138,8 @@ def _levels(levels: int) -> Figure:
 ONE_OBJECT = {"data.digits.objects": "[1, 1]", "data.digits.side": "[48, 120]"}
 LOCALISATION_ERROR = written("metrics/{system}.json", "localisation_error_top1")
 localised = partial(Relation, "localise", figure=LOCALISATION_ERROR, lower=True, both=ONE_OBJECT)
+whole_images = partial(Relation, "bow", both={"bow.classify.levels": "3"})
+LINEAR = {"bow.classify.kernel": "linear"}
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
 RELATIONS = (
@@ -148,12 +150,18 @@ RELATIONS = (
     Relation("dpm", "parts above roots alone, at .7", {"dpm.parts.count": "0"}, {}, STRICTLY),
     Relation("dpm", "two looks of a class above one", {}, {"dpm.root.aspects": "2"}),
     Relation("dpm", "box prediction gains more at .7 than at .5", {"dpm.detect.box_prediction": "false"}, {}, stricter),
-    Relation("bow", "whole images: levels 0 and 1 above 0", {}, {}, _levels(1), _levels(0)),
-    Relation("bow", "whole images: levels 0 to 2 above 0 and 1", {}, {}, _levels(2), _levels(1)),
+    *(
+        whole_images(f"levels 0 to {fine} above 0 to {fine - 1}", {}, {}, _levels(fine), _levels(fine - 1))
+        for fine in (1, 2, 3)
+    ),
+    *(whole_images(f"levels 0 to {fine}: intersection above linear", LINEAR, {}, _levels(fine)) for fine in (0, 1, 2)),
     Relation("overfeat", "windows at all offsets above those of one", {"overfeat.detect.offsets": "false"}),
     Relation("overfeat", "one regressor above one a class, at .7", {"overfeat.per_class": "true"}, {}, STRICTLY),
     localised("errors: a trained box below the mean box", figure=missed(first_box), other_figure=missed(mean_box)),
     localised("errors: one box for all below one a class", {"localise.per_class": "true"}),
+    localised(
+        "errors: a box head at the pooled map below one at fc7", {"localise.attach": "fc", "localise.box_widths": "[]"}
+    ),
     localised("errors: heads one after the other below both together", {"localise.together": "true"}),
     Relation(
         "retinanet",

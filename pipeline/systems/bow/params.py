@@ -29,10 +29,12 @@ class WholeImages(Section):
 
     levels: Annotated[int, Field(ge=0, le=4)] = 2
     """The finest level L has 2^L x 2^L cells; 0 is the plain bag of words."""
+    kernel: Literal["intersection", "linear"] = "intersection"
+    """intersection (the paper's) | linear (the product of histograms of unit norm, what it is better than)"""
     C: PositiveFloat = 10
-    """Of the SVMs; an image's intersection with itself is 1."""
+    """Of the SVMs; an image's kernel with itself is 1."""
     exact_up_to: Count = 2000
-    """Up to so many training images the kernel is the exact intersection, beyond them an explicit map of it."""
+    """Up to so many training images the intersection is exact, beyond them an explicit map of it."""
 
 
 class WordSvm(Svm):

@@ -8,7 +8,7 @@ the cell.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.linear.classification import train_image_svms
+from pipeline.linear.classification import train_image_svms, unit_norm
 from pipeline.systems.bow.params import WholeImages
 from pipeline.systems.bow.words import Grid
 
@@ -85,13 +85,15 @@ def image_scores(
         fitted: ``(N, width)``.
         present: ``(N, classes)``, see `pipeline.linear.classification.presence`.
         judged: ``(M, width)``.
-        settings: choose between the exact kernel and its explicit map.
+        settings: choose the kernel, and between the exact intersection and its explicit map.
         seed: of the solver.
 
     A class that all or none of the images show gets a score of minus infinity.
     """
     from sklearn.svm import SVC
 
+    if settings.kernel == "linear":
+        return train_image_svms(unit_norm(fitted), present, settings.C, seed)(unit_norm(judged))
     if len(fitted) > settings.exact_up_to:
         model = train_image_svms(intersection_map(fitted, *_MAP), present, settings.C, seed)
         return model(intersection_map(judged, *_MAP))

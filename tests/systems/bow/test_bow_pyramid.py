@@ -59,8 +59,8 @@ def test_the_explicit_map_comes_near_the_intersection(order: int, period: float,
     assert float((a * b).sum()) == pytest.approx(expected, abs=5e-4)
 
 
-@pytest.mark.parametrize("exact_up_to", [1000, 0])
-def test_classes_told_apart_by_place_are_learned_by_the_pyramid_alone(exact_up_to: int) -> None:
+@pytest.mark.parametrize("settings", [WholeImages(), WholeImages(exact_up_to=0), WholeImages(kernel="linear")], ids=str)
+def test_classes_told_apart_by_place_are_learned_by_the_pyramid_alone(settings: WholeImages) -> None:
     """Both kinds of image have the same words, one kind all of word 0 in the left half."""
     rng = np.random.default_rng(2)
     histograms: dict[int, list[np.ndarray]] = {0: [], 1: []}
@@ -71,7 +71,6 @@ def test_classes_told_apart_by_place_are_learned_by_the_pyramid_alone(exact_up_t
         points[:, 0] = np.where((words == 0) == bool(kind), points[:, 0] / 2, 0.5 + points[:, 0] / 2)
         for levels, rows in histograms.items():
             rows.append(pyramid_histogram(points, words, 2, levels))
-    settings = WholeImages(exact_up_to=exact_up_to)
     precisions = []
     for rows in histograms.values():
         values = np.stack(rows)
@@ -80,3 +79,14 @@ def test_classes_told_apart_by_place_are_learned_by_the_pyramid_alone(exact_up_t
         precisions.append(classification_metrics(scores[:, :1], shown[40:, :1])["map_voc"])
     assert precisions[1] == 1
     assert precisions[0] < 0.95
+
+
+def test_the_linear_kernel_is_of_unit_norm() -> None:
+    """However large the histograms are, an image's product with itself is 1, as its intersection is."""
+    rng = np.random.default_rng(3)
+    values, settings = rng.random((30, 12), np.float32), WholeImages(kernel="linear")
+    shown = (values[:, :1] > 0.5).astype(np.int8)
+    scores = image_scores(values[:20], shown[:20], values[20:], settings, seed=1)
+    sizes = rng.uniform(0.1, 10, (30, 1)).astype(np.float32)
+    again = image_scores((sizes * values)[:20], shown[:20], (sizes * values)[20:], settings, seed=1)
+    np.testing.assert_allclose(again, scores, atol=1e-5)
