@@ -136,16 +136,19 @@ class Positives:
 
 
 def object_windows(
-    images: WindowSet, components: Sequence[Component], assigned: NDArray[np.int64], least: float
+    images: WindowSet, components: Sequence[Component], assigned: NDArray[np.int64], least: float, most: int
 ) -> list[Positives]:
-    """Return the positives of each component: all windows that overlap an object by ``least``, or else its best one.
+    """Return the positives of each component: windows that overlap an object by ``least``, or else its best one.
 
     Args:
         images: the training images.
         components: of all classes, each with an object.
         assigned: ``(N,)``, the component of each object of `WindowSet.objects`.
         least: overlap. An object that no window overlaps by `LEAST_IOU` has none.
+        most: positives of a component. Each of its objects has an equal share, the windows that overlap it best, but
+            one at least.
     """
+    shares = [max(1, most // max(1, int((assigned == number).sum()))) for number in range(len(components))]
     found: list[list[tuple[NDArray, Boxes, Boxes]]] = [[] for _ in components]
     first = 0
     for image in progress(images.images(), "collecting objects", total=len(images)):
@@ -156,6 +159,7 @@ def object_windows(
             for box in image.truth[own == number]:
                 overlaps = iou(windows.boxes, box)[:, 0]
                 rows = np.flatnonzero(overlaps >= max(LEAST_IOU, min(least, overlaps.max(initial=0))))
+                rows = np.sort(rows[np.argsort(-overlaps[rows], kind="stable")[: shares[number]]])
                 found[number].append((windows[rows], windows.boxes[rows], np.repeat(box[None], len(rows), axis=0)))
     columns = [zip(*parts, strict=True) for parts in found]
     return [Positives(*(np.concatenate(values) for values in each)) for each in columns]

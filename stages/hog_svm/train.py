@@ -25,7 +25,7 @@ def main(stage: Stage) -> None:
     )
     print(summary([window_reach(images.indices, section)]))
     components, assigned = components_of(*images.objects(), window.aspects, window.area, window.margin)
-    positives = object_windows(images, components, assigned, svm.positive_iou)
+    positives = object_windows(images, components, assigned, svm.positive_iou, svm.max_positives)
     filters, report = train_filters(
         images,
         components,

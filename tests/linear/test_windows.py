@@ -71,7 +71,7 @@ ASSIGNED = np.tile([0, 1], 8)
 
 def test_windows_that_overlap_an_object_enough_are_positives_or_else_the_best_one(images: WindowSet, index) -> None:
     for least in (0.6, 1.0):
-        positives = object_windows(images, (DISC, CROSS), ASSIGNED, least)
+        positives = object_windows(images, (DISC, CROSS), ASSIGNED, least, 999)
         for number, found in enumerate(positives):
             count = 0
             for image, record in zip(images.images(), index.images, strict=True):
@@ -83,9 +83,21 @@ def test_windows_that_overlap_an_object_enough_are_positives_or_else_the_best_on
             assert {tuple(box) for box in found.objects} == {tuple(each.boxes[number]) for each in index.images}
 
 
+def test_each_object_has_an_equal_share_of_the_positives(images: WindowSet, index) -> None:
+    """Eight objects a class: of 17 positives two each, of fewer than 8 one each, those with the greatest overlaps."""
+    everything = object_windows(images, (DISC, CROSS), ASSIGNED, 0.5, 999)
+    for most, each in ((17, 2), (3, 1)):
+        for found, known in zip(object_windows(images, (DISC, CROSS), ASSIGNED, 0.5, most), everything, strict=True):
+            assert len(found.vectors) == len(found.windows) <= 8 * each < len(known.windows)
+            overlaps, all_overlaps = (np.diag(iou(one.windows, one.objects)) for one in (found, known))
+            for box in np.unique(known.objects, axis=0):
+                best = np.sort(all_overlaps[(known.objects == box).all(axis=1)])[-each:]
+                assert np.sort(overlaps[(found.objects == box).all(axis=1)]).tolist() == best.tolist()
+
+
 def test_an_object_that_no_window_fits_trains_nothing(images: WindowSet) -> None:
     tall = Component(1, WindowShape(12, 2, 0))
-    (found,) = object_windows(images, (tall,), np.zeros(16, np.int64), 0.7)
+    (found,) = object_windows(images, (tall,), np.zeros(16, np.int64), 0.7, 999)
     assert found.vectors.shape == (0, 11 * 36)
 
 
@@ -102,7 +114,7 @@ def scores_of(images: WindowSet, filters: list[Filter]) -> list[np.ndarray]:
 
 def test_mining_ends_in_the_svm_of_all_windows(images: WindowSet) -> None:
     """After enough passes each window that is left out lies beyond the margin, so that all windows give that SVM."""
-    positives = [each.vectors for each in object_windows(images, (DISC, CROSS), ASSIGNED, 0.7)]
+    positives = [each.vectors for each in object_windows(images, (DISC, CROSS), ASSIGNED, 0.7, 999)]
     settings = SETTINGS.model_copy(update={"passes": 4})
     filters, report = train_filters(images, (DISC, CROSS), positives, settings, 5, seed=1, workers=1)
     assert report.unconverged == 0
@@ -121,7 +133,7 @@ def test_mining_ends_in_the_svm_of_all_windows(images: WindowSet) -> None:
 
 
 def test_bootstrapping_lowers_the_scores_of_background(images: WindowSet) -> None:
-    positives = [each.vectors for each in object_windows(images, (DISC, CROSS), ASSIGNED, 0.7)]
+    positives = [each.vectors for each in object_windows(images, (DISC, CROSS), ASSIGNED, 0.7, 999)]
     never = SETTINGS.model_copy(update={"hard_above": 1e9})
     first, report = train_filters(images, (DISC, CROSS), positives, never, 3, seed=1, workers=1)
     assert report.trainings == [1, 1]
@@ -133,7 +145,7 @@ def test_bootstrapping_lowers_the_scores_of_background(images: WindowSet) -> Non
 
 def test_a_class_without_objects_is_never_detected(images: WindowSet) -> None:
     empty = np.zeros((0, 9 * 36), np.float16)
-    vectors = object_windows(images, (DISC,), np.zeros(16, np.int64), 0.7)[0].vectors
+    vectors = object_windows(images, (DISC,), np.zeros(16, np.int64), 0.7, 999)[0].vectors
     filters, report = train_filters(images, (ABSENT, DISC), [empty, vectors], SETTINGS, 3, seed=1, workers=1)
     assert filters[0].bias == -np.inf
     assert filters[0].weights.shape == (3, 3, 36)

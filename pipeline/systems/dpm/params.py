@@ -62,6 +62,8 @@ class RootSvm(LatentSvm):
     """Times that objects are placed anew (voc-release5: 4, then 1)."""
     passes: Positive = 2
     """Passes over the images after each (voc-release5: up to 3)."""
+    max_positives: Positive = 3000
+    """Of a look's first SVM (see hog_svm.svm)."""
     random_windows: Positive = 10
     """Negatives of an image that the first SVM of a filter sees."""
 

@@ -48,7 +48,8 @@ def train_roots(
     """
     root, settings = section.root, section.root_svm
     components, assigned = components_of(*images.objects(), root.aspects, root.area, root.margin)
-    positives = [each.vectors for each in object_windows(images, components, assigned, settings.positive_iou)]
+    seen = object_windows(images, components, assigned, settings.positive_iou, settings.max_positives)
+    positives = [each.vectors for each in seen]
     if root.mirror:
         shapes = [(*each.shape.grid(images.descriptor), images.descriptor.channels) for each in components]
         positives = [

@@ -28,6 +28,9 @@ class WindowSvm(Mining):
     """Hardest negatives kept for each filter; bounds the memory."""
     positive_iou: Fraction = 0.7
     """Windows that overlap an object by so much train as objects; where none does, the best one, from .5 on."""
+    max_positives: Positive = 3000
+    """Of a filter, which bounds its time; each object has an equal share, the windows that overlap it best, but one at
+    least."""
     passes: Count = 1
     """Passes over all windows of the images, which find the hard negatives; 0: the SVMs of random windows alone."""
     random_windows: Positive = 10
