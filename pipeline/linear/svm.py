@@ -24,6 +24,7 @@ from pipeline.core.runtime import progress
 from pipeline.core.sections import Mining, Svm
 from pipeline.core.storage import atomic
 from pipeline.linear.model import LinearModel
+from pipeline.linear.negatives import Negatives
 from pipeline.linear.training_set import TrainingSet
 
 
@@ -157,8 +158,8 @@ class Rows(Protocol):
 class Miner:
     """One class: its positives, the negatives kept so far, and the current SVM.
 
-    ``negatives`` have the ``keys`` ``(N, 3)``: the cache, the image, and the row in it. Where workers read the
-    features, positives and negatives are rows without a value.
+    The place of a negative in its image is its row. Where workers read the features, positives and negatives are rows
+    without a value.
     """
 
     label: int
@@ -166,43 +167,32 @@ class Miner:
     scale: float
     seed: int
     positives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
-    negatives: NDArray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    negatives: Negatives = field(default_factory=lambda: Negatives.none(0, 1))
     weights: NDArray[np.float32] | None = None
     bias: float = -np.inf
-    fresh: int = 0
     trained_on: int = 0
     trainings: int = 0
     unconverged: int = 0
     lost: bool = False
-    keys: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 3), np.int64))
-    _parts: list[tuple[NDArray, NDArray[np.int64]]] = field(default_factory=list)
+
+    @property
+    def fresh(self) -> int:
+        """Negatives that no SVM has seen."""
+        return self.negatives.fresh
 
     def look_at(self, features: Rows, scores: NDArray, eligible: NDArray, image: tuple[int, int]) -> None:
         """Take the negatives of one image: all before the first training, the hard ones after it, none twice."""
         if not len(self.positives):
             return
         hard = eligible & ((scores > self.settings.hard_above) if self.weights is not None else True)
-        hard[self._held(image)] = False
+        hard[self.negatives.held(image)[:, 0]] = False
         rows = np.flatnonzero(hard)
         if len(rows):
-            self._parts.append((features[rows], np.column_stack([np.tile(image, (len(rows), 1)), rows])))
-            self.fresh += len(rows)
-
-    def _held(self, image: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the rows of ``image`` that are negatives at present; one that was dropped may come back."""
-        keys = np.concatenate([self.keys, *(keys for _, keys in self._parts)])
-        return keys[(keys[:, :2] == image).all(axis=1), 2]
+            self.negatives.add(features[rows], image, rows[:, None])
 
     def due(self) -> bool:
         """Whether it is time to train: at once with the first negatives, later after enough new ones."""
         return self.fresh > (self.settings.retrain_after if self.weights is not None else 0)
-
-    def gather(self) -> None:
-        """Add the new negatives to those kept from the last training."""
-        old = [(self.negatives, self.keys)] if len(self.negatives) else []
-        features, keys = zip(*old, *self._parts, strict=True)
-        self.negatives, self.keys = np.concatenate(features), np.concatenate(keys)
-        self._parts, self.fresh = [], 0
 
     def accept(self, svm: "_Svm") -> None:
         """Take a newly trained SVM, and drop the negatives that are easy for it."""
@@ -210,10 +200,7 @@ class Miner:
         self.trained_on = len(svm.scores)
         self.trainings += 1
         self.unconverged += not svm.converged
-        kept = np.flatnonzero(svm.scores >= self.settings.evict_below)
-        if len(kept) > self.settings.max_negatives:
-            kept = np.sort(kept[np.argsort(-svm.scores[kept], kind="stable")[: self.settings.max_negatives]])
-        self.negatives, self.keys = self.negatives[kept], self.keys[kept]
+        self.negatives.drop(svm.scores, self.settings.evict_below, self.settings.max_negatives)
 
 
 @dataclass(frozen=True)
@@ -290,7 +277,7 @@ class Trainings:
         """Train ``miners``, or take over what an interrupted run trained."""
         missing = []
         for miner in miners:
-            miner.gather()
+            miner.negatives.join()
             file = self._file(miner)
             if file is not None and file.is_file():
                 miner.accept(_Svm.load(file))
@@ -310,7 +297,7 @@ class Trainings:
         # In processes: liblinear's random numbers come from one stream for all threads.
         from joblib import Parallel, delayed
 
-        work = (delayed(_fit)(m.positives, m.negatives, m.scale, m.settings, m.seed) for m in miners)
+        work = (delayed(_fit)(m.positives, m.negatives.features, m.scale, m.settings, m.seed) for m in miners)
         parallel = Parallel(n_jobs=max(1, min(self.workers, len(miners))), return_as="generator")
         yield from zip(miners, parallel(work), strict=True)
 
@@ -332,7 +319,7 @@ def _fit_there(load: Callable[[], TrainingSet], whole: bool, solver: str, miner:
     assert isinstance(miner.settings, Svm)
     regions, layer = load(), miner.settings.layer
     positives = np.concatenate(list(_objects(regions, layer, miner.label)))
-    negatives = np.concatenate(list(_named(regions, layer, miner.keys, whole)))
+    negatives = np.concatenate(list(_named(regions, layer, miner.negatives.keys, whole)))
     return _fit(positives, negatives, miner.scale, miner.settings, miner.seed)
 
 

@@ -159,8 +159,8 @@ class Here(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
         (miner,) = args
-        self.sizes.append((len(pickle.dumps((function, args))), len(miner.keys)))
-        self.held += miner.positives.nbytes + miner.negatives.nbytes
+        self.sizes.append((len(pickle.dumps((function, args))), len(miner.negatives.keys)))
+        self.held += miner.positives.nbytes + miner.negatives.features.nbytes
         future: Future[Any] = Future()
         future.set_result(function(*args))
         return future

@@ -4,7 +4,7 @@ In turn, objects get the placement that scores best among those that overlap the
 these and on negatives that are mined over all placements elsewhere, hard ones kept, easy ones dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Boxes, clip, iou
 from pipeline.core.runtime import progress
 from pipeline.linear.box_fit import fit_boxes
+from pipeline.linear.negatives import Negatives
 from pipeline.linear.windows import LEAST_IOU, WindowSet
 from pipeline.systems.dpm.model import LEAST_CURVATURE, DpmModel, Look, View, box_inputs, views_of
 from pipeline.systems.dpm.params import LatentSvm
@@ -102,7 +103,8 @@ class Latent:
         self._settings, self._margin, self._reach, self._workers = settings, margin, reach, workers
         self._learners = {
             label: _Learner(
-                [n for n, look in enumerate(self.looks) if look.learned and look.component.label == label], settings
+                {n: look for n, look in enumerate(self.looks) if look.learned and look.component.label == label},
+                settings,
             )
             for label in sorted({look.component.label for look in self.looks if look.learned})
         }
@@ -213,7 +215,7 @@ class Latent:
         counts = [(0, 0, 0)] * len(self.looks)
         for learner in self._learners.values():
             for look in learner.looks:
-                counts[look] = len(learner.positives[look]), len(learner.negatives[look].vectors), learner.trainings
+                counts[look] = len(learner.positives[look]), len(learner.negatives[look].keys), learner.trainings
         positives, negatives, trainings = (
             (list(column) for column in zip(*counts, strict=True)) if counts else ([], [], [])
         )
@@ -286,23 +288,24 @@ class _Collected:
         return Placed(number, *(np.concatenate(each) for each in zip(*(self.columns or [none]), strict=True)))
 
 
-@dataclass
-class _Negatives:
-    """Of one look: vectors beside keys, ``(N, 4 + 2 * parts)``: cache, image, view among two, row, moves."""
-
-    vectors: NDArray
-    keys: NDArray[np.int64]
-
-
 class _Learner:
-    """One class: where its objects are placed, and the negatives kept so far."""
+    """One class: where its objects are placed, and the negatives of each look that are kept so far.
 
-    def __init__(self, looks: Sequence[int], settings: LatentSvm) -> None:
+    The place of a negative in its image: whether the look was mirrored, its row, and the moves of its parts.
+    """
+
+    def __init__(self, looks: Mapping[int, Look], settings: LatentSvm) -> None:
         self.looks, self._settings = list(looks), settings
         self.positives: dict[int, NDArray] = {}
-        self.negatives: dict[int, _Negatives] = {}
-        self.fresh = self.trainings = self.unconverged = 0
-        self._parts: dict[int, list[_Negatives]] = {look: [] for look in looks}
+        self.negatives = {
+            number: Negatives.none(len(look.parameters(settings.bias_scale)), 2 + 2 * len(look.parts))
+            for number, look in looks.items()
+        }
+        self.trainings = self.unconverged = 0
+
+    @property
+    def fresh(self) -> int:
+        return sum(each.fresh for each in self.negatives.values())
 
     @property
     def trained(self) -> bool:
@@ -312,38 +315,27 @@ class _Learner:
         """Take the hard negatives of one image, those not held yet."""
         seen = placements.views[view]
         moves = placements.moves(view, rows)
-        named = np.column_stack(
-            [np.tile((*image, int(seen.flipped)), (len(rows), 1)), rows, moves.reshape(len(rows), 2 * moves.shape[1])]
-        )
-        held = self._held(seen.origin, image, named.shape[1])
-        new = ~(named[:, None] == held).all(axis=2).any(axis=1)
+        mirrored = np.full(len(rows), seen.flipped, np.int64)
+        places = np.column_stack([mirrored, rows, moves.reshape(len(rows), 2 * moves.shape[1])])
+        negatives = self.negatives[seen.origin]
+        new = ~(places[:, None] == negatives.held(image)).all(axis=2).any(axis=1)
         if new.any():
             vectors = placements.vectors(view, rows[new], moves[new], self._settings.bias_scale)
-            self._parts[seen.origin].append(_Negatives(vectors, named[new]))
-            self.fresh += int(new.sum())
-
-    def _held(self, look: int, image: tuple[int, int], width: int) -> NDArray[np.int64]:
-        known = [self.negatives[look]] if look in self.negatives else []
-        keys = [each.keys[(each.keys[:, :2] == image).all(axis=1)] for each in [*known, *self._parts[look]]]
-        return np.concatenate([np.zeros((0, width), np.int64), *keys])
+            negatives.add(vectors, image, places[new])
 
     def problem(self, looks: Sequence[Look]) -> tuple[list[Block], float, float, float, int]:
         """Return what `solve` needs; new negatives join those kept."""
         blocks = []
         for number in self.looks:
-            look, positives = looks[number], self.positives[number]
-            kept = [*([self.negatives[number]] if number in self.negatives else []), *self._parts[number]]
-            none = _Negatives(positives[:0], np.zeros((0, 4 + 2 * len(look.parts)), np.int64))
-            vectors, keys = zip(*((each.vectors, each.keys) for each in kept or [none]), strict=True)
-            self.negatives[number] = _Negatives(np.concatenate(vectors), np.concatenate(keys))
+            look, negatives = looks[number], self.negatives[number]
+            negatives.join()
             start = look.parameters(self._settings.bias_scale)
             deformation = np.zeros(len(start), np.bool_)
             deformation[len(start) - 1 - 4 * len(look.parts) : -1] = True
             least = np.full(len(start), -np.inf)
             least[len(start) - 1 - 4 * len(look.parts) : -1 : 2] = LEAST_CURVATURE  # ax, ay
             penalty = np.where(deformation, _DEFORMATION_PENALTY, 1.0)
-            blocks.append(Block(positives, self.negatives[number].vectors, start, penalty, least))
-        self._parts, self.fresh = {look: [] for look in self.looks}, 0
+            blocks.append(Block(self.positives[number], negatives.features, start, penalty, least))
         settings = self._settings
         return blocks, settings.C, settings.positive_weight, settings.tolerance, settings.max_iterations
 
@@ -352,9 +344,6 @@ class _Learner:
         self.trainings += 1
         self.unconverged += not converged
         for number, values in zip(self.looks, weights, strict=True):
-            own = self.negatives[number]
-            scores = own.vectors.astype(np.float32) @ values.astype(np.float32)
-            kept = np.flatnonzero(scores >= self._settings.evict_below)
-            if len(kept) > self._settings.max_negatives:
-                kept = np.sort(kept[np.argsort(-scores[kept], kind="stable")[: self._settings.max_negatives]])
-            self.negatives[number] = _Negatives(own.vectors[kept], own.keys[kept])
+            negatives = self.negatives[number]
+            scores = negatives.features.astype(np.float32) @ values.astype(np.float32)
+            negatives.drop(scores, self._settings.evict_below, self._settings.max_negatives)
