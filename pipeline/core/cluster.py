@@ -42,6 +42,18 @@ LIBRARIES = (
     "torch", "numpy", "scipy", "pillow", "opencv-contrib-python-headless", "scikit-image", "selectivesearch", "zarr",
     "numcodecs",
 )  # fmt: skip
+# Of Dask, for workers on this machine.
+_SETTINGS = {
+    # It would give up a worker that is not back after 15 seconds; on a busy machine importing torch takes longer.
+    "distributed.deploy.lost-worker-timeout": "1 hour",
+    # It lets the workers give memory back with every large array; each layer of a network would fetch its own anew.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    # It looks a hundred times a second at what a task does, which costs a loop in Python a fifth of its time, and fifty
+    # times whether its own processes answer, which with the monitors costs a seventh of a core while all wait.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 GO_ON = "the same command goes on from the finished shards"
 
 
@@ -143,10 +155,7 @@ def local(workers: int) -> Any:
     import dask
     from distributed import LocalCluster
 
-    # Dask would give up a worker that is not back after 15 seconds; on a busy machine importing torch takes longer.
-    dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
-    # Dask lets the workers give memory back with every large array; each layer of a network would fetch its own anew.
-    dask.config.set({"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None})
+    dask.config.set(_SETTINGS)
     # Without a limit of memory: Dask would pause or end workers whose memory is a network's and not its own.
     return LocalCluster(
         n_workers=workers,
