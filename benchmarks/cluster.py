@@ -61,6 +61,7 @@ class Sizes:
         region: side of its regions.
         regions: of an image.
         shard_mb: of the features, so small that both workers get many.
+        turns: of this process and the workers.
         store_mb: raw, of the cache that goes to the object store.
         object_mb: raw, of each of its shards.
         workers: of the simulation.
@@ -74,7 +75,8 @@ class Sizes:
     network: str = "alexnet"
     region: int = 227
     regions: int = 1000
-    shard_mb: float = 4
+    shard_mb: float = 8
+    turns: int = 3
     store_mb: int = 512
     object_mb: float = 64
     workers: int = 100
@@ -93,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     sizes = Sizes(images=options.images, workers=options.workers)
     if options.small:
-        sizes = Sizes(4, 64, "small", 32, 20, shard_mb=0.1, store_mb=2, object_mb=1, workers=4, tasks=3, faster=500)
+        sizes = Sizes(4, 64, "small", 32, 20, 0.1, turns=1, store_mb=2, object_mb=1, workers=4, tasks=3, faster=500)
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         files = sorted(options.folder.glob("*.jpg"))[: sizes.images] if options.folder else drawn(sizes, scratch)
@@ -153,7 +155,7 @@ def _extracted(pool: AbstractContextManager[Executor | None], index: Index, root
 
 
 def features(files: Sequence[Path], sizes: Sizes, scratch: Path) -> Iterator[str]:
-    """Compare two Dask workers with this process."""
+    """Compare two Dask workers with this process, in turn, so that a busy neighbour slows both."""
     torch.manual_seed(0)
     file = scratch / "network.safetensors"
     RegionNetwork(RegionShape(sizes.network, sizes.region, fc_width=512, outputs=0)).save(file)
@@ -161,34 +163,32 @@ def features(files: Sequence[Path], sizes: Sizes, scratch: Path) -> Iterator[str
     regions = random_regions(files[: max(2, sizes.images // 20)], sizes.regions)
 
     def seconds(executor: Executor | None) -> float:
-        spent = 0.0
-        for _ in range(2):  # the first time warms up
-            with tempfile.TemporaryDirectory() as folder:
-                begun = time.perf_counter()
-                cache_regions(
-                    regions,
-                    load(),
-                    Region(size=sizes.region, padding=4, mode="warp"),
-                    LAYERS,
-                    place=Path(folder),
-                    dtype="float16",
-                    shard_mb=sizes.shard_mb,
-                    batch=load().net.batch(sizes.region, CPU, "fp32"),
-                    device=CPU,
-                    workers=2,
-                    attributes={},
-                    title="features",
-                    executor=executor,
-                    load=load,
-                )
-                spent = time.perf_counter() - begun
-        return spent
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            cache_regions(
+                regions,
+                load(),
+                Region(size=sizes.region, padding=4, mode="warp"),
+                LAYERS,
+                place=Path(folder),
+                dtype="float16",
+                shard_mb=sizes.shard_mb,
+                batch=load().net.batch(sizes.region, CPU, "fp32"),
+                device=CPU,
+                workers=2,
+                attributes={},
+                title="features",
+                executor=executor,
+                load=load,
+            )
+            return time.perf_counter() - begun
 
-    alone = seconds(None)
     with cluster("dask", 2, [file, scratch], CPU) as executor:
-        two = seconds(executor)
+        turns = [(seconds(None), seconds(executor)) for _ in range(1 + sizes.turns)][1:]  # the first warms up
+    alone, two = (sum(each) for each in zip(*turns, strict=True))
+    threads = torch.get_num_threads()
     yield (
-        f"{len(regions.boxes)} regions: {alone:.1f} s in this process on {torch.get_num_threads()} threads, "
+        f"{len(regions.boxes)} regions, {sizes.turns} times: {alone:.1f} s in this process on {threads} threads, "
         f"{two:.1f} s with two Dask workers, {alone / two:.2f} times as fast"
     )
 
