@@ -139,6 +139,7 @@ ONE_OBJECT = {"data.digits.objects": "[1, 1]", "data.digits.side": "[48, 120]"}
 LOCALISATION_ERROR = written("metrics/{system}.json", "localisation_error_top1")
 localised = partial(Relation, "localise", figure=LOCALISATION_ERROR, lower=True, both=ONE_OBJECT)
 whole_images = partial(Relation, "bow", both={"bow.classify.levels": "3"})
+LEVELS = ("level 0", *(f"levels 0 to {fine}" for fine in (1, 2, 3)))
 LINEAR = {"bow.classify.kernel": "linear"}
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
@@ -151,10 +152,10 @@ RELATIONS = (
     Relation("dpm", "two looks of a class above one", {}, {"dpm.root.aspects": "2"}),
     Relation("dpm", "box prediction gains more at .7 than at .5", {"dpm.detect.box_prediction": "false"}, {}, stricter),
     *(
-        whole_images(f"levels 0 to {fine} above 0 to {fine - 1}", {}, {}, _levels(fine), _levels(fine - 1))
+        whole_images(f"{LEVELS[fine]} above {LEVELS[fine - 1]}", {}, {}, _levels(fine), _levels(fine - 1))
         for fine in (1, 2, 3)
     ),
-    *(whole_images(f"levels 0 to {fine}: intersection above linear", LINEAR, {}, _levels(fine)) for fine in (0, 1, 2)),
+    *(whole_images(f"{LEVELS[fine]}: intersection above linear", LINEAR, {}, _levels(fine)) for fine in (0, 1, 2)),
     Relation("overfeat", "windows at all offsets above those of one", {"overfeat.detect.offsets": "false"}),
     Relation("overfeat", "one regressor above one a class, at .7", {"overfeat.per_class": "true"}, {}, STRICTLY),
     localised("errors: a trained box below the mean box", figure=missed(first_box), other_figure=missed(mean_box)),
