@@ -64,7 +64,7 @@ def render(results: Results, root: Path, images: int | None, min_score: float | 
         function.__name__: function for function in (duration, figure_text, milliseconds, number, percent, size, times)
     }
     test = results.indices["test"]
-    template, detection, localisation = pages.get_template("page.html"), results.of("detect"), results.of("localise")
+    template, detection = pages.get_template("page.html"), results.of("detect")
     content = dict(
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
@@ -85,7 +85,7 @@ def render(results: Results, root: Path, images: int | None, min_score: float | 
         parameters=parameter_rows(results.parameters),
         **_scores(detection),
         **_times(results),
-        errors_of_guesses=_errors_of_guesses(localisation),
+        errors_of_guesses=_errors_of_guesses(results),
         error_titles=ERRORS,
     )
     if images == 0:
@@ -131,7 +131,7 @@ def _errors_of_guesses(results: Results) -> dict[str, dict[str, tuple[float | No
     """Return by system and measure of `ERRORS` its value and interval."""
     return {
         name: {key: (figures[key], interval(figures, key)) for key in ERRORS}
-        for name, figures in results.metrics.items()
+        for name, figures in results.localised.items()
     }
 
 

@@ -118,6 +118,12 @@ class Results:
         """The figures of the classification of whole images, by system with a stage ``classify``."""
         return self._recorded("classify")
 
+    @property
+    def localised(self) -> dict[str, Mapping[str, Any]]:
+        """ILSVRC's errors: of systems that localise, and of others with a stage ``localise``."""
+        known = {**self._recorded("localise"), **self.of("localise").metrics}
+        return {name: known[name] for name in self.systems if name in known}
+
     def _recorded(self, stage: str) -> dict[str, Mapping[str, Any]]:
         """Return the metrics of a stage by system, of those that have such a stage with metrics."""
         records = {name: self.stages.get(name, {}).get(stage, {}) for name in self.systems}

@@ -49,13 +49,13 @@ def summary_tables(results: Results, level: float) -> list[Table]:
         results: what they are about.
         level: share of the samples inside the intervals, 0 to 1.
     """
-    detection, localisation = results.of("detect"), results.of("localise")
+    detection = results.of("detect")
     parts = (
         _accuracy_tables(detection, level),
         _error_tables(detection),
         _threshold_tables(detection),
         _time_tables(detection),
-        _localisation_tables(localisation, level),
+        _localisation_tables(results, level),
     )
     every = [table for part in (*parts, _cost_tables(results), _fact_tables(results)) for table in part]
     return [table for table in every if table.rows]
@@ -117,7 +117,7 @@ def _accuracy_tables(results: Results, level: float) -> Iterable[Table]:
     )
 
     whole = {name: {key: row[key] for key in ("map_voc07", "map_voc")} for name, row in results.whole_images.items()}
-    note = "Which classes an image shows, by SVMs on the whole image: mean AP in percent."
+    note = "Which classes an image shows, asked of the whole image: mean AP in percent."
     yield Table("whole_images", "Classification of whole images", note, whole, _show_mean_aps, titles)
 
     by_size = {system: figures["by_size"] for system, figures in metrics.items() if "by_size" in figures}
@@ -180,13 +180,13 @@ def _medians(name: str, title: str, results: Results) -> Table:
 
 
 def _localisation_tables(results: Results, level: float) -> Iterable[Table]:
-    rows = {system: _with_ends(figures, ERRORS) for system, figures in results.metrics.items()}
+    rows = {system: _with_ends(figures, ERRORS) for system, figures in results.localised.items()}
     note = (
         "One object an image, by ILSVRC's rules: percent of the images without a right guess, less is better; in "
         f"brackets the {100 * level:g} % interval of a bootstrap over the test images."
     )
     yield Table("localisation", "Localisation", note, rows, lambda row: _show_measures(row, ERRORS), _titles(results))
-    yield _medians("localisation_time_ms", "Time for an image: localisation", results)
+    yield _medians("localisation_time_ms", "Time for an image: localisation", results.of("localise"))
 
 
 def _cost_tables(results: Results) -> Iterable[Table]:

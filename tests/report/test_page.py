@@ -385,6 +385,14 @@ def test_tasks_are_shown_apart(with_localiser, read_page, tmp_path):
     assert [each["name"] for each in drawn] == ["rcnn", "localiser"]
 
 
+def test_a_detector_with_a_stage_that_localises_stands_beside_localisers(with_localiser, read_page, tmp_path):
+    stages = {"rcnn": {"localise": {"metrics": ERRORS | {"localisation_error_top1": 0.75, "intervals": {}}}}}
+    page = read_page(render(with_localiser(stages=stages), tmp_path / "photos", None, None, 0.5, 0.95))
+    first, *_ = (cell.text for cell in page.find("td", inside=("data-localises", "rcnn")))
+    assert first == "75.0"
+    assert page.find("td", inside=("data-localises", "localiser"))
+
+
 def test_a_localiser_alone(with_localiser, read_page, tmp_path):
     alone = with_localiser((), timing={"localiser": TIMES})
     page = read_page(render(alone, tmp_path / "photos", None, None, 0.5, 0.95))

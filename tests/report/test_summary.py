@@ -160,6 +160,15 @@ def test_whole_images_of_all_systems_that_classify_them_share_a_table() -> None:
     assert rows == [["", "mAP, 11 point", "mAP, area"], ["R-CNN", "50.0", "25.0"], ["SSD", "50.0", "-"]]
 
 
+def test_a_detector_with_a_stage_that_localises_stands_beside_localisers(with_localiser) -> None:
+    errors = with_localiser.metrics["localiser"]
+    detector = {"ssd": {"localise": {"metrics": errors | {"localisation_error_top1": 0.75, "intervals": {}}}}}
+    text = as_markdown("Run", summary_tables(replace(with_localiser, stages=detector), 0.95))
+    rows = read_markdown(text)["Localisation"]
+    assert [row[:2] for row in rows[1:]] == [["SSD", "75.0"], ["Localiser", "25.0 (20.0-30.0)"]]
+    assert "ssd" in with_localiser.of("detect").metrics
+
+
 @pytest.fixture
 def with_localiser():
     """Return results of two detectors, and of a system that localises."""

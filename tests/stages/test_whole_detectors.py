@@ -86,6 +86,15 @@ def test_every_system_tells_how_many_boxes_it_scored(tiny) -> None:
     assert scored["rcnn"] == scored["fast_rcnn"] == scored["sppnet"]
 
 
+def test_one_network_of_overfeat_has_figures_for_all_three_tasks(tiny) -> None:
+    names = ("classify", "localise")
+    files = [tiny.folder / f"reports/stages/overfeat/{name}/metrics.json" for name in names]
+    classified, localised = (json.loads(file.read_text()) for file in files)
+    assert 0 <= classified["map_voc07"] <= 1
+    assert 0 <= localised["classification_error_top1"] <= localised["localisation_error_top1"] <= 1
+    assert classified["images"] == localised["images"] > 0
+
+
 def test_every_stage_left_its_cost(tiny) -> None:
     folder = tiny.folder / "reports/stages"
     costs = {str(f.parent.relative_to(folder)): json.loads(f.read_text()) for f in folder.glob("*/*/cost.json")}
