@@ -95,13 +95,13 @@ def written(file: str, *keys: str) -> Figure:
     return figure
 
 
-def first_loss(stage: str) -> Figure:
-    """Return the loss of a training's first step."""
+def first_loss(stage: str, loss: str) -> Figure:
+    """Return one of the losses of a training's first step."""
 
     def figure(folder: Path, system: str) -> float:
-        file = folder / f"reports/stages/{system}/{stage}/curves/loss.tsv"
+        file = folder / f"reports/stages/{system}/{stage}/curves/{loss}.tsv"
         with file.open(newline="", encoding="utf-8") as lines:
-            return float(next(csv.DictReader(lines, delimiter="\t"))["loss"])
+            return float(next(csv.DictReader(lines, delimiter="\t"))[loss])
 
     return figure
 
@@ -141,6 +141,9 @@ localised = partial(Relation, "localise", figure=LOCALISATION_ERROR, lower=True,
 whole_images = partial(Relation, "bow", both={"bow.classify.levels": "3"})
 LEVELS = ("level 0", *(f"levels 0 to {fine}" for fine in (1, 2, 3)))
 LINEAR = {"bow.classify.kernel": "linear"}
+SHORT = {
+    f"retinanet.train.schedule.{key}": value for key, value in (("steps", "5"), ("decay_at", "[]"), ("warmup", "0"))
+}
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
 RELATIONS = (
@@ -168,8 +171,9 @@ RELATIONS = (
         "retinanet",
         "first loss: less with a prior of .01 than of .5",
         {"retinanet.train.prior": "0.5"},
-        figure=first_loss("train"),
+        figure=first_loss("train", "class"),
         lower=True,
+        both=SHORT,
     ),
     Relation(
         "retinanet",

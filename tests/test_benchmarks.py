@@ -243,4 +243,5 @@ def test_a_relation_changes_parameters_of_its_system(relation: relations.Relatio
         assert all(key.startswith(f"{relation.system}.") for key in changes)
         changed = presets.params_of(presets.assigned(f"{key}={value}" for key, value in changes.items()), "changes")
         assert (changed == default) is not bool(changes)
+    presets.params_of(presets.assigned(f"{key}={value}" for key, value in relation.both.items()), "both sides")
     assert relation.worse or relation.better or relation.other_figure

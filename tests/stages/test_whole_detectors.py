@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from benchmarks.relations import LOCALISATION_ERROR, first_loss
 from pipeline.registry import all_systems
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tiny")]  # one worker makes the project
@@ -93,6 +94,11 @@ def test_one_network_of_overfeat_has_figures_for_all_three_tasks(tiny) -> None:
     assert 0 <= classified["map_voc07"] <= 1
     assert 0 <= localised["classification_error_top1"] <= localised["localisation_error_top1"] <= 1
     assert classified["images"] == localised["images"] > 0
+
+
+def test_what_the_comparison_of_relations_reads_of_a_run_is_there(tiny) -> None:
+    assert 0 < first_loss("train", "class")(tiny.folder, "retinanet") < 100
+    assert 0 <= LOCALISATION_ERROR(tiny.folder, "localise") <= 1
 
 
 def test_every_stage_left_its_cost(tiny) -> None:
