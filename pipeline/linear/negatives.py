@@ -34,6 +34,11 @@ class Negatives:
         keys = np.concatenate([self.keys, *(keys for _, keys in self._new)])
         return keys[(keys[:, :2] == image).all(axis=1), 2:]
 
+    def unknown(self, image: tuple[int, int], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of the ``places`` in ``image`` ``(n, numbers)`` are not among those `held`, ``(n,)``."""
+        known = {place.tobytes() for place in self.held(image)}
+        return np.array([place.tobytes() not in known for place in places], np.bool_)
+
     def add(self, features: NDArray, image: tuple[int, int], places: NDArray[np.int64]) -> None:
         """Take new ones in ``image``: ``(n, width)``, and their places there, ``(n, numbers)``."""
         self._new.append((features, np.column_stack([np.tile(image, (len(places), 1)), places])))

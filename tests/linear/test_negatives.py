@@ -24,6 +24,19 @@ def test_none_is_held_twice_and_a_dropped_one_may_come_back() -> None:
     assert negatives.held((0, 1)).tolist() == [[4, 0]]
 
 
+def test_a_place_is_known_in_its_own_image_alone() -> None:
+    rng = np.random.default_rng(1)
+    held, asked = rng.integers(0, 3, (40, 3)), rng.integers(0, 3, (60, 3))
+    negatives = Negatives.none(0, 3)
+    negatives.add(np.ones((20, 1), np.float16), (0, 1), held[:20])
+    negatives.join()
+    negatives.add(np.ones((20, 1), np.float16), (0, 1), held[20:])
+    expected = [place not in held.tolist() for place in asked.tolist()]
+    assert len(set(expected)) == 2
+    assert negatives.unknown((0, 1), asked).tolist() == expected
+    assert negatives.unknown((0, 2), asked).all()
+
+
 def test_the_best_are_kept_in_their_order() -> None:
     rng = np.random.default_rng(0)
     negatives, rows = Negatives.none(4, 1), []

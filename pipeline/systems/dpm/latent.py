@@ -318,7 +318,7 @@ class _Learner:
         mirrored = np.full(len(rows), seen.flipped, np.int64)
         places = np.column_stack([mirrored, rows, moves.reshape(len(rows), 2 * moves.shape[1])])
         negatives = self.negatives[seen.origin]
-        new = ~(places[:, None] == negatives.held(image)).all(axis=2).any(axis=1)
+        new = negatives.unknown(image, places)
         if new.any():
             vectors = placements.vectors(view, rows[new], moves[new], self._settings.bias_scale)
             negatives.add(vectors, image, places[new])
