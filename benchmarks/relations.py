@@ -142,7 +142,9 @@ whole_images = partial(Relation, "bow", both={"bow.classify.levels": "3"})
 LEVELS = ("level 0", *(f"levels 0 to {fine}" for fine in (1, 2, 3)))
 LINEAR = {"bow.classify.kernel": "linear"}
 SHORT = {
-    f"retinanet.train.schedule.{key}": value for key, value in (("steps", "5"), ("decay_at", "[]"), ("warmup", "0"))
+    "retinanet.train.schedule.steps": "5",
+    "retinanet.train.schedule.decay_at": "[]",
+    "retinanet.train.schedule.warmup": "0",
 }
 CROSS_ENTROPY = {"retinanet.train.loss.kind": "cross_entropy", "retinanet.train.loss.alpha": "0.75"}
 
