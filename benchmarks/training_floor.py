@@ -30,6 +30,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pipeline import params, training
+from pipeline.core import runtime
 from pipeline.core.sections import Schedule
 from pipeline.nets.precision import training_precision
 from pipeline.stage import Stage, declarations
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=[""], help="trainings whose address holds one of these words")
     options = parser.parse_args()
+    runtime.keep_memory()  # as a stage does
     print("| training | loop, ms a step | floor | layout of the floor | loop / floor | steps | loop, s | floor, s |")
     print("|---|---:|---:|---|---:|---:|---:|---:|")
     for declared in declarations(params.load()):

@@ -1,6 +1,7 @@
 """Device, workers, seeds, reading ahead, progress and the frame around a stage's main."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,30 @@ def test_auto_is_a_gpu_or_the_cpu() -> None:
 
     assert runtime.device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert runtime.device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of GNU's C library")
+def test_memory_that_was_freed_is_used_again() -> None:
+    assert _page_faults("runtime.keep_memory()") < 20 < _page_faults("")
+
+
+def _page_faults(first: str) -> int:
+    """Return how often the kernel was asked for memory while 32 MiB came and went, after ``first``."""
+    code = f"""
+import resource
+import numpy as np
+from pipeline.core import runtime
+{first}
+np.ones(2**25, dtype=np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    np.ones(2**25, dtype=np.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True)
+    return int(run.stdout)
 
 
 def test_opencv_computes_in_the_callers_thread() -> None:
