@@ -17,7 +17,7 @@ def machine(device: "torch.device") -> str:
 
 def described(name: str, device: str, threads: int, torch: str) -> str:
     """Return a machine in one line, as records and reports name it."""
-    return f"{name} ({device}), {threads} threads, torch {torch}"
+    return f"{name} ({device}), {threads} thread{'s' if threads > 1 else ''}, torch {torch}"
 
 
 def device_name(device: "torch.device") -> str:
