@@ -119,16 +119,7 @@ def pyramid_entries(
     image_ids: Sequence[int], files: Sequence[Path], sizes: Sequence[tuple[int, int]], settings: Hog
 ) -> Entries:
     """Lay out the cache of the pyramids of images with ``sizes`` ``(width, height)``."""
-    levels = scales(settings)
-    input_hw, factors, hw = level_sizes(sizes, settings)
-    return Entries(
-        image_ids=np.repeat(np.array(image_ids, np.int64), len(levels)),
-        files=[file for file in files for _ in levels],
-        input_hw=input_hw,
-        factors=factors,
-        hw=hw,
-        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
-    )
+    return Entries.of(image_ids, files, len(scales(settings)), level_sizes(sizes, settings))
 
 
 def cache_pyramids(
@@ -145,11 +136,6 @@ def cache_pyramids(
 
     ``place`` is where it is written; a path is that of a scratch folder. An ``executor`` computes the shards elsewhere.
     """
-
-    def inputs(entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
-        first = int(layout.offsets[entry])
-        return layout.input_hw[entry].tolist(), start - first, stop - first
-
     descriptor = descriptor_of(settings)
     columns = [Column(COLUMN, descriptor.channels, settings.dtype)]
     attributes = {**attributes, **pyramid_attributes(settings)}
@@ -158,7 +144,7 @@ def cache_pyramids(
             writer,
             layout.offsets,
             layout.files,
-            inputs,
+            layout.inputs,
             _CellRows(descriptor),
             device=torch.device("cpu"),
             workers=workers,

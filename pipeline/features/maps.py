@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ class Entries:
         input_hw: ``(entries, 2)`` int64, height and width of the resized image.
         factors: ``(entries, 2)`` float64, its size over the image's, along x and y.
         hw: ``(entries, 2)`` int64, height and width of the map in cells.
-        offsets: ``(entries + 1,)`` int64, the cells of each entry.
     """
 
     image_ids: NDArray[np.int64]
@@ -43,7 +42,28 @@ class Entries:
     input_hw: NDArray[np.int64]
     factors: NDArray[np.float64]
     hw: NDArray[np.int64]
-    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        image_ids: Sequence[int],
+        files: Sequence[Path],
+        scales: int,
+        sizes: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]],
+    ) -> "Entries":
+        """Lay out images, each seen at so many ``scales``; ``sizes`` are ``input_hw``, ``factors`` and ``hw``."""
+        ids = np.repeat(np.array(image_ids, np.int64), scales)
+        return cls(ids, [file for file in files for _ in range(scales)], *sizes)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """``(entries + 1,)``, the first cell of each entry, and the number of cells."""
+        return np.concatenate([[0], np.cumsum(self.hw.prod(axis=1))]).astype(np.int64)
+
+    def inputs(self, entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
+        """Return the size of an entry's input, and its cells of the cache's rows ``start`` to ``stop``."""
+        first = int(self.offsets[entry])
+        return self.input_hw[entry].tolist(), start - first, stop - first
 
     def tables(self) -> dict[str, NDArray]:
         """Return the small arrays that the cache holds beside the cells."""
@@ -62,15 +82,7 @@ def entries(
     Raises:
         InputError: a scale is too small for the network.
     """
-    input_hw, factors, hw = map_sizes(sizes, scales, geometry)
-    return Entries(
-        image_ids=np.repeat(np.array(image_ids, np.int64), len(scales)),
-        files=[file for file in files for _ in scales],
-        input_hw=input_hw,
-        factors=factors,
-        hw=hw,
-        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
-    )
+    return Entries.of(image_ids, files, len(scales), map_sizes(sizes, scales, geometry))
 
 
 def map_sizes(
@@ -131,11 +143,6 @@ def cache_maps(
     ``conv`` (`stored_conv`).
     """
     conv = channels_last(conv, device).eval()
-
-    def inputs(entry: int, start: int, stop: int) -> tuple[list[int], int, int]:
-        first = int(layout.offsets[entry])
-        return layout.input_hw[entry].tolist(), start - first, stop - first
-
     rows = int(layout.offsets[-1])
     columns = [Column(COLUMN, channels, dtype)]
     with CacheWriter(place, columns, rows, shard_mb, layout.tables(), attributes) as writer:
@@ -143,7 +150,7 @@ def cache_maps(
             writer,
             layout.offsets,
             layout.files,
-            inputs,
+            layout.inputs,
             _CellRows(load or (lambda: conv), precision),
             device=device,
             workers=workers,

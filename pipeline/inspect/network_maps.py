@@ -83,5 +83,4 @@ def _layout(index: Index, root: Path, sizes: list[list[tuple[int, int]]], geomet
         input_hw=input_hw,
         factors=(input_hw / image_hw)[:, ::-1],
         hw=hw,
-        offsets=np.concatenate([[0], np.cumsum(hw.prod(axis=1))]).astype(np.int64),
     )
