@@ -1,4 +1,4 @@
-"""Boxline: six object detectors, R-CNN to SSD, trained stage by stage the way their papers did it."""
+"""Boxline: object detectors from HOG + SVM to RetinaNet, trained stage by stage the way their papers did it."""
 
 import os
 
