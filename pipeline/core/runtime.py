@@ -96,7 +96,7 @@ def loader_processes() -> int:
 def item_seed(seed: int, *item: int | str) -> int:
     """Return a 63-bit seed that depends on ``seed`` and ``item`` alone."""
     text = "/".join(str(part) for part in (seed, *item))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
 
 
 def item_rng(seed: int, *item: int | str) -> np.random.Generator:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.core import runtime
@@ -95,6 +95,7 @@ item = st.lists(st.integers(0, 10**9) | st.text(st.characters(exclude_characters
 
 
 @given(st.integers(0, 2**31), item, st.integers(0, 2**31), item)
+@example(0, [], 0, ["\udcff"])  # how Python names a file whose name is not UTF-8
 def test_seeds_belong_to_the_item_alone(seed: int, one: list, other_seed: int, other: list) -> None:
     first = runtime.item_seed(seed, *one)
     assert 0 <= first < 2**63
