@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=[""], help="trainings whose address holds one of these words")
     options = parser.parse_args()
-    runtime.keep_memory()  # as a stage does
+    runtime.keep_memory()  # as the loop does, so that the first floor has it too
     print("| training | loop, ms a step | floor | layout of the floor | loop / floor | steps | loop, s | floor, s |")
     print("|---|---:|---:|---|---:|---:|---:|---:|")
     for declared in declarations(params.load()):

@@ -49,7 +49,6 @@ def run(main: "Callable[[Stage], None]") -> None:
     module = sys.modules[main.__module__].__spec__
     if module is None:
         raise SystemExit("error: run a stage as a module: python -m stages.NAME")
-    runtime.keep_memory()
     runtime.run(lambda: _launched(lambda: main(Stage.of(module.name, sys.argv[1:]))))
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from pipeline.core.errors import InputError
-from pipeline.core.runtime import bar, item_seed, read_ahead
+from pipeline.core.runtime import bar, item_seed, keep_memory, read_ahead
 from pipeline.core.sections import Precision, Schedule
 from pipeline.core.storage import atomic
 from pipeline.loader import ARRAYS, BATCHES_AHEAD, Batches, in_order
@@ -156,6 +156,7 @@ def _train(
     title: str,
 ) -> None:
     """Train as one of ``ranks`` on ``device``; the first of them ends with the chosen weights."""
+    keep_memory()
     fabric = _fabric(device, precision)
     # Fused: one kernel for all of a group's weights, on a CPU up to three times as fast for large layers.
     sgd = torch.optim.SGD(parameter_groups(task, schedule), lr=schedule.lr, momentum=schedule.momentum, fused=True)

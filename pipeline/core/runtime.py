@@ -72,7 +72,8 @@ def keep_memory() -> None:
     """Let this process keep the memory that it frees until it ends, where the C library is GNU's.
 
     Left alone, that library gives each block of some megabytes back to the kernel and has a new one cleared for it a
-    layer later. For the short life of a stage; a program that lives on would hold its greatest need.
+    layer later. For a process that trains: its blocks have the same sizes step after step. Where sizes grow, as those
+    of a pool of negatives do, the holes that they leave would add up.
     """
     if platform.libc_ver()[0] == "glibc":
         trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
